@@ -1,0 +1,159 @@
+"""The profiles: where sessions, cache entries and channel messages live.
+
+One function per profile, side by side. `DJANGO_PROFILE` picks one when the site
+starts; nothing else in the code asks which one it is. Adding a profile is adding a
+function here and its name to `PROFILES`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from environ import Env
+
+IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The three settings of Django and Channels that a profile decides."""
+
+    session_engine: str
+    caches: dict[str, dict[str, Any]]
+    channel_layers: dict[str, dict[str, Any]]
+
+
+def database(env: Env, var: Path, prefix: str) -> Profile:
+    """Sessions and cache in the relational database; messages within one process."""
+    return Profile(
+        session_engine="django.contrib.sessions.backends.db",
+        caches={
+            "default": {
+                "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+                "LOCATION": "site_cache",  # created by `migrate`, see apps/backends/apps.py
+                "OPTIONS": {"MAX_ENTRIES": 10_000},  # Django's 300 evicts all the time
+            }
+        },
+        channel_layers=IN_MEMORY,
+    )
+
+
+def file(env: Env, var: Path, prefix: str) -> Profile:
+    """Sessions and cache in files of this machine; messages within one process."""
+    return Profile(
+        session_engine="django.contrib.sessions.backends.file",
+        caches={
+            "default": {
+                "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+                "LOCATION": var / "cache",
+                "OPTIONS": {"MAX_ENTRIES": 2_000},  # every write lists the folder
+            }
+        },
+        channel_layers=IN_MEMORY,
+    )
+
+
+def dummy(env: Env, var: Path, prefix: str) -> Profile:
+    """Nothing is cached, to see the site without; sessions in the database."""
+    return Profile(
+        session_engine="django.contrib.sessions.backends.db",
+        caches={"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}},
+        channel_layers=IN_MEMORY,
+    )
+
+
+def redis(env: Env, var: Path, prefix: str) -> Profile:
+    """One Redis or Valkey at `REDIS_URL` makes it faster; the database holds the truth."""
+    url = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+    return Profile(
+        session_engine="django.contrib.sessions.backends.db",
+        caches={
+            "default": {
+                "BACKEND": "apps.backends.cache.RedisCache",
+                "LOCATION": url,
+                "KEY_PREFIX": prefix,
+            }
+        },
+        channel_layers={
+            "default": {
+                "BACKEND": "apps.backends.layer.PubSubLayer",
+                "CONFIG": {"hosts": [url], "prefix": prefix},
+            }
+        },
+    )
+
+
+def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
+    """As `redis`, with the primary found, and found again, by asking Sentinels."""
+    service = env.str("REDIS_SENTINEL_SERVICE", default="mymaster")
+    sentinels = [_address(item) for item in env.list("REDIS_SENTINELS", default=[])]
+    if not sentinels:
+        raise ImproperlyConfigured(
+            "REDIS_SENTINELS is empty, but the profile redis-sentinel asks Sentinels for the "
+            "primary: set it to host:port,host:port,host:port, or choose another DJANGO_PROFILE."
+        )
+    login = {
+        "username": env.str("REDIS_USERNAME", default="") or None,
+        "password": env.str("REDIS_PASSWORD", default="") or None,
+    }
+    sentinel_login = {"password": env.str("REDIS_SENTINEL_PASSWORD", default="") or None}
+    return Profile(
+        session_engine="django.contrib.sessions.backends.db",
+        caches={
+            "default": {
+                "BACKEND": "apps.backends.cache.RedisCache",
+                "LOCATION": f"redis://{service}/0",
+                "KEY_PREFIX": prefix,
+                "OPTIONS": {"sentinels": sentinels, "sentinel_kwargs": sentinel_login, **login},
+            }
+        },
+        channel_layers={
+            "default": {
+                "BACKEND": "apps.backends.layer.PubSubLayer",
+                "CONFIG": {
+                    "hosts": [
+                        {
+                            "sentinels": sentinels,
+                            "master_name": service,
+                            "sentinel_kwargs": sentinel_login,
+                            **login,
+                        }
+                    ],
+                    "prefix": prefix,
+                },
+            }
+        },
+    )
+
+
+PROFILES: dict[str, Callable[[Env, Path, str], Profile]] = {
+    "database": database,
+    "file": file,
+    "dummy": dummy,
+    "redis": redis,
+    "redis-sentinel": redis_sentinel,
+}
+
+
+def load(name: str, env: Env, var: Path, prefix: str) -> Profile:
+    """Return the profile `name`.
+
+    Raises ImproperlyConfigured, with the names there are, for an unknown or empty one.
+    """
+    if name not in PROFILES:
+        raise ImproperlyConfigured(
+            f"DJANGO_PROFILE is {name!r}, but must be one of {', '.join(PROFILES)}: "
+            "set it in the environment or in .env."
+        )
+    return PROFILES[name](env, var, prefix)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.strip().rpartition(":")
+    if not host or not port.isdecimal():
+        raise ImproperlyConfigured(
+            f"REDIS_SENTINELS holds {text!r}, but each Sentinel is written host:port."
+        )
+    return host.strip("[]"), int(port)

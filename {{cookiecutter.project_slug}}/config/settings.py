@@ -1,0 +1,166 @@
+"""Settings of the site, read from the environment; production is the default.
+
+Where a value is not Django's default, one line says why. `.env.example` has every
+variable with a sentence; a variable may also be given as `NAME_FILE`, the path of
+a file that holds it (Docker and Kubernetes hand secrets over that way).
+"""
+
+import tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from config import profiles
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+SLUG = tomllib.loads((BASE_DIR / "pyproject.toml").read_text("utf-8"))["project"]["name"]
+
+# Everything the site writes on this machine; private, since session files are secrets.
+VAR = BASE_DIR / "var"
+VAR.mkdir(mode=0o700, exist_ok=True)
+
+env = environ.FileAwareEnv()
+env.read_env(BASE_DIR / ".env")  # variables that are set already win
+
+DEBUG = env.bool("DJANGO_DEBUG", default=False)
+SECRET_KEY = env.str("DJANGO_SECRET_KEY")
+SECRET_KEY_FALLBACKS = env.list("DJANGO_SECRET_KEY_FALLBACKS", default=[])
+
+# --- Address: one variable, from which everything that names the site is derived ---
+
+SITE_URL = env.str("SITE_URL", default="http://localhost:8000" if DEBUG else "").rstrip("/")
+_site = urlsplit(SITE_URL)
+if not _site.hostname or _site.scheme not in ({"http", "https"} if DEBUG else {"https"}):
+    raise ImproperlyConfigured(
+        f"SITE_URL is {SITE_URL!r}, but must be the site's address as people type it, "
+        "such as https://www.example.com (plain http only with DJANGO_DEBUG=1)."
+    )
+HTTPS = _site.scheme == "https"
+ALLOWED_HOSTS = [_site.hostname, *(["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])]
+CSRF_TRUSTED_ORIGINS = [f"{_site.scheme}://{_site.netloc}"]
+
+# --- Profile: where sessions, cache entries and channel messages live ---
+
+PROFILE = env.str("DJANGO_PROFILE", default="")
+_profile = profiles.load(PROFILE, env, VAR, env.str("REDIS_PREFIX", default=SLUG))
+SESSION_ENGINE = _profile.session_engine
+CACHES = _profile.caches
+CHANNEL_LAYERS = _profile.channel_layers
+SESSION_FILE_PATH = VAR / "sessions"  # Django's default is shared with every program here
+
+# --- Application ---
+
+INSTALLED_APPS = [
+    "apps.backends",  # first: overrides runserver and clearsessions
+    "apps.accounts",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "channels",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+WSGI_APPLICATION = "config.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "apps.backends.context_processors.site",
+            ],
+        },
+    },
+]
+
+# --- Database ---
+
+DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR / 'db.sqlite3'}")}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["OPTIONS"] = {
+        # Readers and one writer at the same time; writers wait in line instead of failing.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+    }
+elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    # Under ASGI persistent connections pile up; psycopg's pool doubles the throughput.
+    DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 10, "timeout": 3}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Accounts ---
+
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "dashboard"
+LOGOUT_REDIRECT_URL = "login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+PASSWORD_HASHERS = [
+    "apps.accounts.hashers.Argon2PasswordHasher",
+    # Read only: hashes of older sites, replaced at the next login.
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+]
+# Nothing that Django itself keeps between two requests belongs in a session that may be lost.
+MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"
+
+# --- Cookies and transport: strict wherever the site is served over HTTPS ---
+
+# The prefix makes browsers refuse the cookie without Secure, from a subdomain, or with a path.
+SESSION_COOKIE_NAME = "__Host-sessionid" if HTTPS else "sessionid"
+CSRF_COOKIE_NAME = "__Host-csrftoken" if HTTPS else "csrftoken"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_HTTPONLY = True  # no script of ours reads it
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=365 * 24 * 3600) if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+# Preloading cannot be taken back for months: that is the owner's decision, not a default.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
+
+# --- Language, time, static files ---
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"  # pages show dates in the reader's own zone
+USE_I18N = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
