@@ -1,0 +1,185 @@
+"""Every check of the template: `nox -l` reads as its documentation, `nox` runs it.
+
+All sessions of one Python share one environment, in which the template is rendered and
+the site is run, and run beside each other. The profiles come from `cookiecutter.json`.
+"""
+
+import atexit
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nox
+
+nox.needs_version = ">=2026.8.10"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.parallel = max(2, min(os.cpu_count() or 2, 4))  # sessions wait a lot: for servers
+
+HERE = Path(__file__).parent
+SITE = HERE / "{{cookiecutter.project_slug}}"
+PROFILES = json.loads((HERE / "cookiecutter.json").read_text("utf-8"))["profile"]
+SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
+
+
+class Python(NamedTuple):
+    """An interpreter of this machine: version such as "3.11", path, suffix of its sessions."""
+
+    version: str
+    path: str
+    suffix: str
+
+    @property
+    def environment(self) -> Path:
+        """The interpreter of the environment that its sessions share."""
+        folder = HERE / ".nox" / f"environment{self.suffix}"
+        return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def find_pythons() -> list[Python]:
+    """Return the Python that runs nox, then the others on PATH; never a download."""
+    base = getattr(sys, "_base_executable", sys.executable)
+    running = "{}.{}".format(*sys.version_info)
+    found = [Python(running, base, "")]
+    for version in SUPPORTED:
+        path = shutil.which(f"python{version}")
+        # A name on PATH is not yet an interpreter: pyenv's shims answer for what is not active.
+        if (
+            version != running
+            and path
+            and not subprocess.call(
+                [path, "-c", ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+        ):
+            found.append(Python(version, path, f"-py{version.replace('.', '')}"))
+    return found
+
+
+PYTHONS = find_pythons()
+
+
+def check(*, per: list[str] | None = None, **options: Any) -> Callable[..., Any]:
+    """Register a session for each Python found, once for each of `per` where given."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        for python in PYTHONS:
+            session = functools.wraps(function)(functools.partial(function, python=python))
+            if per:
+                session = nox.parametrize("name", per, ids=per)(session)
+            nox.session(
+                session,
+                name=function.__name__ + python.suffix,
+                venv_backend="none",
+                requires=[f"environment{python.suffix}"],
+                allow_parallel=True,
+                **options,
+            )
+        return function
+
+    return register
+
+
+def make_environment(session: nox.Session) -> None:
+    """Install what the site, its tests and the tests of the template need, once."""
+    site = nox.project.load_toml(SITE / "pyproject.toml")
+    own = nox.project.load_toml(HERE / "pyproject.toml")
+    session.install(
+        *site["project"]["dependencies"],
+        *(item for extra in site["project"]["optional-dependencies"].values() for item in extra),
+        *nox.project.dependency_groups(site, "dev"),
+        *nox.project.dependency_groups(own, "test"),
+    )
+
+
+for _python in PYTHONS:
+    nox.session(
+        make_environment,
+        name=f"environment{_python.suffix}",
+        python=_python.path,
+        reuse_venv=True,
+        allow_parallel=True,
+        default=False,
+    )
+
+
+def run(session: nox.Session, python: Python, *command: str, **options: Any) -> None:
+    """Run a module of the shared environment, as `python -m` does, with bytecode kept."""
+    variables = {
+        # It triples the time of every later start of Python.
+        "PYTHONDONTWRITEBYTECODE": None,
+        # What the shell happens to have must not decide what is proved.
+        **{name: None for name in os.environ if name.startswith(("DJANGO_", "REDIS_"))},
+        **options.pop("env", {}),
+    }
+    session.run(str(python.environment), "-m", *command, env=variables, external=True, **options)
+
+
+def proof(session: nox.Session, python: Python, *arguments: str, **options: Any) -> None:
+    """Run black-box tests of `proof/`, in a folder of their own that has a space in its name."""
+    with tempfile.TemporaryDirectory(prefix="proof of ") as folder:
+        run(session, python, "pytest", *arguments, *session.posargs,
+            f"--basetemp={folder}/t", **options)  # fmt: skip
+
+
+@check()
+def lint(session: nox.Session, python: Python) -> None:
+    """Check style and format of the template and, as it stands, of the site."""
+    run(session, python, "ruff", "check", "--no-cache", ".", SITE.name)
+    run(session, python, "ruff", "format", "--no-cache", "--check", ".", SITE.name)
+
+
+@check()
+def template(session: nox.Session, python: Python) -> None:
+    """Test what is rendered, the prompts, the refusals and the hooks."""
+    proof(session, python, "tests", "-m", "not uv and not pip")
+
+
+@check(per=["uv", "pip"])
+def hook(session: nox.Session, python: Python, name: str) -> None:
+    """Generate a site as a person does: install it (with uv, or pip alone), log in."""
+    proof(session, python, "tests", "-m", name)
+
+
+@check(per=PROFILES)
+def profile(session: nox.Session, python: Python, name: str) -> None:
+    """Generate a site with the profile, run its own tests, log in from outside."""
+    with tempfile.TemporaryDirectory(prefix="profile of ") as folder:
+        site = Path(folder) / "my-site"
+        run(session, python, "cookiecutter", str(HERE), "--no-input", "--output-dir", folder,
+            f"profile={name}", "install=no")  # fmt: skip
+        with session.chdir(site):
+            environment = {"DJANGO_PROFILE": name}
+            run(session, python, "pytest", env=environment)
+    proof(session, python, "proof/test_profile.py", f"--profile={name}")
+
+
+@check()
+def switch(session: nox.Session, python: Python) -> None:
+    """Run one generated site on every profile in turn: nobody is logged out."""
+    proof(session, python, "proof/test_switch.py")
+
+
+def say_what_was_left_out() -> None:
+    """Name what this machine could not prove: silence would look like a proof."""
+    missing = []
+    versions = {tuple(map(int, python.version.split("."))) for python in PYTHONS}
+    if not any(version >= (3, 12) for version in versions):
+        missing.append("Django 6.1 (no Python 3.12 or later on PATH)")
+    if (3, 11) not in versions:
+        missing.append("Django 5.2 on Python 3.11 (no python3.11 on PATH)")
+    if not shutil.which("redis-server"):
+        missing.append("Redis itself (no redis-server on PATH; Valkey stood in)")
+    missing.append("faults and browsers, unless asked for with: nox -t full")
+    print("Not proved here: " + "; ".join(missing) + ".", file=sys.stderr)
+
+
+if not {"-l", "--list", "--list-sessions", "--json", "--help", "-h", "--version",
+        "--parallel-worker"} & set(sys.argv):  # fmt: skip
+    atexit.register(say_what_was_left_out)

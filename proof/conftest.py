@@ -1,0 +1,62 @@
+"""What black-box tests share: a site on the profile that is asked for, and its servers."""
+
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from proof.site import TEMPLATE, Site
+
+TOPOLOGIES = {"redis": {}, "redis-sentinel": {"replicas": 2, "sentinels": 3}}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--profile", default="database", help="the profile of the site under test")
+
+
+@functools.cache
+def servers() -> ModuleType:
+    """Return the site's own module that starts real servers."""
+    path = TEMPLATE / "{{cookiecutter.project_slug}}" / "apps" / "backends" / "servers.py"
+    spec = importlib.util.spec_from_file_location("servers", path)
+    assert spec and spec.loader
+    sys.modules["servers"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def start() -> Iterator[Callable[[str], Any]]:
+    """Return a function that starts what a profile needs and returns it, or None."""
+    with ExitStack() as stack:
+
+        def start(profile: str) -> Any:
+            if profile not in TOPOLOGIES:
+                return None
+            return stack.enter_context(servers().Topology(**TOPOLOGIES[profile]))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def profile(request: pytest.FixtureRequest) -> str:
+    return str(request.config.getoption("--profile"))
+
+
+@pytest.fixture(scope="session")
+def topology(start: Callable[[str], Any], profile: str) -> Any:
+    """The running servers of the profile, or None where it needs none."""
+    return start(profile)
+
+
+@pytest.fixture(scope="session")
+def site(topology: Any, profile: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A running site on the profile."""
+    variables = topology.environment() if topology else {}
+    with Site(tmp_path_factory.mktemp("site"), profile, variables).running() as site:
+        yield site

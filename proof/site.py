@@ -1,0 +1,156 @@
+"""A generated site, served as in production: strict settings, uvicorn, TLS.
+
+Ordinary HTTP clients do not send Secure cookies back over plain HTTP, so tests that
+skip TLS drift into debug mode and prove another site than the one that people run.
+"""
+
+import os
+import re
+import secrets
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import trustme
+from cookiecutter.main import cookiecutter
+
+TEMPLATE = Path(__file__).parent.parent
+EMAIL, PASSWORD = "ada@example.com", "correct horse battery staple"
+START_SECONDS = 30
+
+
+class Site:
+    """A site in a folder of its own, its variables, and the server while it runs."""
+
+    def __init__(self, folder: Path, profile: str, variables: dict[str, str]) -> None:
+        """Generate a site in `folder`, migrate its database and create EMAIL."""
+        folder.mkdir(parents=True, exist_ok=True)
+        answers = {"profile": profile, "install": False}
+        self.folder = Path(
+            cookiecutter(
+                str(TEMPLATE), no_input=True, output_dir=str(folder), extra_context=answers
+            )
+        )
+        (self.folder / ".env").unlink(missing_ok=True)  # production is told by its environment
+        self.authority = trustme.CA()
+        self.certificate = self.folder / "var" / "certificate.pem"
+        self.certificate.parent.mkdir(mode=0o700, exist_ok=True)
+        self.authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+            self.certificate
+        )
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"https://127.0.0.1:{self.port}"
+        self.variables = {
+            "DJANGO_PROFILE": profile,
+            "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
+            "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
+            "SITE_URL": self.url,
+            **variables,
+        }
+        self.manage("migrate", "--verbosity=0")
+        self.manage("collectstatic", "--noinput", "--verbosity=0")
+        self.manage("createsuperuser", "--noinput", f"--email={EMAIL}", "--verbosity=0")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of the site's processes: the system's, and the site's variables."""
+        ours = ("DJANGO_", "REDIS_", "SITE_", "PYTHONDONTWRITEBYTECODE")
+        system = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
+        return system | self.variables
+
+    def manage(self, *arguments: str) -> str:
+        """Run `manage.py` and return what it prints; AssertionError with that when it fails."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def running(self, workers: int = 1) -> Iterator["Site"]:
+        """Serve the site on its port until the block ends."""
+        log = (self.folder / "var" / "server.log").open("a+b")
+        server = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "config.asgi:application",
+             "--host=127.0.0.1", f"--port={self.port}", f"--workers={workers}",
+             f"--ssl-keyfile={self.certificate}", f"--ssl-certfile={self.certificate}"],
+            cwd=self.folder, env=self.environment | {"WEB_CONCURRENCY": str(workers)},
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+            self._wait(server, log.name)
+            yield self
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+            log.close()
+
+    def _wait(self, server: subprocess.Popen[bytes], log: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        with self.browser() as browser:
+            while time.monotonic() < deadline and server.poll() is None:
+                try:
+                    browser.get("/accounts/login/")
+                except httpx.TransportError:
+                    time.sleep(0.05)
+                else:
+                    return
+        raise AssertionError(f"The site did not start:\n{Path(log).read_text()[-4000:]}")
+
+    def browser(self) -> "Browser":
+        """Return a client of its own cookies that trusts the site's certificate."""
+        trust = ssl.create_default_context()
+        self.authority.configure_trust(trust)
+        return Browser(base_url=self.url, verify=trust, timeout=10, trust_env=False)
+
+
+class Browser(httpx.Client):
+    """An HTTP client that fills in forms as a browser does."""
+
+    def submit(self, page: str, form: dict[str, str], to: str | None = None) -> httpx.Response:
+        """Fetch `page`, then post `form` with that page's token to it, or to `to`."""
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', self.get(page).text)
+        assert token, f"{page} has no form"
+        return self.post(
+            to or page,
+            data={"csrfmiddlewaretoken": token[1], **form},
+            headers={"Origin": str(self.base_url).rstrip("/")},
+        )
+
+    def log_in(self, email: str = EMAIL, password: str = PASSWORD) -> httpx.Response:
+        """Log in; the answer is a redirect where that worked."""
+        return self.submit("/accounts/login/", {"username": email, "password": password})
+
+    def log_out(self) -> httpx.Response:
+        """Log out by the button of the dashboard."""
+        return self.submit("/dashboard/", {}, to="/accounts/logout/")
+
+    @property
+    def logged_in(self) -> bool:
+        """Whether the dashboard opens and shows who is logged in."""
+        answer = self.get("/dashboard/")
+        assert answer.status_code in (200, 302), answer
+        return answer.status_code == 200 and EMAIL in answer.text
+
+    @property
+    def session_key(self) -> str:
+        """The session's key, from the cookie."""
+        return self.cookies["__Host-sessionid"]

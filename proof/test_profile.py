@@ -1,0 +1,120 @@
+"""A site on one profile from outside: people log in, and things lie where the profile says."""
+
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from proof.site import EMAIL, Site
+
+
+def rows(site: Site, table: str) -> list[tuple[Any, ...]]:
+    """Return all rows of a table of the site's SQLite database."""
+    with closing(sqlite3.connect(site.folder / "var" / "db.sqlite3")) as database:
+        return database.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608
+
+
+def files(site: Site, folder: str) -> list[bytes]:
+    """Return the contents of all files below a folder of the site's `var`."""
+    return [
+        path.read_bytes() for path in (site.folder / "var" / folder).rglob("*") if path.is_file()
+    ]
+
+
+def keys(topology: Any) -> list[str]:
+    """Return all keys of the primary, whatever their database number."""
+    return [
+        key.decode() if isinstance(key, bytes) else key
+        for key in (topology.primary.client().scan_iter(count=1000) if topology else ())
+    ]
+
+
+def test_people_log_in_and_out(site: Site) -> None:
+    with site.browser() as ada, site.browser() as second:
+        assert not ada.logged_in
+        assert ada.log_in().headers["location"] == "/dashboard/"
+        assert all(ada.logged_in for _ in range(10))
+        second.log_in()
+        assert second.session_key != ada.session_key
+        ended = ada.session_key
+        assert ada.log_out().status_code == 302
+        assert not ada.logged_in
+        assert second.logged_in, "one logout ended another session"
+        ada.cookies.set("__Host-sessionid", ended, domain="127.0.0.1")
+        assert not ada.logged_in, "a replayed cookie is logged in"
+
+
+def test_a_wrong_password_is_refused(site: Site) -> None:
+    with site.browser() as browser:
+        assert browser.log_in(password="wrong").status_code == 200  # noqa: S106
+        assert not browser.logged_in
+
+
+def test_the_address_may_be_spelled_in_capitals(site: Site) -> None:
+    with site.browser() as browser:
+        assert browser.log_in(email=EMAIL.upper()).status_code == 302
+        assert browser.logged_in
+
+
+def test_logout_by_a_link_is_refused(site: Site) -> None:
+    with site.browser() as browser:
+        browser.log_in()
+        assert browser.get("/accounts/logout/").status_code == 405
+        assert browser.logged_in
+
+
+def test_where_the_session_lies(site: Site, profile: str, topology: Any) -> None:
+    with site.browser() as browser:
+        browser.log_in()
+        assert browser.logged_in
+        key = browser.session_key
+    row = next(row for row in rows(site, "backends_session") if key in row)
+    in_row = any(isinstance(value, str) and len(value) > 100 for value in row)
+    in_files = any(key in path.name for path in (site.folder / "var" / "sessions").glob("*"))
+    in_redis = any(key in name for name in keys(topology))
+    assert (in_row, in_files, in_redis) == {
+        "file": (False, True, False),
+        "redis": (True, False, True),
+        "redis-sentinel": (True, False, True),
+    }.get(profile, (True, False, False))
+
+
+def test_where_a_cache_entry_lies(site: Site, profile: str, topology: Any) -> None:
+    site.manage("shell", "-c", "from django.core.cache import cache; cache.set('whereabouts', 7)")
+    found = {
+        "database": any("whereabouts" in str(row[0]) for row in rows(site, "site_cache")),
+        "file": bool(files(site, "cache")),
+        "redis": any("whereabouts" in name for name in keys(topology)),
+    }
+    expected = profile.removesuffix("-sentinel")
+    assert found == {place: place == expected for place in found}
+
+
+def test_where_a_message_goes(site: Site, profile: str, topology: Any) -> None:
+    send = (
+        "from asgiref.sync import async_to_sync; from channels.layers import get_channel_layer; "
+        "async_to_sync(get_channel_layer().group_send)('whereabouts', {'type': 'message'})"
+    )
+    if topology is None:
+        assert "InMemoryChannelLayer" in site.manage("diffsettings")
+        site.manage("shell", "-c", send)
+        return
+    with topology.primary.client() as client, client.pubsub() as listener:
+        listener.psubscribe("my-site*")
+        site.manage("shell", "-c", send)
+        messages = [listener.get_message(timeout=1) for _ in range(3)]
+    assert any(
+        m and m["type"] == "pmessage" and "whereabouts" in str(m["channel"]) for m in messages
+    )
+
+
+@pytest.mark.parametrize("page", ["/dashboard/", "/admin/"])
+def test_pages_are_for_those_who_are_logged_in(site: Site, page: str) -> None:
+    with site.browser() as browser:
+        assert browser.get(page).status_code == 302
+
+
+def test_the_site_is_ready_to_be_deployed(site: Site) -> None:
+    assert "no issues" in site.manage("check", "--deploy", "--fail-level", "WARNING")
+    site.manage("makemigrations", "--check", "--dry-run")
