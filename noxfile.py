@@ -166,6 +166,12 @@ def switch(session: nox.Session, python: Python) -> None:
     proof(session, python, "proof/test_switch.py")
 
 
+@nox.session(venv_backend="none", default=False)
+def mutations(session: nox.Session) -> None:
+    """Break the template on purpose and see exactly the right sessions turn red."""
+    session.run(sys.executable, "proof/mutations.py", *session.posargs, external=True)
+
+
 def say_what_was_left_out() -> None:
     """Name what this machine could not prove: silence would look like a proof."""
     missing = []

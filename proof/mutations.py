@@ -1,0 +1,140 @@
+"""Break the template on purpose: exactly the sessions that should notice turn red.
+
+    nox -s mutations              all of them
+    nox -s mutations -- layer     those whose name holds a word
+
+Each mutation is applied to a copy of the template, on which plain `nox` then runs.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+TEMPLATE = Path(__file__).parent.parent
+SITE = "{{cookiecutter.project_slug}}"
+
+
+class Mutation(NamedTuple):
+    """A text in a file, what replaces it once, and the sessions that must turn red."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+    red: set[str]
+
+
+MUTATIONS = [
+    Mutation(
+        "session engine of redis",
+        f"{SITE}/config/profiles.py",
+        '''    url = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+    return Profile(
+        session_engine="apps.backends.sessions.redis"''',
+        '''    url = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+    return Profile(
+        session_engine="apps.backends.sessions.db"''',
+        {"profile(redis)"},
+    ),
+    Mutation(
+        "cache of database",
+        f"{SITE}/config/profiles.py",
+        "django.core.cache.backends.db.DatabaseCache",
+        "django.core.cache.backends.locmem.LocMemCache",
+        {"profile(database)"},
+    ),
+    Mutation(
+        "cache folder of file",
+        f"{SITE}/config/profiles.py",
+        '"LOCATION": var / "cache"',
+        '"LOCATION": var / "elsewhere"',
+        {"profile(file)"},
+    ),
+    Mutation(
+        "channel layer of redis-sentinel",
+        f"{SITE}/config/profiles.py",
+        """                "BACKEND": "apps.backends.layer.PubSubLayer",
+                "CONFIG": {
+                    "hosts": [
+                        {""",
+        """                "BACKEND": "channels.layers.InMemoryChannelLayer",
+                "CONFIG_": {
+                    "hosts": [
+                        {""",
+        {"profile(redis-sentinel)"},
+    ),
+    Mutation(
+        "the hook's migrate",
+        "hooks/post_gen_project.py",
+        '"migrate"',
+        '"check"',
+        {"hook(uv)", "hook(pip)", "template"},
+    ),
+    Mutation(
+        "cache table",
+        f"{SITE}/apps/backends/apps.py",
+        "post_migrate.connect(",
+        "(lambda *args, **kwargs: None)(",
+        {"profile(database)"},
+    ),
+    Mutation(
+        "file sessions where Django puts them",
+        f"{SITE}/config/settings.py",
+        'SESSION_FILE_PATH = VAR / "sessions"',
+        "SESSION_FILE_PATH = None",
+        {"profile(file)"},
+    ),
+]
+
+
+def red_sessions(mutation: Mutation) -> set[str]:
+    """Return the sessions of plain nox that fail on a copy with the mutation."""
+    with tempfile.TemporaryDirectory(prefix="mutation ") as folder:
+        copy = Path(folder) / "template"
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=TEMPLATE, capture_output=True, text=True, check=True
+        ).stdout
+        for name in filter(None, listed.split("\0")):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(TEMPLATE / name, copy / name)
+        (copy / ".nox").symlink_to(TEMPLATE / ".nox", target_is_directory=True)
+        path = copy / mutation.path
+        text = path.read_text("utf-8")
+        if mutation.old not in text:
+            sys.exit(
+                f"{mutation.path} no longer holds what the mutation {mutation.name!r} breaks."
+            )
+        path.write_text(text.replace(mutation.old, mutation.new, 1), "utf-8", newline="\n")
+        report = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "nox", "-R", f"--report={report}"]
+        done = subprocess.run(
+            command, cwd=copy, capture_output=True, text=True, check=False, env=os.environ
+        )
+        if not report.exists():
+            sys.exit(f"nox itself failed:\n{done.stdout}{done.stderr}")
+        sessions = json.loads(report.read_text("utf-8"))["sessions"]
+        return {each["signatures"][0] for each in sessions if each["result"] == "failed"}
+
+
+def main(words: list[str]) -> int:
+    """Apply the mutations whose name holds one of `words`; return how many went wrong."""
+    wrong = 0
+    for mutation in MUTATIONS:
+        if words and not any(word in mutation.name for word in words):
+            continue
+        red = red_sessions(mutation)
+        verdict = "as it should" if red == mutation.red else f"WRONG, expected {mutation.red}"
+        wrong += red != mutation.red
+        print(
+            f"{mutation.name:40} red: {', '.join(sorted(red)) or 'none'} ({verdict})", flush=True
+        )
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
