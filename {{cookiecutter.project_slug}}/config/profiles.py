@@ -28,7 +28,7 @@ class Profile:
 def database(env: Env, var: Path, prefix: str) -> Profile:
     """Sessions and cache in the relational database; messages within one process."""
     return Profile(
-        session_engine="django.contrib.sessions.backends.db",
+        session_engine="apps.backends.sessions.db",
         caches={
             "default": {
                 "BACKEND": "django.core.cache.backends.db.DatabaseCache",
@@ -43,7 +43,7 @@ def database(env: Env, var: Path, prefix: str) -> Profile:
 def file(env: Env, var: Path, prefix: str) -> Profile:
     """Sessions and cache in files of this machine; messages within one process."""
     return Profile(
-        session_engine="django.contrib.sessions.backends.file",
+        session_engine="apps.backends.sessions.file",
         caches={
             "default": {
                 "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
@@ -58,7 +58,7 @@ def file(env: Env, var: Path, prefix: str) -> Profile:
 def dummy(env: Env, var: Path, prefix: str) -> Profile:
     """Nothing is cached, to see the site without; sessions in the database."""
     return Profile(
-        session_engine="django.contrib.sessions.backends.db",
+        session_engine="apps.backends.sessions.db",
         caches={"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}},
         channel_layers=IN_MEMORY,
     )
@@ -68,7 +68,7 @@ def redis(env: Env, var: Path, prefix: str) -> Profile:
     """One Redis or Valkey at `REDIS_URL` makes it faster; the database holds the truth."""
     url = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
     return Profile(
-        session_engine="django.contrib.sessions.backends.db",
+        session_engine=_redis_sessions(env),
         caches={
             "default": {
                 "BACKEND": "apps.backends.cache.RedisCache",
@@ -100,7 +100,7 @@ def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
     }
     sentinel_login = {"password": env.str("REDIS_SENTINEL_PASSWORD", default="") or None}
     return Profile(
-        session_engine="django.contrib.sessions.backends.db",
+        session_engine=_redis_sessions(env),
         caches={
             "default": {
                 "BACKEND": "apps.backends.cache.RedisCache",
@@ -148,6 +148,12 @@ def load(name: str, env: Env, var: Path, prefix: str) -> Profile:
             "set it in the environment or in .env."
         )
     return PROFILES[name](env, var, prefix)
+
+
+def _redis_sessions(env: Env) -> str:
+    """Copies that the database confirms, or that are trusted for some seconds."""
+    trusting = env.int("SESSION_REVALIDATE_SECONDS", default=0) > 0
+    return f"apps.backends.sessions.{'trusting' if trusting else 'redis'}"
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -49,17 +49,22 @@ SESSION_ENGINE = _profile.session_engine
 CACHES = _profile.caches
 CHANNEL_LAYERS = _profile.channel_layers
 SESSION_FILE_PATH = VAR / "sessions"  # Django's default is shared with every program here
+# Seconds without a request, and since login, after which a session ends; 0: never.
+SESSION_IDLE_SECONDS = env.int("SESSION_IDLE_SECONDS", default=0)
+SESSION_ABSOLUTE_SECONDS = env.int("SESSION_ABSOLUTE_SECONDS", default=0)
+SESSION_LAST_SEEN_SECONDS = 300  # "last seen" is written no more often than this
+# Seconds that a copy in Redis is used without asking the database, see docs; 0: none.
+SESSION_REVALIDATE_SECONDS = env.int("SESSION_REVALIDATE_SECONDS", default=0)
 
 # --- Application ---
 
 INSTALLED_APPS = [
-    "apps.backends",  # first: overrides runserver and clearsessions
+    "apps.backends",  # first: overrides runserver; has the sessions of django.contrib.sessions
     "apps.accounts",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
-    "django.contrib.sessions",
     "django.contrib.staticfiles",
     "channels",
 ]
@@ -67,10 +72,10 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "apps.backends.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "apps.backends.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

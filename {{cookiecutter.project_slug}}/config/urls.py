@@ -7,3 +7,5 @@ urlpatterns = [
     path("", include("apps.accounts.urls")),
     path("admin/", admin.site.urls),
 ]
+
+handler500 = "apps.backends.outage.server_error"

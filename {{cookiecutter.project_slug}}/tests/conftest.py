@@ -22,6 +22,7 @@ def _quick(settings: Any) -> None:
     settings.STORAGES = settings.STORAGES | {
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     }
+    settings.STATIC_ROOT = None  # nothing is collected; WhiteNoise warns of a missing folder
 
 
 @pytest.fixture
@@ -30,8 +31,16 @@ def user(db: None) -> User:
     return User.objects.create_user("ada@example.com", PASSWORD)
 
 
+class Browser(Client):
+    """Django's client, coming by the scheme and to the host of SITE_URL."""
+
+    def request(self, **environ: Any) -> Any:
+        scheme = "https" if django_settings.HTTPS else "http"
+        host = django_settings.ALLOWED_HOSTS[0]
+        return super().request(**environ | {"wsgi.url_scheme": scheme, "HTTP_HOST": host})
+
+
 @pytest.fixture
-def https(settings: Any) -> Client:
-    """A browser that enforces CSRF and follows the site's own scheme."""
-    scheme = {"HTTP_HOST": settings.ALLOWED_HOSTS[0], "wsgi.url_scheme": "https"}
-    return Client(**(scheme if settings.HTTPS else {"HTTP_HOST": settings.ALLOWED_HOSTS[0]}))
+def https() -> Client:
+    """A browser of somebody who is not logged in."""
+    return Browser()

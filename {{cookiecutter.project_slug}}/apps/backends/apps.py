@@ -2,7 +2,9 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.core.management import call_command
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_delete, post_migrate
+
+from apps.backends import sessions
 
 
 class BackendsConfig(AppConfig):
@@ -12,6 +14,7 @@ class BackendsConfig(AppConfig):
 
     def ready(self) -> None:
         post_migrate.connect(create_cache_table, sender=self)
+        post_delete.connect(sessions.announce, sender="backends.Session")
 
 
 def create_cache_table(using: str, verbosity: int, **kwargs: Any) -> None:

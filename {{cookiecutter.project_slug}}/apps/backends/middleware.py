@@ -1,0 +1,80 @@
+"""Session and user of a request, for one question to the database."""
+
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.contrib import auth
+from django.contrib.auth import middleware as auth_middleware
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.sessions import middleware as session_middleware
+from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import constant_time_compare
+from django.utils.functional import SimpleLazyObject
+
+
+class SessionMiddleware(session_middleware.SessionMiddleware):
+    """Django's, which also notes who opened a session and when it was last used."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        super().process_request(request)
+        request.session.opened_by(
+            request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_USER_AGENT", "")
+        )
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        response = super().process_response(request, response)
+        request.session.touch()
+        return response
+
+
+class AuthenticationMiddleware(auth_middleware.AuthenticationMiddleware):
+    """Django's, which takes the user that came with the session instead of asking again."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        super().process_request(request)
+        request.user = SimpleLazyObject(lambda: _get_user(request))
+        request.auser = partial(_aget_user, request)
+
+
+def _get_user(request: HttpRequest) -> Any:
+    if not hasattr(request, "_cached_user"):
+        request._cached_user = user_of(request.session) or auth.get_user(request)
+    return request._cached_user
+
+
+async def _aget_user(request: HttpRequest) -> Any:
+    if not hasattr(request, "_acached_user"):
+        await request.session.aget(auth.SESSION_KEY)  # in a thread, the next line must not wait
+        request._acached_user = user_of(request.session) or await auth.aget_user(request)
+    return request._acached_user
+
+
+def user_of(session: SessionBase) -> AbstractBaseUser | None:
+    """Return the user that came with the session, if Django would return the very same.
+
+    None, and Django is to find out itself, wherever `django.contrib.auth.get_user()` does
+    more than read the user's row: nobody logged in, an authentication backend with a
+    `get_user()` of its own or no longer in the settings, an inactive user, a password or
+    a SECRET_KEY changed since.
+    """
+    user_id, path = session.get(auth.SESSION_KEY), session.get(auth.BACKEND_SESSION_KEY)
+    user = session.user
+    if (
+        user is None
+        or user._meta.pk.value_to_string(user) != user_id
+        or path not in settings.AUTHENTICATION_BACKENDS
+    ):
+        return None
+    backend = auth.load_backend(path)
+    plain = (
+        isinstance(backend, ModelBackend)
+        and type(backend).get_user is ModelBackend.get_user
+        and type(backend).aget_user is ModelBackend.aget_user
+    )
+    if not plain or not backend.user_can_authenticate(user):
+        return None
+    expected, given = user.get_session_auth_hash(), session.get(auth.HASH_SESSION_KEY, "")
+    return user if constant_time_compare(given, expected) else None

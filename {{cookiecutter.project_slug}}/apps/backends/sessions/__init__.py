@@ -1,0 +1,28 @@
+"""The session engines: `db`, `file` and `redis`, one rule.
+
+A session is a row of `apps.backends.models.Session`. While the row is there and not too
+old the session is alive, whatever a file or a copy in Redis says; deleting rows, by
+whatever way Django offers, ends sessions: `Session.objects.filter(user=user).delete()`.
+"""
+
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.dispatch import Signal
+
+# Sent after the commit, once for every session that ended before its time, with
+# session_key (str) and user_id (None: nobody was logged in). Live connections listen.
+session_ended = Signal()
+
+
+def announce(instance: Any, using: str, **kwargs: Any) -> None:
+    """Receive `post_delete` of a session: once that is committed, clear up after the row."""
+    transaction.on_commit(partial(_clear_up, instance), using=using)
+
+
+def _clear_up(session: Any) -> None:
+    session.get_session_store_class().forget(session.session_key)
+    session_ended.send_robust(
+        sender=type(session), session_key=session.session_key, user_id=session.user_id
+    )
