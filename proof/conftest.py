@@ -12,20 +12,18 @@ import pytest
 
 from proof.site import TEMPLATE, Site
 
-TOPOLOGIES = {"redis": {}, "redis-sentinel": {"replicas": 2, "sentinels": 3}}
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--profile", default="database", help="the profile of the site under test")
 
 
 @functools.cache
-def servers() -> ModuleType:
-    """Return the site's own module that starts real servers, from the template itself."""
+def module(name: str) -> ModuleType:
+    """Return a module of the site, such as the one that starts servers, from the template."""
     sys.path.append(str(TEMPLATE / "{{cookiecutter.project_slug}}"))
     keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # it would be generated too
     try:
-        return importlib.import_module("apps.backends.servers")
+        return importlib.import_module(name)
     finally:
         sys.dont_write_bytecode = keep
 
@@ -36,9 +34,10 @@ def start() -> Iterator[Callable[[str], Any]]:
     with ExitStack() as stack:
 
         def start(profile: str) -> Any:
-            if profile not in TOPOLOGIES:
+            needed = module("config.profiles").SERVERS.get(profile)
+            if needed is None:
                 return None
-            return stack.enter_context(servers().Topology(**TOPOLOGIES[profile]))
+            return stack.enter_context(module("apps.backends.servers").Topology(**needed))
 
         yield start
 

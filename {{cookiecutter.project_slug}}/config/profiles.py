@@ -2,7 +2,7 @@
 
 One function per profile, side by side. `DJANGO_PROFILE` picks one when the site
 starts; nothing else in the code asks which one it is. Adding a profile is adding a
-function here and its name to `PROFILES`.
+function here and its name to `PROFILES` (and, if it needs servers, to `SERVERS`).
 """
 
 from collections.abc import Callable
@@ -134,6 +134,12 @@ PROFILES: dict[str, Callable[[Env, Path, str], Profile]] = {
     "dummy": dummy,
     "redis": redis,
     "redis-sentinel": redis_sentinel,
+}
+
+# What `devredis` and the tests start for a profile: see apps.backends.servers.Topology.
+SERVERS: dict[str, dict[str, int]] = {
+    "redis": {"replicas": 0, "sentinels": 0},
+    "redis-sentinel": {"replicas": 2, "sentinels": 3},
 }
 
 
