@@ -1,5 +1,6 @@
 """What all tests of the site share; they run on whatever profile is active."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ if not django_settings.PROFILE.startswith("redis"):
 
 
 @pytest.fixture(autouse=True)
-def _quick(settings: Any) -> None:
+def _quick(settings: Any, tmp_path: Path) -> None:
     """A hasher and a static storage that cost nothing: neither is what tests are about."""
+    settings.SESSION_FILE_PATH = tmp_path / "sessions"
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.STORAGES = settings.STORAGES | {
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}

@@ -5,6 +5,7 @@ old the session is alive, whatever a file or a copy in Redis says; deleting rows
 whatever way Django offers, ends sessions: `Session.objects.filter(user=user).delete()`.
 """
 
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -18,11 +19,12 @@ session_ended = Signal()
 
 def announce(instance: Any, using: str, **kwargs: Any) -> None:
     """Receive `post_delete` of a session: once that is committed, clear up after the row."""
-    transaction.on_commit(partial(_clear_up, instance), using=using)
+    session = copy(instance)  # Django takes the key from the instance that was deleted
+    transaction.on_commit(partial(_clear_up, session), using=using)
 
 
 def _clear_up(session: Any) -> None:
-    session.get_session_store_class().forget(session.session_key)
+    session.get_session_store_class().forget(session)
     session_ended.send_robust(
         sender=type(session), session_key=session.session_key, user_id=session.user_id
     )

@@ -65,7 +65,7 @@ class SessionStore(SessionBase):
 
     def load(self) -> dict[str, Any]:
         encoded = self.fetch()
-        if not encoded:
+        if encoded is None:
             self._session_key = None
             return {}
         return self.decode(encoded)
@@ -141,8 +141,8 @@ class SessionStore(SessionBase):
             Session.objects.using(self.database()).filter(session_key=session_key).delete()
 
     @classmethod
-    def forget(cls, session_key: str) -> None:
-        """Remove what there is of an ended session outside the database."""
+    def forget(cls, session: Session) -> None:
+        """Remove what there is outside the database of a session whose row is gone."""
 
     @classmethod
     def clear_expired(cls) -> None:

@@ -13,6 +13,7 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.db import transaction
 
+from apps.backends.models import Session
 from apps.backends.sessions import db
 
 
@@ -48,5 +49,5 @@ class SessionStore(db.SessionStore):
         transaction.on_commit(copy, using=self.database())
 
     @classmethod
-    def forget(cls, session_key: str) -> None:
-        cls.cache().delete(cls.cache_key(session_key))
+    def forget(cls, session: Session) -> None:
+        cls.cache().delete(cls.cache_key(session.session_key))

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.signing import BadSignature, Signer
 from django.db import transaction
 
+from apps.backends.models import Session
 from apps.backends.sessions import db, redis
 
 CHANGED = "changed"
@@ -38,10 +39,14 @@ class SessionStore(redis.SessionStore):
 
     def put(self, encoded: str, must_create: bool) -> None:
         db.SessionStore.put(self, encoded, must_create)
-        transaction.on_commit(partial(self.forget, self.session_key), using=self.database())
+        transaction.on_commit(partial(self._mark, self.session_key), using=self.database())
 
     @classmethod
-    def forget(cls, session_key: str) -> None:
+    def forget(cls, session: Session) -> None:
+        cls._mark(session.session_key)
+
+    @classmethod
+    def _mark(cls, session_key: str) -> None:
         seconds = settings.SESSION_REVALIDATE_SECONDS
         cls.cache().set(cls.cache_key(session_key), CHANGED, seconds)
 

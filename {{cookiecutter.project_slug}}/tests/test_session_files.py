@@ -1,0 +1,136 @@
+"""What the engine `file` adds: private files, each named by one row."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.sessions.backends.base import UpdateError
+from django.core.management import call_command
+
+from apps.backends.models import Session
+from apps.backends.sessions import file
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def folder(settings: Any) -> Path:
+    settings.SESSION_ENGINE = file.__name__
+    return Path(settings.SESSION_FILE_PATH)
+
+
+def saved(**data: Any) -> file.SessionStore:
+    session = file.SessionStore()
+    session.update(data)
+    session.save()
+    return session
+
+
+def test_a_session_has_one_file_and_an_ended_one_none(folder: Path) -> None:
+    session = saved(fruit="apple")
+    for fruit in ("pear", "plum"):
+        session["fruit"] = fruit
+        session.save()
+        assert len(list(folder.iterdir())) == 1
+    session.cycle_key()
+    assert len(list(folder.iterdir())) == 1
+    assert file.SessionStore(session.session_key)["fruit"] == "plum"
+    session.flush()
+    assert list(folder.iterdir()) == []
+
+
+def test_the_row_has_no_data_and_the_file_no_key(folder: Path) -> None:
+    session = saved(fruit="apple")
+    row, path = Session.objects.get(), next(folder.iterdir())
+    assert row.session_data == f"file:{path.name}"
+    assert session.session_key not in path.name + path.read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_nobody_else_reads_the_files(folder: Path) -> None:
+    folder.mkdir(mode=0o755)
+    saved(fruit="apple")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert next(folder.iterdir()).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_reader_who_was_overtaken_by_a_save_reads_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = saved(fruit="apple")
+    read = Path.read_text
+
+    def overtaken(path: Path, *args: Any) -> str:
+        monkeypatch.setattr(Path, "read_text", read)
+        session["fruit"] = "pear"
+        session.save()
+        return read(path, *args)
+
+    monkeypatch.setattr(Path, "read_text", overtaken)
+    assert file.SessionStore(session.session_key)["fruit"] == "pear"
+
+
+def test_a_file_that_may_not_be_read_is_an_error_not_a_logout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = saved(fruit="apple")
+    refused: list[Path] = []
+
+    def refuse(path: Path, *args: Any) -> str:
+        refused.append(path)
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(PermissionError):
+        file.SessionStore(session.session_key).get("fruit")
+    assert len(refused) == 5  # on Windows the next attempt reads
+
+
+def test_a_session_whose_file_is_lost_is_no_session(folder: Path) -> None:
+    session = saved(fruit="apple")
+    next(folder.iterdir()).unlink()
+    again = file.SessionStore(session.session_key)
+    assert again.get("fruit") is None
+    assert again.session_key is None
+
+
+def test_a_disk_that_is_full_loses_no_write_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = saved(fruit="apple")
+
+    def full(*args: Any, **kwargs: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "open", full)
+    session["fruit"] = "pear"
+    with pytest.raises(OSError, match="No space"):
+        session.save()
+    assert file.SessionStore(session.session_key)["fruit"] == "apple"
+
+
+def test_a_save_that_came_too_late_leaves_no_file(folder: Path) -> None:
+    session = saved(fruit="apple")
+    overlapping = file.SessionStore(session.session_key)
+    overlapping["fruit"] = "pear"
+    session.flush()
+    with pytest.raises(UpdateError):
+        overlapping.save()
+    assert list(folder.iterdir()) == []
+
+
+def test_files_that_no_row_names_are_cleared_once_they_are_old(folder: Path) -> None:
+    session = saved(fruit="apple")
+    (kept,) = folder.iterdir()
+    young, old = folder / "young", folder / "old"
+    young.touch()
+    old.touch()
+    two_hours_ago = time.time() - 7200
+    os.utime(old, (two_hours_ago, two_hours_ago))
+    os.utime(kept, (two_hours_ago, two_hours_ago))
+    call_command("clearsessions")
+    assert sorted(folder.iterdir()) == sorted([kept, young])
+    assert file.SessionStore(session.session_key)["fruit"] == "apple"
+
+
+def test_clearing_works_before_the_first_session() -> None:
+    call_command("clearsessions")

@@ -1,0 +1,89 @@
+"""What the page of open sessions shows: who opened a session, from where, last seen when."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+from django.utils import timezone
+
+from apps.accounts.models import User
+from apps.backends.models import Session
+from tests.conftest import PASSWORD
+from tests.test_sessions import age, is_logged_in, row, saved
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("", None),
+        ("unix:", None),
+    ],
+)
+def test_address_and_browser_are_those_of_the_login(
+    address: str, shown: str | None, user: User, https: Client
+) -> None:
+    https.post(
+        "/accounts/login/",
+        {"username": user.email, "password": PASSWORD},
+        headers={"user-agent": "Lynx " * 100},
+        REMOTE_ADDR=address,
+    )
+    https.get("/dashboard/", headers={"user-agent": "Mosaic"}, REMOTE_ADDR="192.0.2.99")
+    session = Session.objects.get()
+    assert (session.address, session.user) == (shown, user)
+    assert session.user_agent == ("Lynx " * 100)[:300]
+
+
+def test_last_seen_is_written_now_and_then(https: Client, user: User, settings: Any) -> None:
+    https.force_login(user)
+    session = https.session
+    for passed, written in ((299, False), (301, True)):
+        age(session, last_seen=timedelta(seconds=passed))
+        before = row(session)
+        assert is_logged_in(https)
+        after = row(session)
+        assert (after.last_seen > before.last_seen) == written
+        assert after.version == before.version
+    settings.SESSION_IDLE_SECONDS = 600  # of which a tenth is 60 s
+    age(session, last_seen=timedelta(seconds=61))
+    assert is_logged_in(https)
+    assert row(session).last_seen > timezone.now() - timedelta(seconds=10)
+
+
+def test_last_seen_is_not_asked_of_a_page_without_session(
+    https: Client, user: User, django_assert_num_queries: Any
+) -> None:
+    https.force_login(user)
+    age(https.session, last_seen=timedelta(days=1))
+    https.logout()
+    with django_assert_num_queries(0):
+        https.get("/accounts/login/")
+
+
+def test_a_page_is_shown_although_last_seen_cannot_be_written(
+    https: Client, user: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    https.force_login(user)
+    age(https.session, last_seen=timedelta(days=1))
+
+    def read_only(execute: Any, sql: str, *args: Any) -> Any:
+        if sql.startswith("UPDATE"):
+            raise OperationalError("attempt to write a readonly database")
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(read_only), caplog.at_level("INFO"):
+        assert is_logged_in(https)
+    assert "last_seen of a session was not written" in caplog.text
+
+
+def test_the_key_is_not_shown() -> None:
+    session = saved()
+    assert session.session_key not in str(row(session))
+    assert str(row(session).public_id) == str(row(session))
