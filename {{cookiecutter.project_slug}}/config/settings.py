@@ -6,13 +6,14 @@ a file that holds it (Docker and Kubernetes hand secrets over that way).
 """
 
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from config import profiles
+from config import mail, profiles
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SLUG = tomllib.loads((BASE_DIR / "pyproject.toml").read_text("utf-8"))["project"]["name"]
@@ -66,11 +67,13 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "channels",
 ]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "config.headers.security_headers",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "apps.backends.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -78,6 +81,7 @@ MIDDLEWARE = [
     "apps.backends.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",  # last: its page stands in for the view's
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -121,6 +125,7 @@ AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "dashboard"
 LOGOUT_REDIRECT_URL = "login"
+AUTHENTICATION_BACKENDS = ["apps.accounts.throttle.ThrottledBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -136,8 +141,40 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     "django.contrib.auth.hashers.ScryptPasswordHasher",
 ]
+PASSWORD_RESET_TIMEOUT = 3600  # seconds; Django's three days leave links lying about
+# Sessions end with the browser unless "remember me" was ticked, wherever the login was.
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 # Nothing that Django itself keeps between two requests belongs in a session that may be lost.
 MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"
+
+# --- Throttle: what is counted, and how long for, is told in apps/accounts/throttle.py ---
+
+AXES_HANDLER = "apps.accounts.throttle.ThrottleHandler"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+THROTTLE_ACCOUNT_LIMIT = 30
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # or a guesser could lock for ever
+AXES_LOCKOUT_CALLABLE = "apps.accounts.throttle.refuse"
+AXES_CLIENT_IP_CALLABLE = "apps.accounts.throttle.client_address"
+AXES_USERNAME_CALLABLE = "apps.accounts.throttle.client_name"
+AXES_USERNAME_FORM_FIELD = "username"  # of the form; Axes assumes the field of the model
+# Fields never written to table or log: forms that ask for a password again post more of them.
+AXES_SENSITIVE_PARAMETERS = [
+    *("username", "old_password", "new_password1", "new_password2", "csrfmiddlewaretoken")
+]
+
+# --- Mail ---
+
+vars().update(
+    mail.load(
+        env.email_url("EMAIL_URL", default="consolemail://" if DEBUG else "smtp://localhost:25")
+    )
+)
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str(
+    "DEFAULT_FROM_EMAIL", default=f"no-reply@{_site.hostname}"
+)
 
 # --- Cookies and transport: strict wherever the site is served over HTTPS ---
 

@@ -1,5 +1,6 @@
 """What all tests of the site share; they run on whatever profile is active."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,23 @@ class Browser(Client):
 def https() -> Client:
     """A browser of somebody who is not logged in."""
     return Browser()
+
+
+@pytest.fixture
+def new_browser() -> Callable[[], Client]:
+    """A function that returns one more browser."""
+    return Browser
+
+
+@pytest.fixture
+def use_mail(settings: Any) -> Callable[[type], None]:
+    """A function that has mail sent by a backend, by whatever name Django has for that."""
+
+    def use(backend: type) -> None:
+        path = f"{backend.__module__}.{backend.__qualname__}"
+        if hasattr(settings, "MAILERS"):
+            settings.MAILERS = {"default": {"BACKEND": path}}
+        else:
+            settings.EMAIL_BACKEND = path
+
+    return use

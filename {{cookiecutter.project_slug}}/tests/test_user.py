@@ -3,6 +3,7 @@
 import pytest
 from django.contrib.auth import authenticate
 from django.db import IntegrityError
+from django.test import RequestFactory
 
 from apps.accounts.models import User
 from tests.conftest import PASSWORD
@@ -25,8 +26,9 @@ def test_the_address_is_folded_where_it_is_written() -> None:
     assert user.email == "grace@hopper.example"
 
 
-def test_login_with_another_spelling(user: User) -> None:
-    assert authenticate(username="Ada@Example.Com", password=PASSWORD) == user
+def test_login_with_another_spelling(user: User, rf: RequestFactory) -> None:
+    request = rf.post("/accounts/login/")
+    assert authenticate(request, username="Ada@Example.Com", password=PASSWORD) == user
 
 
 def test_a_user_needs_an_address() -> None:

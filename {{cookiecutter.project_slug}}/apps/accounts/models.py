@@ -1,9 +1,11 @@
-"""The user: an e-mail address and a password."""
+"""The user: an e-mail address and a password; and who asked for a new one."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.fields import FoldedEmailField
@@ -46,6 +48,17 @@ class User(AbstractUser):
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: list[str] = []
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """As Django; and a new password or the end of the account ends all its sessions.
+
+        Django notices both at the next request of a session, but a WebSocket makes none.
+        `_password` is set by `set_password()`, and not where only the hash is renewed.
+        """
+        ended = self._password is not None or not self.is_active
+        super().save(*args, **kwargs)
+        if ended:
+            self.sessions.all().delete()
+
     def get_full_name(self) -> str:
         return self.name or self.email
 
@@ -54,3 +67,39 @@ class User(AbstractUser):
 
     def __str__(self) -> str:
         return self.email
+
+
+class ResetRequest(models.Model):
+    """Somebody asked for a link to a new password, for an address that may or may not exist."""
+
+    WINDOW = timedelta(hours=1)
+    LIMIT_PER_EMAIL = 3  # mails nobody asked for
+    LIMIT_PER_ADDRESS = 30  # an office behind one address
+
+    email = FoldedEmailField(_("e-mail address"))
+    address = models.GenericIPAddressField(_("address"), null=True)
+    at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("request for a new password")
+        verbose_name_plural = _("requests for a new password")
+
+    def __str__(self) -> str:
+        return f"{self.email} ({self.address})"
+
+    @classmethod
+    def admit(cls, email: str, address: str | None) -> datetime | None:
+        """Count a request, or return when the next one of its kind is admitted.
+
+        It is counted before it is judged: of many at once none slips through.
+        """
+        request = cls.objects.create(email=email[:254], address=address)
+        recent = cls.objects.filter(at__gt=request.at - cls.WINDOW).order_by("-at")
+        waits = [
+            *recent.filter(email=request.email)[cls.LIMIT_PER_EMAIL :][:1],
+            *recent.filter(address=address)[cls.LIMIT_PER_ADDRESS :][:1],
+        ]
+        if not waits:
+            return None
+        request.delete()
+        return max(wait.at for wait in waits) + cls.WINDOW

@@ -1,0 +1,140 @@
+"""Who guesses passwords has to wait; nobody else does.
+
+Three rules, kept by django-axes in the database, so that they hold whatever the cache
+does. Within `AXES_COOLOFF_TIME` there may be
+
+- `AXES_FAILURE_LIMIT` failures for one account from one address, then that pair waits;
+- `THROTTLE_ACCOUNT_LIMIT` failures for one account from anywhere, then the account waits,
+- except at addresses where its owner has logged in before: no stranger locks them out.
+
+An address alone never waits: behind it may be a whole school. What is refused is not
+counted, so that a wait ends however often somebody tries, and a name waits whether or
+not there is an account of that name.
+"""
+
+from datetime import datetime
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from axes.backends import AxesBackend
+from axes.handlers.database import AxesDatabaseHandler
+from axes.helpers import get_client_username, get_cool_off
+from axes.models import AccessAttempt, AccessLog
+from django.conf import settings
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from apps.accounts.fields import FoldedEmailField
+
+NAME_LENGTH = 255  # of the column in which Axes keeps names
+NETWORK_BITS = 64  # of an IPv6 address; the rest is the customer's to choose from
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """Return the address that limits are counted by, None if the request has none.
+
+    It is the connection's own, which uvicorn replaces with the header of a proxy only if
+    it trusts that proxy (`FORWARDED_ALLOW_IPS`). Of an IPv6 address it is the network:
+    one customer has 2**64 addresses.
+    """
+    try:
+        address = ip_address(request.META.get("REMOTE_ADDR", ""))
+    except ValueError:  # a Unix socket, or a proxy that does not say
+        return None
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(IPv6Address(int(address) >> NETWORK_BITS << NETWORK_BITS))
+
+
+def client_name(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str:
+    """Return the name that somebody tries to log in with, in the spelling of accounts."""
+    name = (credentials or request.POST).get(settings.AXES_USERNAME_FORM_FIELD)
+    return FoldedEmailField.fold(str(name or ""))[:NAME_LENGTH]
+
+
+class ThrottleHandler(AxesDatabaseHandler):
+    """Adds the limit per account to Axes' database handler, which has one limit only.
+
+    A login takes back the failures of that account at that address, as Axes does with
+    these settings; those of strangers elsewhere keep counting (NIST SP 800-63B, 5.2.2).
+    """
+
+    def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
+        """Answer the one question Axes has, whether this reaches `AXES_FAILURE_LIMIT`."""
+        return settings.AXES_FAILURE_LIMIT if self.locked_until(request, credentials) else 0
+
+    def locked_until(
+        self, request: HttpRequest, credentials: dict[str, Any] | None = None
+    ) -> datetime | None:
+        """Return when the request's name can log in from its address again, None if now."""
+        name, address = get_client_username(request, credentials), request.axes_ip_address
+        since = request.axes_attempt_time - get_cool_off()
+        failures = AccessAttempt.objects.filter(username=name, attempt_time__gt=since)
+        here = _locked_until(failures.filter(ip_address=address), settings.AXES_FAILURE_LIMIT)
+        anywhere = _locked_until(failures, settings.THROTTLE_ACCOUNT_LIMIT)
+        if anywhere and AccessLog.objects.filter(username=name, ip_address=address).exists():
+            anywhere = None
+        return max(filter(None, (here, anywhere)), default=None)
+
+
+def _locked_until(failures: QuerySet[AccessAttempt], limit: int) -> datetime | None:
+    """Return when fewer than `limit` failures are left, the oldest being forgotten first."""
+    count = 0
+    rows = failures.order_by("-attempt_time").values_list("attempt_time", "failures_since_start")
+    for time, number in rows:
+        count += number
+        if count >= limit:
+            return time + get_cool_off()
+    return None
+
+
+class ThrottledBackend(AxesBackend):
+    """Django's ModelBackend as far as Axes allows it.
+
+    Changes `AxesBackend.authenticate`, which asks Axes once and leaves the password to a
+    further backend. Here Axes is asked again when the password is right: a thousand
+    guesses sent at once have all passed the first question.
+    """
+
+    def authenticate(
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,
+    ) -> AbstractBaseUser | None:
+        """Return the user, None for a wrong password; raises PermissionDenied when locked."""
+        super().authenticate(request, username, password, **kwargs)
+        user = ModelBackend.authenticate(self, request, username, password, **kwargs)
+        if user is not None:
+            super().authenticate(request, username, password, **kwargs)
+        return user
+
+    async def aauthenticate(
+        self, request: HttpRequest | None, **credentials: Any
+    ) -> AbstractBaseUser | None:
+        """As `authenticate`: ModelBackend's own would go round Axes."""
+        return await sync_to_async(self.authenticate)(request, **credentials)
+
+
+def refuse(request: HttpRequest, *args: Any) -> HttpResponse:
+    """Return the page that stands in for the view's when somebody has to wait."""
+    until = ThrottleHandler().locked_until(request, request.axes_credentials)
+    return wait_page(request, until or timezone.now())
+
+
+def wait_page(request: HttpRequest, until: datetime) -> HttpResponse:
+    """Return the page that says when to try again."""
+    seconds = max(1, ceil((until - timezone.now()).total_seconds()))
+    context = {"until": until, "minutes": ceil(seconds / 60)}
+    response = render(request, "accounts/wait.html", context, status=429)
+    response.headers["Retry-After"] = str(seconds)
+    return response

@@ -1,0 +1,129 @@
+"""Headers: what browsers are told, on every kind of page, and what pages may not hold."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.test import AsyncClient, Client, override_settings
+from django.urls import path
+
+from apps.accounts.models import User
+from config import urls
+from config.headers import CONTENT_SECURITY_POLICY
+
+POLICY = "Content-Security-Policy"
+PUBLIC = ["/accounts/login/", "/accounts/password/reset/", "/accounts/password/reset/sent/"]
+PRIVATE = ["/dashboard/", "/accounts/password/change/"]
+ADMIN = ["/admin/", "/admin/accounts/user/", "/admin/accounts/user/add/", "/admin/axes/"]
+INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|javascript:", re.I)
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    raise RuntimeError("on purpose")
+
+
+def forbidden(request: HttpRequest) -> HttpResponse:
+    raise PermissionDenied
+
+
+def own_policy(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(headers={POLICY: "default-src 'none'"})
+
+
+urlpatterns = [
+    *urls.urlpatterns,
+    path("broken/", broken),
+    path("forbidden/", forbidden),
+    path("own/", own_policy),
+]
+handler500 = urls.handler500
+
+
+@pytest.fixture
+def admin(db: None, https: Client) -> Client:
+    """The browser of somebody who may open every page."""
+    https.force_login(User.objects.create_superuser("root@example.com", "x"))
+    return https
+
+
+def test_the_policy_allows_nothing_inline() -> None:
+    assert "unsafe" not in CONTENT_SECURITY_POLICY
+    assert "default-src 'self'" in CONTENT_SECURITY_POLICY
+
+
+@pytest.mark.parametrize("page", PRIVATE + ADMIN)
+def test_pages_say_it_and_obey_it(admin: Client, page: str) -> None:
+    response = admin.get(page)
+    assert response.status_code == 200
+    _says_it(response)
+    assert not INLINE.search(response.content.decode())
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("page", [*PUBLIC, "/nowhere/", "/admin/login/"])
+def test_public_pages_say_it_and_obey_it(https: Client, page: str) -> None:
+    response = https.get(page)
+    _says_it(response)
+    assert not INLINE.search(response.content.decode())
+
+
+def test_servers_of_both_kinds_say_it(settings: Any) -> None:
+    settings.SECURE_SSL_REDIRECT = False
+    host = settings.ALLOWED_HOSTS[0]
+    _says_it(async_to_sync(AsyncClient(headers={"host": host}).get)("/nowhere/"))
+
+
+def _says_it(response: Any) -> None:
+    assert response.headers[POLICY] == CONTENT_SECURITY_POLICY
+    assert "camera=()" in response.headers["Permissions-Policy"]
+    assert response.headers["Referrer-Policy"] == "same-origin"
+    assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@override_settings(ROOT_URLCONF=__name__)
+@pytest.mark.parametrize(("page", "status"), [("/broken/", 500), ("/nowhere/", 404)])
+def test_debug_pages_work_and_only_they_go_without(
+    https: Client, settings: Any, page: str, status: int
+) -> None:
+    https.raise_request_exception = False
+    for debug in (False, True):
+        settings.DEBUG = debug
+        response = https.get(page)
+        assert response.status_code == status
+        assert (POLICY in response.headers) is not debug
+        assert (b"<style" in response.content) is debug
+
+
+@override_settings(ROOT_URLCONF=__name__)
+def test_a_view_may_have_its_own(https: Client) -> None:
+    assert https.get("/own/").headers[POLICY] == "default-src 'none'"
+
+
+@pytest.mark.parametrize("page", PRIVATE)
+def test_private_pages_are_not_kept_by_browsers(admin: Client, page: str) -> None:
+    assert "no-store" in admin.get(page).headers["Cache-Control"]
+
+
+@pytest.mark.django_db
+def test_each_error_has_its_page_without_session_or_database(
+    new_browser: Callable[[], Client], django_assert_num_queries: Any
+) -> None:
+    browser = new_browser()
+    browser.raise_request_exception = False
+    browser.handler.enforce_csrf_checks = True
+    with override_settings(ROOT_URLCONF=__name__), django_assert_num_queries(0):
+        pages = {
+            "There is no such page": browser.get("/nowhere/"),
+            "Something went wrong": browser.get("/broken/"),
+            "You may not open this page": browser.get("/forbidden/"),
+            "This form was out of date": browser.post("/accounts/login/"),
+        }
+    assert [page.status_code for page in pages.values()] == [404, 500, 403, 403]
+    for text, page in pages.items():
+        assert text in page.content.decode()
+        assert "/static/css/site.css" in page.content.decode()

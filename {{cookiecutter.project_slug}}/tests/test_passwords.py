@@ -1,0 +1,261 @@
+"""Passwords: how they are kept, changed, and replaced when they are forgotten."""
+
+import re
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from smtplib import SMTPServerDisconnected
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import identify_hasher, make_password
+from django.core import mail
+from django.core.mail.backends.locmem import EmailBackend
+from django.db import connection
+from django.http import HttpResponse
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from apps.accounts.models import ResetRequest, User
+from config.settings import PASSWORD_HASHERS
+from tests.conftest import PASSWORD
+
+pytestmark = pytest.mark.django_db
+
+NEW = "a rather long new one"
+RESET = "/accounts/password/reset/"
+
+
+def log_in(client: Client, password: str) -> bool:
+    response = client.post(
+        "/accounts/login/", {"username": "ada@example.com", "password": password}
+    )
+    return response.status_code == 302
+
+
+def ask(
+    client: Client, email: str = "ada@example.com", address: str = "192.0.2.1"
+) -> HttpResponse:
+    """Ask for a link, and wait for the mail."""
+    response = client.post(RESET, {"email": email}, REMOTE_ADDR=address)
+    finish_mail()
+    return response
+
+
+def finish_mail() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "mail":
+            thread.join(10)
+
+
+# --- Kept ---
+
+
+def test_argon2id_at_64_mib(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = PASSWORD_HASHERS
+    assert make_password("x").startswith("argon2$argon2id$v=19$m=65536,t=3,p=4$")
+
+
+@pytest.mark.parametrize("old", ["pbkdf2_sha256", "scrypt"])
+def test_older_hashes_are_replaced_at_login(
+    user: User, https: Client, settings: Any, old: str
+) -> None:
+    settings.PASSWORD_HASHERS = PASSWORD_HASHERS
+    User.objects.filter(pk=user.pk).update(password=make_password(PASSWORD, hasher=old))
+    assert log_in(https, PASSWORD)
+    user.refresh_from_db()
+    assert identify_hasher(user.password).algorithm == "argon2"
+    assert https.get("/dashboard/").status_code == 200
+
+
+# --- Changed ---
+
+
+def change(client: Client, old: str = PASSWORD, new: str = NEW) -> HttpResponse:
+    form = {"old_password": old, "new_password1": new, "new_password2": new}
+    return client.post("/accounts/password/change/", form)
+
+
+def test_changing_it_ends_the_other_sessions(
+    user: User, new_browser: Callable[[], Client]
+) -> None:
+    here, there = new_browser(), new_browser()
+    assert log_in(here, PASSWORD) and log_in(there, PASSWORD)
+    former = here.session.session_key
+    response = change(here)
+    assert response.status_code == 302
+    assert b"has been changed" in here.get(response["Location"]).content
+    assert there.get("/dashboard/").status_code == 302
+    assert here.session.session_key != former
+    assert [session.session_key for session in user.sessions.all()] == [here.session.session_key]
+    assert not log_in(new_browser(), PASSWORD) and log_in(new_browser(), NEW)
+
+
+def test_the_old_password_is_asked_for_and_guesses_are_counted(user: User, https: Client) -> None:
+    https.force_login(user)
+    for _ in range(4):
+        response = change(https, old="wrong")
+        assert "old_password" in response.context["form"].errors
+    assert change(https, old="wrong").status_code == 429
+    assert change(https).status_code == 429
+    user.refresh_from_db()
+    assert user.check_password(PASSWORD)
+
+
+@pytest.mark.parametrize("bad", ["short", "password123", "9475829104", "ada@example.com"])
+def test_bad_passwords_are_refused_next_to_their_field(
+    user: User, https: Client, bad: str
+) -> None:
+    https.force_login(user)
+    page = change(https, new=bad).content.decode()
+    error = page.index('id="id_new_password2_error"')
+    assert page.index('id="id_new_password2"') < error
+    described = re.search(r'<input[^>]*id="id_new_password2"[^>]*>', page)
+    assert described and "id_new_password2_error" in described[0]
+    assert 'aria-invalid="true"' in described[0]
+
+
+def test_a_change_in_the_admin_ends_every_session(
+    user: User, new_browser: Callable[[], Client]
+) -> None:
+    there, admin = new_browser(), new_browser()
+    there.force_login(user)
+    admin.force_login(User.objects.create_superuser("root@example.com", "x"))
+    form = {"usable_password": "true", "password1": NEW, "password2": NEW}
+    assert admin.post(f"/admin/accounts/user/{user.pk}/password/", form).status_code == 302
+    assert not user.sessions.exists()
+    assert there.get("/dashboard/").status_code == 302
+
+
+def test_the_admin_has_no_second_page_for_ones_own(user: User, https: Client) -> None:
+    response = https.get("/admin/password_change/")
+    assert response["Location"] == "/accounts/password/change/"
+
+
+def test_a_disabled_user_has_no_sessions(user: User, https: Client) -> None:
+    https.force_login(user)
+    user.is_active = False
+    user.save()
+    assert not user.sessions.exists()
+    assert https.get("/dashboard/").status_code == 302
+
+
+def test_other_changes_end_none(user: User, https: Client) -> None:
+    https.force_login(user)
+    user.name = "Ada Lovelace"
+    user.save()
+    assert https.get("/dashboard/").status_code == 200
+
+
+# --- Forgotten ---
+
+
+def test_a_link_by_mail_replaces_it(user: User, new_browser: Callable[[], Client]) -> None:
+    there, here = new_browser(), new_browser()
+    there.force_login(user)
+    for _ in range(5):
+        log_in(here, "wrong")
+    assert not log_in(here, PASSWORD)  # the throttle
+    assert ask(here).status_code == 302
+    (message,) = mail.outbox
+    assert message.to == ["ada@example.com"]
+    link = re.search(r"https?://[^/]+(/\S+)", message.body)
+    assert link
+    page = here.get(link[1], follow=True)
+    form = {"new_password1": NEW, "new_password2": NEW}
+    response = here.post(page.request["PATH_INFO"], form, follow=True)
+    assert response.redirect_chain == [("/accounts/login/", 302)]
+    assert b"has been changed" in response.content
+    assert there.get("/dashboard/").status_code == 302
+    assert log_in(here, NEW)
+    # It works once.
+    assert b"does not work any more" in new_browser().get(link[1], follow=True).content
+
+
+def test_the_link_leads_to_the_site_whatever_host_was_asked(
+    user: User, https: Client, settings: Any
+) -> None:
+    settings.SITE_URL = "https://www.example.com"
+    ask(https)
+    assert "\nhttps://www.example.com/accounts/password/reset/" in mail.outbox[0].body
+
+
+def test_a_link_is_good_for_an_hour(user: User, https: Client, settings: Any) -> None:
+    assert settings.PASSWORD_RESET_TIMEOUT == 3600
+    ask(https)
+    assert "60 minutes" in mail.outbox[0].body
+
+
+@pytest.mark.parametrize("email", ["nobody@example.com", "gone@example.com", "none@example.com"])
+def test_unknown_addresses_are_answered_alike(user: User, https: Client, email: str) -> None:
+    User.objects.create_user("gone@example.com", PASSWORD, is_active=False)
+    User.objects.create_user("none@example.com", None)
+    answers = []
+    for name in ("ada@example.com", email):
+        with CaptureQueriesContext(connection) as queries:
+            response = ask(https, name)
+        answers.append((response.status_code, response["Location"], len(queries)))
+    assert answers[0] == answers[1]
+    assert [message.to for message in mail.outbox] == [["ada@example.com"]]
+
+
+class SlowBackend(EmailBackend):
+    """A mail server that does not answer until it is told to."""
+
+    go_on = threading.Event()
+
+    def send_messages(self, messages: Any) -> int:
+        assert self.go_on.wait(10)
+        return super().send_messages(messages)
+
+
+class BrokenBackend(EmailBackend):
+    """A mail server that hangs up."""
+
+    def send_messages(self, messages: Any) -> int:
+        raise SMTPServerDisconnected("Connection unexpectedly closed")
+
+
+def test_nobody_waits_for_the_mail_server(
+    user: User, https: Client, use_mail: Callable[[type], None]
+) -> None:
+    use_mail(SlowBackend)
+    response = https.post(RESET, {"email": "ada@example.com"})
+    assert response.status_code == 302 and not mail.outbox
+    SlowBackend.go_on.set()
+    finish_mail()
+    assert len(mail.outbox) == 1
+
+
+def test_a_mail_server_that_fails_gives_the_same_page(
+    user: User, https: Client, use_mail: Callable[[type], None], caplog: Any
+) -> None:
+    use_mail(BrokenBackend)
+    response = ask(https)
+    assert response.status_code == 302
+    assert https.get(response["Location"]).status_code == 200
+    assert "Failed to send password reset email" in caplog.text
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", "nobody@example.com"])
+def test_requests_are_limited_per_account_and_alike(user: User, https: Client, email: str) -> None:
+    for number in range(ResetRequest.LIMIT_PER_EMAIL):
+        assert ask(https, email, f"192.0.2.{number}").status_code == 302
+    sent = len(mail.outbox)
+    response = ask(https, email.upper(), "192.0.2.99")
+    assert response.status_code == 429
+    assert 59 * 60 < int(response.headers["Retry-After"]) <= 3600
+    assert len(mail.outbox) == sent
+    # What was refused does not count: the wait ends with the first request's hour.
+    first = ResetRequest.objects.filter(email=email).earliest("at")
+    ResetRequest.objects.filter(pk=first.pk).update(at=timezone.now() - timedelta(hours=1))
+    assert ask(https, email).status_code == 302
+
+
+def test_requests_are_limited_per_address(user: User, https: Client, settings: Any) -> None:
+    for number in range(ResetRequest.LIMIT_PER_ADDRESS):
+        assert ask(https, f"{number}@example.com").status_code == 302
+    assert ask(https, "ada@example.com").status_code == 429
+    assert ask(https, "ada@example.com", "198.51.100.1").status_code == 302
+    assert len(mail.outbox) == 1
