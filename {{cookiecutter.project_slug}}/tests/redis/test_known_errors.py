@@ -1,0 +1,260 @@
+"""Every error of Redis that the site knows, provoked on a real server and put into words."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from apps.backends.advice import TroubleError
+from apps.backends.probes import State, redis
+from apps.backends.servers import Server, Topology, find_server
+
+Use = Callable[..., None]
+# Microseconds for each key; and an answer now and then meanwhile.
+SLOW_TO_LOAD = ["key-load-delay 2000", "loading-process-events-interval-bytes 1024"]
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def server(stack: ExitStack) -> Server:
+    return stack.enter_context(Topology()).primary
+
+
+@pytest.fixture
+def use(settings: Any) -> Use:
+    """A function that points the site at an address, or at Sentinels."""
+
+    def use(location: str, **options: Any) -> None:
+        settings.CACHES = {
+            "default": {
+                "BACKEND": "apps.backends.cache.RedisCache",
+                "LOCATION": location,
+                "KEY_PREFIX": "here",
+                "OPTIONS": options,
+            }
+        }
+
+    return use
+
+
+def trouble() -> tuple[str, str]:
+    """Return the sentence and the remedies of what is wrong with the primary."""
+    with pytest.raises(TroubleError) as error:
+        redis.primary()
+    return error.value.sentence, "\n".join(error.value.remedies)
+
+
+def url(server: Server, login: str = "", number: int = 0) -> str:
+    return f"redis://{login}127.0.0.1:{server.port}/{number}"
+
+
+def test_all_well(server: Server, use: Use) -> None:
+    use(url(server))
+    finding = redis.primary()
+    assert finding.state is State.OK
+    assert finding.text.endswith(f"at 127.0.0.1:{server.port}")
+    for examine in (redis.persistence, redis.connections, redis.clock):
+        assert examine().state is State.OK
+
+
+def test_nothing_listens(server: Server, use: Use) -> None:
+    server.kill()
+    use(url(server))
+    sentence, remedies = trouble()
+    assert sentence == (
+        f"Nothing listens at 127.0.0.1:{server.port}: Redis is not running, or runs elsewhere."
+    )
+    assert "python manage.py devredis" in remedies
+    assert "DJANGO_PROFILE=database" in remedies
+
+
+@pytest.mark.skipif("sys.platform == 'win32'", reason="Windows has no such sockets in redis-py")
+def test_no_such_unix_socket(use: Use, tmp_path: Path) -> None:
+    use(f"unix://{tmp_path}/redis.sock?db=0")
+    assert trouble()[0].startswith(f"Nothing listens at {tmp_path}/redis.sock")
+
+
+def test_unknown_host(use: Use) -> None:
+    use("redis://no-such-host.invalid:6379/0")
+    sentence, remedies = trouble()
+    assert sentence == "This machine knows no host of the name in no-such-host.invalid:6379."
+    assert remedies == "Correct REDIS_URL"
+
+
+def test_hung(server: Server, use: Use) -> None:
+    use(url(server))
+    server.pause()
+    assert "takes the connection and does not answer" in trouble()[0]
+
+
+def test_connections_that_go_nowhere(use: Use) -> None:
+    """A full queue, since no test can rely on an address that a firewall drops."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        use(f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
+        assert "cannot be reached in time" in trouble()[0]
+
+
+def test_wrong_password(stack: ExitStack, use: Use) -> None:
+    server = stack.enter_context(Topology(password="right")).primary
+    use(url(server, ":wrong-one@"))
+    sentence, remedies = trouble()
+    assert sentence == f"Redis at 127.0.0.1:{server.port} refuses the user name or the password."
+    assert "wrong-one" not in sentence + remedies
+
+
+def test_no_password(stack: ExitStack, use: Use) -> None:
+    use(url(stack.enter_context(Topology(password="right")).primary))
+    assert "wants a password, and none is set" in trouble()[0]
+
+
+def test_password_that_nobody_wants(server: Server, use: Use) -> None:
+    use(url(server, ":s3cret@") + "?protocol=2")  # the newer one takes any
+    assert "has no password, yet one is set here" in trouble()[0]
+
+
+def test_a_user_without_the_rights(stack: ExitStack, use: Use) -> None:
+    lines = ["user site on >right ~elsewhere:* &* +@all"]
+    server = stack.enter_context(Topology(lines=lines)).primary
+    use(url(server, "site:right@"))
+    sentence, remedies = trouble()
+    assert "may not do what the site does" in sentence
+    assert "deploy/" in remedies
+
+
+def test_number_of_no_database(server: Server, use: Use) -> None:
+    use(url(server, number=99))
+    assert "has no database of the number in the address" in trouble()[0]
+
+
+def test_a_replica(stack: ExitStack, use: Use) -> None:
+    use(url(stack.enter_context(Topology(replicas=1)).servers[1]))
+    sentence, remedies = trouble()
+    assert "is a replica and takes no writes" in sentence
+    assert "redis-sentinel" in remedies
+
+
+def test_full(stack: ExitStack, use: Use) -> None:
+    lines = ["maxmemory 100mb", "maxmemory-policy noeviction"]
+    server = stack.enter_context(Topology(lines=lines)).primary
+    use(url(server))
+    assert redis.memory().state is State.WARNING, "a warning in time"
+    with server.client() as client:
+        client.config_set("maxmemory", 1)
+    sentence, remedies = trouble()
+    assert "is full, and its maxmemory-policy lets it evict nothing" in sentence
+    assert "maxmemory-policy allkeys-lru" in remedies
+
+
+def test_it_cannot_save(stack: ExitStack, use: Use, tmp_path: Path) -> None:
+    lines = [f"dir {tmp_path}", "dbfilename taken", "save 1 1"]
+    server = stack.enter_context(Topology(lines=lines)).primary
+    use(url(server))
+    (tmp_path / "taken").mkdir()  # in the place of the file
+    (tmp_path / "taken" / "x").touch()
+    with server.client() as client:
+        client.set("a", 1)
+        client.bgsave()
+        while client.info("persistence")["rdb_bgsave_in_progress"]:
+            pass
+    assert "cannot save to its disk and therefore refuses writes" in trouble()[0]
+    assert redis.persistence().state is State.WARNING
+
+
+def test_loading(stack: ExitStack, use: Use) -> None:
+    server = stack.enter_context(Topology(lines=SLOW_TO_LOAD)).primary
+    with server.client() as client:
+        client.mset({f"k{number}": "" for number in range(20_000)})
+        client.save()
+    server.start(wait=False)
+    use(url(server))
+    while "Nothing listens" in (sentence := trouble()[0]):
+        pass
+    assert "is loading its data from disk" in sentence
+
+
+def test_no_connection_left(stack: ExitStack, use: Use) -> None:
+    server = stack.enter_context(Topology(lines=["maxclients 3"])).primary
+    use(url(server))
+    clients = [stack.enter_context(server.client()) for _ in range(3)]
+    with contextlib.suppress(Exception):
+        for client in clients:
+            client.ping()
+    assert "has no connection left: maxclients is reached" in trouble()[0]
+
+
+def test_not_a_redis(use: Use) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    with client:
+                        client.recv(1000)
+                        client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        port = listener.getsockname()[1]
+        use(f"redis://127.0.0.1:{port}/0")
+        assert trouble()[0] == f"What listens at 127.0.0.1:{port} is not a Redis."
+        use(f"rediss://127.0.0.1:{port}/0")
+        assert trouble()[0] == f"What listens at 127.0.0.1:{port} does not speak TLS."
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+# --- TLS ---
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a throw-away authority and its certificate for 127.0.0.1."""
+    folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    return folder
+
+
+@pytest.fixture
+def tls_server(stack: ExitStack, certificates: Path) -> Server:
+    if b"libssl" not in find_server().read_bytes():
+        pytest.fail("TLS needs a redis-server with TLS on PATH: install Debian's redis-server")
+    return stack.enter_context(Topology(tls=certificates)).primary
+
+
+def test_tls(tls_server: Server, certificates: Path, use: Use) -> None:
+    use(f"rediss://127.0.0.1:{tls_server.port}/0?ssl_ca_certs={certificates / 'ca.pem'}")
+    assert redis.primary().state is State.OK
+
+
+def test_certificate_of_nobody_we_trust(tls_server: Server, use: Use) -> None:
+    use(f"rediss://127.0.0.1:{tls_server.port}/0")
+    sentence, remedies = trouble()
+    assert "certificate of Redis" in sentence and "is not trusted here" in sentence
+    assert "ssl_ca_certs=" in remedies
+
+
+def test_tls_that_we_do_not_speak(tls_server: Server, use: Use) -> None:
+    use(url(tls_server))
+    sentence, remedies = trouble()
+    assert "it wants TLS" in sentence
+    assert "rediss://" in remedies
