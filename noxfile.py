@@ -157,7 +157,7 @@ def profile(session: nox.Session, python: Python, name: str) -> None:
         with session.chdir(site):
             environment = {"DJANGO_PROFILE": name}
             run(session, python, "pytest", env=environment)
-    proof(session, python, "proof/test_profile.py", f"--profile={name}")
+    proof(session, python, "proof/test_profile.py", "proof/test_doctor.py", f"--profile={name}")
 
 
 @check()

@@ -72,6 +72,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "apps.backends.health.HealthMiddleware",  # first: load balancers know neither host nor HTTPS
     "django.middleware.security.SecurityMiddleware",
     "config.headers.security_headers",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -1,0 +1,250 @@
+"""Every service of a profile broken in turn: what the doctor and `/readyz` make of it."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from proof.conftest import module
+from proof.site import Site
+
+# As deploy/redis.conf has it: without a limit the doctor would have something to say.
+LIMITS = ["maxmemory 64mb", "maxmemory-policy allkeys-lru"]
+SERVICES = {
+    "file": {"database", "files"},
+    "redis": {"database", "redis"},
+    "redis-sentinel": {"database", "redis", "sentinel 1", "sentinel 2", "sentinel 3"},
+}
+DOCTOR_SECONDS = 20  # two rounds of five, and Django's start on a busy machine
+READY_SECONDS = 4  # one, and as much again
+
+
+class World(NamedTuple):
+    """A running site and the servers it uses."""
+
+    site: Site
+    topology: Any
+
+
+class Fault(NamedTuple):
+    """Something that breaks, where, and what must be said of it.
+
+    `needed`: whether nobody can log in while it lasts, so that `/readyz` says 503.
+    """
+
+    profiles: str
+    begin: Callable[[World], AbstractContextManager[Any]]
+    service: str
+    words: str
+    remedy: str
+    needed: bool = False
+
+
+@contextmanager
+def table_away(world: World) -> Iterator[None]:
+    with closing(sqlite3.connect(world.site.folder / "var" / "db.sqlite3")) as database:
+        database.execute("ALTER TABLE accounts_user RENAME TO away")
+        try:
+            yield
+        finally:
+            database.execute("ALTER TABLE away RENAME TO accounts_user")
+
+
+@contextmanager
+def file_in_the_way(world: World) -> Iterator[None]:
+    folder = world.site.folder / "var" / "sessions"
+    folder.rename(folder.with_name("away"))
+    folder.touch()
+    try:
+        yield
+    finally:
+        folder.unlink()
+        folder.with_name("away").rename(folder)
+
+
+@contextmanager
+def stopped(world: World) -> Iterator[None]:
+    world.topology.primary.kill()
+    try:
+        yield
+    finally:
+        world.topology.primary.start()
+
+
+@contextmanager
+def hung(world: World) -> Iterator[None]:
+    world.topology.primary.pause()
+    try:
+        yield
+    finally:
+        world.topology.primary.resume()
+
+
+def told(*command: str) -> Callable[[World], AbstractContextManager[Any]]:
+    """Return a fault that CONFIG SET begins, and that a restart ends."""
+
+    @contextmanager
+    def fault(world: World) -> Iterator[None]:
+        with world.topology.primary.client() as client:
+            client.execute_command(*command)
+        try:
+            yield
+        finally:
+            world.topology.primary.kill()
+            world.topology.primary.start()
+
+    return fault
+
+
+@contextmanager
+def first_sentinel_gone(world: World) -> Iterator[None]:
+    world.topology.sentinels[0].kill()
+    try:
+        yield
+    finally:
+        world.topology.sentinels[0].start()
+
+
+@contextmanager
+def all_sentinels_hung(world: World) -> Iterator[None]:
+    for sentinel in world.topology.sentinels:
+        sentinel.pause()
+    try:
+        yield
+    finally:
+        for sentinel in world.topology.sentinels:
+            sentinel.resume()
+
+
+ALL = "database file dummy redis redis-sentinel"
+FAULTS = {
+    "missing table": Fault(
+        ALL, table_away, "database", "missing", "python manage.py migrate", needed=True
+    ),
+    "folder": Fault("file", file_in_the_way, "files", "cannot be written to", "", needed=True),
+    "stopped": Fault(
+        "redis", stopped, "redis", "Nothing listens at 127.0.0.1:", "DJANGO_PROFILE=database"
+    ),
+    "hung": Fault("redis", hung, "redis", "does not answer", "SLOWLOG"),
+    "password": Fault(
+        "redis", told("CONFIG", "SET", "requirepass", "x"), "redis", "wants a password", "REDIS_"
+    ),
+    "full": Fault(
+        "redis",
+        told("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "1"),
+        "redis", "is full", "maxmemory-policy allkeys-lru",
+    ),
+    "replica": Fault(
+        "redis", told("REPLICAOF", "127.0.0.1", "1"), "redis", "is a replica", "redis-sentinel"
+    ),
+    "one sentinel": Fault(
+        "redis-sentinel", first_sentinel_gone, "sentinel 1", "Nothing listens", "devredis"
+    ),
+    "sentinels": Fault(
+        "redis-sentinel", all_sentinels_hung, "redis", "None of the 3 Sentinels", "Sentinels"
+    ),
+}  # fmt: skip
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    profile = metafunc.config.getoption("--profile")
+    if "fault" in metafunc.fixturenames:
+        here = {name: fault for name, fault in FAULTS.items() if profile in fault.profiles.split()}
+        metafunc.parametrize("fault", here.values(), ids=here.keys())
+
+
+@pytest.fixture(scope="module")
+def world(profile: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A site of its own: what is broken here is broken for nobody else."""
+    needs = module("config.profiles").SERVERS.get(profile)
+    topologies = module("apps.backends.servers").Topology
+    with nullcontext() if needs is None else topologies(**needs, lines=LIMITS) as topology:
+        variables = topology.environment() if topology else {}
+        with Site(tmp_path_factory.mktemp("ill"), profile, variables).running() as site:
+            yield World(site, topology)
+
+
+def examine(site: Site) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Run the doctor: its exit code, and what it says of each service."""
+    started = time.monotonic()
+    done = site.run("doctor", "--json")
+    assert time.monotonic() - started < DOCTOR_SECONDS
+    answer = json.loads(done.stdout)
+    assert answer["healthy"] == (done.returncode == 0), done.stderr
+    return done.returncode, {item["name"]: item for item in answer["answers"]}
+
+
+def ready(site: Site, strict: bool = False) -> httpx.Response:
+    """Ask as a load balancer does: of no site in particular."""
+    with site.browser() as browser:
+        started = time.monotonic()
+        answer = browser.get(
+            "/readyz?strict" if strict else "/readyz", headers={"Host": "10.0.0.1"}
+        )
+        assert time.monotonic() - started < READY_SECONDS
+    return answer
+
+
+def wait_for(site: Site, status: int) -> None:
+    """Return once `/readyz?strict` answers with `status`; its answers may be a second old."""
+    deadline = time.monotonic() + 15
+    while ready(site, strict=True).status_code != status:
+        assert time.monotonic() < deadline, f"/readyz never says {status}"
+        time.sleep(0.2)
+
+
+def test_all_well(world: World, profile: str) -> None:
+    code, found = examine(world.site)
+    assert (code, {name for name, item in found.items() if item["state"] != "ok"}) == (0, set())
+    assert world.site.manage("doctor").splitlines()[-1] == f"All {len(found)} are well."
+    answer = ready(world.site, strict=True)
+    assert answer.status_code == 200
+    services = answer.json()["backends"]
+    assert services.keys() == SERVICES.get(profile, {"database"})
+    assert {item["state"] for item in services.values()} == {"ok"}
+    assert all(0 < item["milliseconds"] < 1000 for item in services.values())
+
+
+def test_a_fault_is_found_and_its_end_as_well(world: World, fault: Fault) -> None:
+    with fault.begin(world):
+        code, found = examine(world.site)
+        assert code == 1
+        assert found[fault.service]["state"] == "down"
+        assert fault.words in found[fault.service]["text"]
+        assert fault.remedy in " ".join(found[fault.service]["remedies"])
+        wait_for(world.site, 503)
+        answer = ready(world.site)
+        assert answer.json()["backends"][fault.service]["state"] == "down"
+        assert answer.status_code == (503 if fault.needed else 200)
+        with world.site.browser() as browser:
+            assert browser.get("/healthz").text == "ok\n"
+    wait_for(world.site, 200)
+
+
+def test_a_migration_that_nobody_applied(world: World) -> None:
+    with closing(sqlite3.connect(world.site.folder / "var" / "db.sqlite3")) as database:
+        database.execute("DELETE FROM django_migrations WHERE app = 'backends'")
+        database.commit()
+    code, found = examine(world.site)
+    assert (code, found["migrations"]["state"]) == (1, "warning")
+    assert found["migrations"]["remedies"] == ["Apply them: python manage.py migrate"]
+    assert ready(world.site).status_code == 200
+    world.site.manage("migrate", "--fake")
+
+
+def test_no_password_is_shown(world: World) -> None:
+    key = world.site.variables["DJANGO_SECRET_KEY"]
+    world.site.variables["DATABASE_URL"] = "postgres://ada:s3cretw0rd@127.0.0.1:1/x"
+    try:
+        done = world.site.run("doctor")
+    finally:
+        del world.site.variables["DATABASE_URL"]
+    assert done.returncode == 1
+    assert "Nothing listens at 127.0.0.1:1/x" in done.stdout
+    assert "s3cretw0rd" not in done.stdout + done.stderr
+    assert key not in done.stdout + done.stderr
