@@ -57,6 +57,9 @@ SESSION_LAST_SEEN_SECONDS = 300  # "last seen" is written no more often than thi
 # Seconds that a copy in Redis is used without asking the database, see docs; 0: none.
 SESSION_REVALIDATE_SECONDS = env.int("SESSION_REVALIDATE_SECONDS", default=0)
 
+# uvicorn reads it itself; the checks and the doctor want to know it too.
+WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", default=1)
+
 # --- Application ---
 
 INSTALLED_APPS = [

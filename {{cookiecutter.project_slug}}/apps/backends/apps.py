@@ -13,6 +13,8 @@ class BackendsConfig(AppConfig):
     name = "apps.backends"
 
     def ready(self) -> None:
+        from apps.backends import checks  # noqa: F401, it registers them
+
         post_migrate.connect(create_cache_table, sender=self)
         post_delete.connect(sessions.announce, sender="backends.Session")
 

@@ -1,0 +1,107 @@
+"""The system checks: each says its sentence, is silent otherwise, and asks nobody."""
+
+import socket
+from typing import Any
+
+import pytest
+from django.core.checks.registry import registry
+
+SENTINELS = [("a.example", 26379), ("b.example", 26379), ("c.example", 26379)]
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        pytest.fail("a check opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+
+
+def found(deploy: bool = False) -> dict[str | None, str]:
+    """Return what our checks say, by id."""
+    ours = [
+        check
+        for check in registry.get_checks(include_deployment_checks=deploy)
+        if check.__module__ == "apps.backends.checks"
+    ]
+    assert len(ours) == (4 if deploy else 2), "some are not registered"
+    messages = [message for check in ours for message in check(app_configs=None)]
+    assert all(message.hint for message in messages)
+    return {message.id: message.msg for message in messages}
+
+
+def redis_cache(location: str, **options: Any) -> dict[str, Any]:
+    cache = {"BACKEND": "apps.backends.cache.RedisCache", "LOCATION": location}
+    return {"default": cache | {"KEY_PREFIX": "x", "OPTIONS": options}}
+
+
+def test_the_site_as_it_is() -> None:
+    assert not found()
+
+
+def test_one_sentinel_only(settings: Any) -> None:
+    settings.CACHES = redis_cache("redis://mymaster/0", sentinels=SENTINELS)
+    assert not found()
+    for few in (SENTINELS[:1], SENTINELS[:2], SENTINELS[:1] * 3):
+        settings.CACHES = redis_cache("redis://mymaster/0", sentinels=few)
+        assert found().keys() == {"backends.W001"}
+
+
+def test_sentinels_without_the_name_of_the_service(settings: Any) -> None:
+    settings.CACHES = redis_cache("redis:///0", sentinels=SENTINELS)
+    assert "REDIS_SENTINEL_SERVICE is empty" in found()["backends.E001"]
+
+
+@pytest.mark.parametrize(("workers", "ids"), [(1, set()), (2, {"backends.E002"})])
+def test_more_workers_than_the_layer_can_connect(
+    workers: int, ids: set[str], settings: Any
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    settings.WEB_CONCURRENCY = workers
+    assert found(deploy=True).keys() == ids
+    assert not found(), "while developing nobody minds"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "apps.backends.layer.PubSubLayer"}}
+    assert not found(deploy=True)
+
+
+@pytest.mark.parametrize(
+    ("location", "options", "warned"),
+    [
+        ("redis://redis.example.com:6379/0", {}, True),
+        ("redis://user@redis.example.com:6379/0", {}, True),
+        ("redis://:secret@redis.example.com:6379/0", {}, False),
+        ("rediss://redis.example.com:6379/0", {}, False),
+        ("redis://127.0.0.1:6379/0", {}, False),
+        ("redis://localhost:6379/0", {}, False),
+        ("redis://[::1]:6379/0", {}, False),
+        ("unix:///run/redis.sock", {}, False),
+        ("redis://mymaster/0", {"sentinels": SENTINELS}, True),
+        ("redis://mymaster/0", {"sentinels": SENTINELS, "password": "secret"}, False),
+        ("redis://mymaster/0", {"sentinels": [("127.0.0.1", n) for n in (1, 2, 3)]}, False),
+    ],
+)
+def test_a_redis_that_anybody_may_write_to(
+    location: str, options: dict[str, Any], warned: bool, settings: Any
+) -> None:
+    settings.CACHES = redis_cache(location, **options)
+    assert ("backends.W002" in found(deploy=True)) is warned
+    assert not found()
+    assert "secret" not in str(found(deploy=True))
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("https://www.example.com", True),
+        ("http://10.1.2.3:8000", True),
+        ("http://localhost:8000", False),
+        ("https://127.0.0.1:8443", False),
+        ("https://shop.localhost", False),
+    ],
+)
+def test_debug_in_production(url: str, warned: bool, settings: Any) -> None:
+    settings.SITE_URL, settings.DEBUG = url, True
+    assert ("backends.W003" in found()) is warned
+    settings.DEBUG = False
+    assert not found()
