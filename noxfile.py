@@ -166,6 +166,12 @@ def switch(session: nox.Session, python: Python) -> None:
     proof(session, python, "proof/test_switch.py")
 
 
+@check(default=False)
+def bench(session: nox.Session, python: Python) -> None:
+    """Measure: `nox -s bench -- pages --rounds 5 --json figures.json`."""
+    run(session, python, "benchmarks", *session.posargs)
+
+
 @nox.session(venv_backend="none", default=False)
 def mutations(session: nox.Session) -> None:
     """Break the template on purpose and see exactly the right sessions turn red."""

@@ -1,0 +1,1 @@
+"""What the template costs, measured side by side: `nox -s bench`, see docs/benchmarks.md."""
