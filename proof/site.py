@@ -95,6 +95,7 @@ class Site:
             cwd=self.folder, env=self.environment | {"WEB_CONCURRENCY": str(workers)},
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
+        self.process = server
         try:
             self._wait(server, log.name)
             yield self

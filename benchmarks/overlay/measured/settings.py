@@ -1,0 +1,28 @@
+"""The site's settings, for benchmarks: Django's stock engines if STOCK names one."""
+
+import os
+
+from config.settings import *  # noqa: F403
+from config.settings import INSTALLED_APPS, MIDDLEWARE
+
+if os.environ.get("COUNT_QUERIES"):
+    MIDDLEWARE = ["measured.middleware.count_queries", *MIDDLEWARE]
+
+if hasher := os.environ.get("HASHER"):
+    PASSWORD_HASHERS = [hasher]
+
+if engine := os.environ.get("STOCK"):
+    INSTALLED_APPS = [*INSTALLED_APPS, "django.contrib.sessions"]
+    SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+    MIDDLEWARE = [
+        name.replace("apps.backends.middleware.Session", "django.contrib.sessions.middleware.Session")
+        .replace("apps.backends.middleware.Auth", "django.contrib.auth.middleware.Auth")
+        for name in MIDDLEWARE
+    ]
+    if engine != "db":
+        CACHES = {
+            "default": {
+                "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                "LOCATION": os.environ["REDIS_URL"],
+            }
+        }
