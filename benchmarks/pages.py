@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.load import browse, cpu_seconds
 from benchmarks.postgres import postgres
 from benchmarks.report import Figures, Row, interleave, percentile, progress
-from proof.conftest import TOPOLOGIES, servers
+from proof.conftest import module
 from proof.site import Site
 
 CONNECTIONS, SECONDS, COUNTED = 16, 3.0, 50
@@ -35,8 +35,9 @@ def run(rounds: int) -> Iterator[tuple[str, list[Row]]]:
         yield "pages on SQLite", measure(Path(folder) / "sqlite", {}, rounds)
         with postgres() as url:
             if url:
-                yield "pages on PostgreSQL", measure(
-                    Path(folder) / "postgres", {"DATABASE_URL": url}, rounds
+                yield (
+                    "pages on PostgreSQL",
+                    measure(Path(folder) / "postgres", {"DATABASE_URL": url}, rounds),
                 )
             else:
                 progress("No PostgreSQL here: its table is left out.\n")
@@ -46,8 +47,8 @@ def measure(folder: Path, variables: dict[str, str], rounds: int) -> list[Row]:
     """Return a row for each subject; all run on one machine's servers at the same time."""
     with ExitStack() as stack:
         topologies = {
-            name: stack.enter_context(servers().Topology(**sizes))
-            for name, sizes in TOPOLOGIES.items()
+            name: stack.enter_context(module("apps.backends.servers").Topology(**sizes))
+            for name, sizes in module("config.profiles").SERVERS.items()
         }
         sites = {
             subject: Subject(folder / subject, profile, stock, topologies.get(profile), variables)

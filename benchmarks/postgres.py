@@ -12,11 +12,12 @@ from pathlib import Path
 
 
 def binaries() -> Path | None:
-    """Return the folder of PostgreSQL's programs: Debian keeps them off PATH."""
-    if found := shutil.which("initdb"):
-        return Path(found).parent
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return folders[-1] if folders else None
+    """Return the folder of PostgreSQL's programs, which Debian keeps off PATH."""
+    on_path = (Path(part) for part in os.get_exec_path())
+    for folder in [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), *on_path]:
+        if all((folder / name).exists() for name in ("initdb", "pg_isready", "postgres")):
+            return folder
+    return None
 
 
 @contextmanager

@@ -15,8 +15,9 @@ if engine := os.environ.get("STOCK"):
     INSTALLED_APPS = [*INSTALLED_APPS, "django.contrib.sessions"]
     SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
     MIDDLEWARE = [
-        name.replace("apps.backends.middleware.Session", "django.contrib.sessions.middleware.Session")
-        .replace("apps.backends.middleware.Auth", "django.contrib.auth.middleware.Auth")
+        name.replace(
+            "apps.backends.middleware.Session", "django.contrib.sessions.middleware.Session"
+        ).replace("apps.backends.middleware.Auth", "django.contrib.auth.middleware.Auth")
         for name in MIDDLEWARE
     ]
     if engine != "db":
