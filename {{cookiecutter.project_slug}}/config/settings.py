@@ -50,9 +50,12 @@ SESSION_ENGINE = _profile.session_engine
 CACHES = _profile.caches
 CHANNEL_LAYERS = _profile.channel_layers
 SESSION_FILE_PATH = VAR / "sessions"  # Django's default is shared with every program here
+SESSION_COOKIE_AGE = 14 * 24 * 3600  # seconds, with "remember me"
+# Without it sessions end with the browser, wherever the login was.
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 # Seconds without a request, and since login, after which a session ends; 0: never.
-SESSION_IDLE_SECONDS = env.int("SESSION_IDLE_SECONDS", default=0)
-SESSION_ABSOLUTE_SECONDS = env.int("SESSION_ABSOLUTE_SECONDS", default=0)
+SESSION_IDLE_SECONDS = env.int("SESSION_IDLE_SECONDS", default=SESSION_COOKIE_AGE)
+SESSION_ABSOLUTE_SECONDS = env.int("SESSION_ABSOLUTE_SECONDS", default=30 * 24 * 3600)
 SESSION_LAST_SEEN_SECONDS = 300  # "last seen" is written no more often than this
 # Seconds that a copy in Redis is used without asking the database, see docs; 0: none.
 SESSION_REVALIDATE_SECONDS = env.int("SESSION_REVALIDATE_SECONDS", default=0)
@@ -146,8 +149,6 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.ScryptPasswordHasher",
 ]
 PASSWORD_RESET_TIMEOUT = 3600  # seconds; Django's three days leave links lying about
-# Sessions end with the browser unless "remember me" was ticked, wherever the login was.
-SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 # Nothing that Django itself keeps between two requests belongs in a session that may be lost.
 MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"
 

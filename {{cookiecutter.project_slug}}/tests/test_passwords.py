@@ -8,7 +8,7 @@ from smtplib import SMTPServerDisconnected
 from typing import Any
 
 import pytest
-from django.contrib.auth.hashers import identify_hasher, make_password
+from django.contrib.auth.hashers import get_hasher, identify_hasher, make_password
 from django.core import mail
 from django.core.mail.backends.locmem import EmailBackend
 from django.db import connection
@@ -57,12 +57,15 @@ def test_argon2id_at_64_mib(settings: Any) -> None:
     assert make_password("x").startswith("argon2$argon2id$v=19$m=65536,t=3,p=4$")
 
 
-@pytest.mark.parametrize("old", ["pbkdf2_sha256", "scrypt"])
+@pytest.mark.parametrize(
+    ("algorithm", "cost"), [("pbkdf2_sha256", {"iterations": 10}), ("scrypt", {"n": 2})]
+)
 def test_older_hashes_are_replaced_at_login(
-    user: User, https: Client, settings: Any, old: str
+    user: User, https: Client, settings: Any, algorithm: str, cost: dict[str, int]
 ) -> None:
     settings.PASSWORD_HASHERS = PASSWORD_HASHERS
-    User.objects.filter(pk=user.pk).update(password=make_password(PASSWORD, hasher=old))
+    older = get_hasher(algorithm).encode(PASSWORD, "some salt", **cost)
+    User.objects.filter(pk=user.pk).update(password=older)
     assert log_in(https, PASSWORD)
     user.refresh_from_db()
     assert identify_hasher(user.password).algorithm == "argon2"

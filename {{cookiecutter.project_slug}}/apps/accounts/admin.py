@@ -1,11 +1,15 @@
 """Users in the admin."""
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from apps.accounts.models import User
+from apps.backends.models import Session
 
 
 class UserCreationForm(AdminUserCreationForm):
@@ -43,3 +47,10 @@ class UserAdmin(DjangoUserAdmin):
     list_display = ("email", "name", "is_active", "is_staff", "last_login")
     search_fields = ("email", "name")
     ordering = ("email",)
+    actions = ("end_sessions",)
+
+    @admin.action(description=_("End all sessions of the selected users"), permissions=["change"])
+    def end_sessions(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        count, _objects = Session.objects.filter(user__in=users).delete()
+        text = ngettext("One session has ended.", "%(count)d sessions have ended.", count)
+        messages.success(request, text % {"count": count})

@@ -33,22 +33,43 @@ class LoginForm(auth_forms.AuthenticationForm):
     }
 
 
+@sensitive_variables("password")
+def check_own_password(request: HttpRequest, password: str) -> str:
+    """Return the password of who is logged in; raises ValidationError if it is not theirs.
+
+    The throttle counts guesses here as it does at the login.
+    """
+    if authenticate(request, username=request.user.get_username(), password=password) is None:
+        raise ValidationError(_("This is not your password."), code="password_incorrect")
+    return password
+
+
 class PasswordChangeForm(auth_forms.PasswordChangeForm):
-    """Django's form; the throttle counts who guesses the old password here as well."""
+    """Django's form, throttled."""
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.request = request
 
-    @sensitive_variables("old_password")
     def clean_old_password(self) -> str:
-        old_password = self.cleaned_data["old_password"]
-        name = self.user.get_username()
-        if authenticate(self.request, username=name, password=old_password) is None:
-            raise ValidationError(
-                self.error_messages["password_incorrect"], code="password_incorrect"
-            )
-        return old_password
+        return check_own_password(self.request, self.cleaned_data["old_password"])
+
+
+class ConfirmForm(forms.Form):
+    """The password of who is logged in already."""
+
+    password = forms.CharField(
+        label=_("Password"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autofocus": True, "autocomplete": "current-password"}),
+    )
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+
+    def clean_password(self) -> str:
+        return check_own_password(self.request, self.cleaned_data["password"])
 
 
 class PasswordResetForm(auth_forms.PasswordResetForm):

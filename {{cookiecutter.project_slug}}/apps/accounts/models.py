@@ -103,3 +103,8 @@ class ResetRequest(models.Model):
             return None
         request.delete()
         return max(wait.at for wait in waits) + cls.WINDOW
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Delete the requests that limit nobody any more."""
+        cls.objects.filter(at__lte=timezone.now() - cls.WINDOW).delete()

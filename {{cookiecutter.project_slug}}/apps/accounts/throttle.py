@@ -12,7 +12,7 @@ counted, so that a wait ends however often somebody tries, and a name waits whet
 not there is an account of that name.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 from typing import Any
@@ -33,6 +33,7 @@ from django.utils import timezone
 from apps.accounts.fields import FoldedEmailField
 
 NAME_LENGTH = 255  # of the column in which Axes keeps names
+HOME = timedelta(days=90)  # an account's address stays known for, after the last login there
 NETWORK_BITS = 64  # of an IPv6 address; the rest is the customer's to choose from
 
 
@@ -123,6 +124,13 @@ class ThrottledBackend(AxesBackend):
     ) -> AbstractBaseUser | None:
         """As `authenticate`: ModelBackend's own would go round Axes."""
         return await sync_to_async(self.authenticate)(request, **credentials)
+
+
+def clear_expired() -> None:
+    """Delete failures that are forgotten, and logins from addresses not used for long."""
+    now = timezone.now()
+    AccessAttempt.objects.filter(attempt_time__lte=now - get_cool_off()).delete()
+    AccessLog.objects.filter(attempt_time__lte=now - HOME).delete()
 
 
 def refuse(request: HttpRequest, *args: Any) -> HttpResponse:

@@ -1,0 +1,103 @@
+"""Your sessions: where you are logged in, and how to end that."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth import login, logout
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse_lazy
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST
+from django.views.generic import FormView, ListView
+
+from apps.accounts import browsers
+from apps.accounts.forms import ConfirmForm
+from apps.backends.models import Session
+
+# How long after a login sessions can be ended without the password: whoever finds a
+# browser open, or steals a session, must not throw its owner out (ASVS 5, 7.5.2).
+CONFIRMED = timedelta(minutes=15)
+SHOWN = 100
+
+
+@method_decorator(never_cache, name="dispatch")
+class SessionsView(LoginRequiredMixin, ListView):
+    """The open sessions of the user: this one, then the others, the last used first."""
+
+    template_name = "accounts/sessions.html"
+
+    def get_queryset(self) -> list[Session]:
+        sessions = self.request.user.sessions.alive().defer("session_data")
+        found = list(sessions.order_by("-last_seen")[:SHOWN])
+        for session in found:
+            session.is_this = session.session_key == self.request.session.session_key
+            session.browser, session.system = browsers.describe(session.user_agent)
+        return sorted(found, key=lambda session: not session.is_this)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(confirmed=confirmed(self.request), **kwargs)
+
+
+@login_required
+@require_POST
+def end_session(request: HttpRequest, public_id: UUID) -> HttpResponse:
+    """End one session of the user, or none if it has ended already."""
+    session = request.user.sessions.filter(public_id=public_id)
+    if session.filter(session_key=request.session.session_key).exists():
+        logout(request)
+        return redirect("login")
+    return _end(request, session)
+
+
+@login_required
+@require_POST
+def end_other_sessions(request: HttpRequest) -> HttpResponse:
+    """End all sessions of the user but the one that asks."""
+    return _end(request, request.user.sessions.exclude(session_key=request.session.session_key))
+
+
+def _end(request: HttpRequest, sessions: QuerySet[Session]) -> HttpResponse:
+    if not confirmed(request):
+        return redirect("confirm")
+    count, _objects = sessions.delete()
+    if count:
+        text = ngettext("One session has ended.", "%(count)d sessions have ended.", count)
+        messages.success(request, text % {"count": count})
+    else:
+        messages.info(request, _("There was no such session any more."))
+    return redirect("sessions")
+
+
+def confirmed(request: HttpRequest) -> bool:
+    """Whether the user has given their password lately; each time a session begins."""
+    return request.user.sessions.filter(
+        session_key=request.session.session_key, created_at__gt=timezone.now() - CONFIRMED
+    ).exists()
+
+
+@method_decorator([never_cache, sensitive_post_parameters()], name="dispatch")
+class ConfirmView(LoginRequiredMixin, FormView):
+    """Asks for the password again, and begins a new session in place of this one."""
+
+    template_name = "accounts/confirm.html"
+    form_class = ConfirmForm
+    success_url = reverse_lazy("sessions")
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return super().get_form_kwargs() | {"request": self.request}
+
+    def form_valid(self, form: ConfirmForm) -> HttpResponse:
+        login(self.request, self.request.user)
+        self.request.session.cycle_key()  # login() leaves that out for one's own session
+        return super().form_valid(form)

@@ -1,0 +1,36 @@
+"""`manage.py clearsessions` deletes what nobody needs, and nothing else, on any profile."""
+
+from datetime import timedelta
+
+import pytest
+from axes.models import AccessAttempt, AccessLog
+from django.core.management import call_command
+from django.test import Client
+from django.utils import timezone
+
+from apps.accounts.models import ResetRequest, User
+from apps.backends.models import Session
+from tests.conftest import PASSWORD
+
+
+@pytest.mark.django_db
+def test_it_clears_sessions_and_the_records_of_the_throttle(user: User, https: Client) -> None:
+    login = {"username": user.email, "password": PASSWORD}
+    https.post("/accounts/login/", login | {"password": "wrong"}, REMOTE_ADDR="192.0.2.1")
+    https.post("/accounts/login/", login, REMOTE_ADDR="192.0.2.2")
+    https.post("/accounts/password/reset/", {"email": "nobody@example.com"})
+
+    def rows() -> list[int]:
+        records = (Session, AccessAttempt, ResetRequest, AccessLog)
+        call_command("clearsessions")
+        return [model.objects.count() for model in records]
+
+    assert rows() == [1, 1, 1, 1]
+    assert https.get("/dashboard/").status_code == 200
+    for age, left in ((timedelta(minutes=61), [0, 0, 0, 1]), (timedelta(days=91), [0, 0, 0, 0])):
+        past = timezone.now() - age
+        Session.objects.update(expire_date=past)
+        AccessAttempt.objects.update(attempt_time=past)
+        ResetRequest.objects.update(at=past)
+        AccessLog.objects.update(attempt_time=past)
+        assert rows() == left
