@@ -1,0 +1,56 @@
+"""Caches of their own for the tests of the cache, and things that are no Redis at all."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from apps.backends.cache import RedisCache
+from apps.backends.servers import Topology
+from apps.backends.servers.topology import SERVICE
+
+
+def location(topology: Topology) -> tuple[str, dict[str, Any]]:
+    """LOCATION and OPTIONS of a cache on these servers, as in config/profiles.py."""
+    if not topology.sentinels:
+        return topology.environment()["REDIS_URL"], {}
+    return f"redis://{SERVICE}/0", {
+        "sentinels": [("127.0.0.1", sentinel.port) for sentinel in topology.sentinels],
+        "sentinel_kwargs": {"password": topology.sentinel_password or None},
+        "username": topology.username or None,
+        "password": topology.password or None,
+    }
+
+
+def make_cache(topology: Topology, prefix: str = "site", **options: Any) -> RedisCache:
+    """One more cache object, as each thread and each request gets one."""
+    url, own = location(topology)
+    return RedisCache(url, {"KEY_PREFIX": prefix, "OPTIONS": own | options})
+
+
+def make_cache_at(url: str) -> RedisCache:
+    return RedisCache(url, {"KEY_PREFIX": "site"})
+
+
+@contextlib.contextmanager
+def answering(answer: bytes, greeting: bytes = b"") -> Iterator[int]:
+    """The port of a server that greets, and says `answer` to whatever is sent to it."""
+
+    def serve(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(greeting)
+            while connection.recv(65536):
+                connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,217 @@
+"""The cache while Redis is well: Django's whole API, JSON, one client, one prefix."""
+
+import asyncio
+import logging
+import os
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+from django.http import HttpRequest, HttpResponse
+from django.template import engines
+from django.test import RequestFactory
+from django.views.decorators.cache import cache_page
+
+from apps.backends.cache import RedisCache
+from apps.backends.servers import Topology
+
+from .caches import location, make_cache, make_cache_at
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Topology]:
+    with Topology() as topology:
+        yield topology
+
+
+@pytest.fixture
+def cache(server: Topology) -> RedisCache:
+    server.primary.client().flushall()
+    return make_cache(server)
+
+
+def test_one_value(cache: RedisCache) -> None:
+    assert cache.get("k") is None
+    assert cache.get("k", "default") == "default"
+    cache.set("k", {"a": [1]})
+    assert cache.get("k") == {"a": [1]}
+    assert "k" in cache
+    assert not cache.add("k", 2)
+    assert cache.delete("k")
+    assert not cache.delete("k")
+    assert not cache.has_key("k")
+    assert cache.add("k", 2)
+    assert cache.get("k", version=2) is None
+    assert cache.get_or_set("k", 3) == 2
+    assert cache.get_or_set("other", lambda: 3) == 3
+    cache.set("none", None)
+    assert cache.get("none", "default") is None
+    assert cache.get_or_set("none", 1) is None
+
+
+def test_numbers(cache: RedisCache) -> None:
+    cache.set("n", 1)
+    assert cache.incr("n") == 2
+    assert cache.decr("n", 5) == -3
+    assert cache.get("n") == -3
+    with pytest.raises(ValueError, match="'site:1:missing' not found"):
+        cache.incr("missing")
+    for value in ("text", 1.5, 2**63 - 1):
+        cache.set("n", value)
+        with pytest.raises(ValueError, match="cannot be counted up"):
+            cache.incr("n")
+    assert cache.client.breaker.state == "closed"
+
+
+def test_versions(cache: RedisCache) -> None:
+    cache.set("k", "v")
+    assert cache.incr_version("k") == 2
+    assert cache.get("k") is None
+    assert cache.get("k", version=2) == "v"
+
+
+def test_many_values(cache: RedisCache) -> None:
+    assert cache.set_many({"a": 1, "b": [2]}) == []
+    assert cache.get_many(["a", "b", "c"]) == {"a": 1, "b": [2]}
+    assert cache.get_many(key for key in "ab") == {"a": 1, "b": [2]}
+    assert cache.get_many([]) == {}
+    cache.delete_many(["a", "c"])
+    assert cache.get_many(["a", "b"]) == {"b": [2]}
+    assert cache.set_many({}) == []
+
+
+def test_times(cache: RedisCache, server: Topology) -> None:
+    ttl = server.primary.client().ttl
+    cache.set("k", 1)
+    assert 290 < ttl("site:1:k") <= 300  # Django's default
+    cache.set("k", 1, timeout=None)
+    assert ttl("site:1:k") == -1
+    assert cache.touch("k", 60)
+    assert 50 < ttl("site:1:k") <= 60
+    assert not cache.touch("missing")
+    cache.set_many({"k": 1, "l": 2}, timeout=70)
+    assert 60 < ttl("site:1:k") <= 70
+    cache.set_many({"k": 1}, timeout=None)
+    assert ttl("site:1:k") == -1
+    cache.set_many({"k": 1}, timeout=0)
+    cache.set("l", 1, timeout=-1)
+    assert cache.get_many(["k", "l"]) == {}
+
+
+def test_asynchronous_twins(cache: RedisCache) -> None:
+    async def use() -> None:
+        await cache.aset("k", 1)
+        assert await cache.aget("k") == 1
+        assert not await cache.aadd("k", 2)
+        assert await cache.atouch("k", 60)
+        assert await cache.ahas_key("k")
+        assert await cache.aincr("k") == 2
+        assert await cache.adecr("k") == 1
+        assert await cache.aset_many({"a": 1, "b": 2}) == []
+        assert await cache.aget_many(["a", "b"]) == {"a": 1, "b": 2}
+        await cache.adelete_many(["a"])
+        assert await cache.aget_or_set("a", lambda: 3) == 3
+        assert await cache.aincr_version("a") == 2
+        assert await cache.adelete("k")
+        assert await cache.aclear()
+        assert await cache.aget_many("kab") == {}
+
+    asyncio.run(use())
+
+
+def test_no_count_is_lost_between_tasks(cache: RedisCache) -> None:
+    async def use() -> None:
+        await cache.aset("n", 0, timeout=60)
+        await asyncio.gather(*(cache.aincr("n") for _ in range(50)))
+
+    asyncio.run(use())
+    assert cache.get("n") == 50
+
+
+def test_what_cannot_be_stored_is_refused_well_or_not(cache: RedisCache) -> None:
+    elsewhere = make_cache_at("redis://127.0.0.1:1/0")
+    for some in (cache, elsewhere, cache.strict):
+        with pytest.raises(TypeError, match=r"builtins\.object cannot be cached"):
+            some.set("k", object())
+        with pytest.raises(TypeError, match="key 1 cannot be cached"):
+            some.set_many({"k": {1: 2}})
+        with pytest.raises(TypeError, match="iterator cannot be cached"):
+            some.add("k", iter([1]))
+    assert cache.get("k") is None
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os._exit, (99,))
+
+
+@pytest.mark.parametrize("planted", [pickle.dumps(Bomb()), b"{", ["a", "list"]], ids=repr)
+def test_what_others_planted_is_a_miss_and_removed(
+    cache: RedisCache, server: Topology, caplog: pytest.LogCaptureFixture, planted: Any
+) -> None:
+    redis = server.primary.client()
+    put = redis.rpush if isinstance(planted, list) else redis.set
+    put("site:1:secret-key", *planted if isinstance(planted, list) else [planted])
+    assert cache.get("secret-key", "default") == "default"
+    assert "removed" in caplog.text
+    assert "secret-key" not in caplog.text
+    assert cache.add("secret-key", 1)
+    assert cache.client.breaker.state == "closed"
+
+
+def test_what_others_planted_among_many(cache: RedisCache, server: Topology) -> None:
+    cache.set("a", 1)
+    server.primary.client().set("site:1:b", pickle.dumps(Bomb()))
+    server.primary.client().rpush("site:1:c", "x")
+    assert cache.get_many("abc") == {"a": 1}
+
+
+@pytest.mark.parametrize("prefix", ["site", "a*", "[ab]?", "back\\slash", ""])
+def test_clear_leaves_the_other_site_alone(server: Topology, prefix: str) -> None:
+    server.primary.client().flushall()
+    others = [make_cache(server, other) for other in ("site2", "sit", "ab", "a", "ax")]
+    for other in others:
+        other.set("k", 1)
+    cache = make_cache(server, prefix)
+    cache.set_many({str(n): n for n in range(2500)})
+    cache.set("k", 1, version=7)
+    assert cache.clear()
+    assert cache.get("k", version=7) is None
+    assert cache.get_many(map(str, range(2500))) == {}
+    assert [other.get("k") for other in others] == [1] * len(others)
+
+
+def test_pages_and_fragments(settings: Any, server: Topology) -> None:
+    url, options = location(server)
+    backend = "apps.backends.cache.RedisCache"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": url, "OPTIONS": options}}
+    caches["default"].clear()
+    calls = []
+
+    @cache_page(60)
+    def view(request: HttpRequest) -> HttpResponse:
+        calls.append(request)
+        return HttpResponse(f"<p>{len(calls)} ☃", headers={"Vary": "Accept", "X-Some": "1"})
+
+    first, second = (view(RequestFactory().get("/page")) for _ in range(2))
+    assert len(calls) == 1
+    assert second.content == first.content == "<p>1 ☃".encode()
+    assert second["X-Some"] == "1"
+    assert view(RequestFactory().get("/page", headers={"accept": "x"})).content != first.content
+
+    template = engines["django"].from_string(
+        "{% load cache %}{% cache 60 part %}<b>{{ value }}</b>{% endcache %}"
+    )
+    assert template.render({"value": "<1>"}) == "<b>&lt;1&gt;</b>"
+    assert template.render({"value": "<2>"}) == "<b>&lt;1&gt;</b>"
+
+
+def test_nothing_is_logged_while_all_is_well(
+    cache: RedisCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        cache.set("k", 1)
+        cache.get("k")
+    assert not caplog.records

@@ -1,0 +1,165 @@
+"""The one client of the cache: however many ask for it, wherever its server is."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from django.core.exceptions import ImproperlyConfigured
+
+from apps.backends.cache import RedisCache, Unavailable
+from apps.backends.servers import Topology
+
+from .caches import make_cache, make_cache_at
+
+SITE = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Topology]:
+    with Topology() as topology:
+        yield topology
+
+
+@pytest.fixture
+def cache(server: Topology) -> RedisCache:
+    return make_cache(server)
+
+
+def opened(server: Topology) -> int:
+    """How many connections the server has ever been asked for."""
+    return server.primary.client().info("stats")["total_connections_received"]
+
+
+def test_one_client_whatever_thread_or_loop_asks(server: Topology, cache: RedisCache) -> None:
+    cache.set("k", 1)
+    before = opened(server)
+    found = []
+
+    def request() -> None:
+        found.append(make_cache(server).get("k"))
+
+    for _ in range(40):
+        thread = threading.Thread(target=request)
+        thread.start()
+        thread.join()
+    for _ in range(5):
+        assert asyncio.run(make_cache(server).aget("k")) == 1
+    assert found == [1] * 40
+    assert opened(server) - before <= 1  # that of opened() itself
+
+
+def test_a_crowd_gives_its_connections_back(server: Topology, cache: RedisCache) -> None:
+    together = threading.Barrier(20)
+
+    def request() -> None:
+        together.wait()
+        for _ in range(20):
+            make_cache(server).get("k")
+
+    before = opened(server)
+    for _ in range(3):
+        threads = [threading.Thread(target=request) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert opened(server) - before <= 21
+
+
+def test_hiredis_reads_and_packs(cache: RedisCache) -> None:
+    cache.get("k")
+    connection = cache.client.connection_pool.get_connection()
+    names = (type(connection._parser).__name__, type(connection._command_packer).__name__)
+    cache.client.connection_pool.release(connection)
+    assert names == ("_HiredisParser", "HiredisRespSerializer")
+
+
+FORK = """
+import os, sys, threading
+import django.conf
+django.conf.settings.configure()
+from apps.backends import cache_client
+from apps.backends.cache import RedisCache
+cache = RedisCache(sys.argv[1], {})
+cache.set("k", 1)
+mine = cache.client.client_id()
+client = cache.client
+# As if another thread were in the middle of it all at that moment.
+cache_client._lock.acquire(), client.breaker._lock.acquire()
+threading.Thread(target=client.connection_pool._lock.acquire).start()
+child = os.fork()
+if not child:
+    assert cache.client is not client
+    os._exit(0 if cache.get("k") == 1 and cache.client.client_id() != mine else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+client.connection_pool._lock = threading.RLock()
+assert cache.client.client_id() == mine
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
+def test_a_forked_process_has_a_client_of_its_own(server: Topology) -> None:
+    url = server.environment()["REDIS_URL"]
+    command = [sys.executable, "-c", FORK, url]
+    subprocess.run(command, cwd=SITE, check=True, timeout=30)
+
+
+def test_unix_socket(tmp_path: Path) -> None:
+    path = f"/tmp/{os.getpid()}.redis"  # noqa: S108 - tmp_path is too long for a socket
+    with Topology(lines=[f"unixsocket {path}"]) as topology:
+        cache = make_cache_at(f"unix://{path}?db=3")
+        cache.set("k", 1)
+        assert cache.get("k") == 1
+        assert topology.primary.client(db=3).get("site:1:k") == "1"
+        topology.primary.kill()
+        assert cache.get("k") is None
+        with pytest.raises(Unavailable, match=path):
+            cache.strict.get("k")
+
+
+def test_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    with Topology(tls=tmp_path, password="s@cret") as topology:
+        cache = make_cache(topology)
+        cache.set("k", 1)
+        assert cache.get("k") == 1
+        url = f"rediss://:s%40cret@127.0.0.1:{topology.primary.port}/0"
+        with pytest.raises(Unavailable, match="certificate verify failed") as caught:
+            make_cache_at(url).strict.get("k")
+        assert "s@cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:6379",
+        "http://:s3cret@127.0.0.1",
+        "redis://:s3cret/@127.0.0.1:6379/0",
+        "redis://:12/s3cret@127.0.0.1:6379/0",
+        "redis://:s3cret#@127.0.0.1:6379/0",
+        "redis://:12?s3cret@127.0.0.1:6379/0",
+        "redis://127.0.0.1:s3cret/0",
+        "redis://127.0.0.1/s3cret",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_named_without_its_password(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"REDIS_URL\) cannot be read") as caught:
+        make_cache_at(url).get("k")
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_replicas_are_not_read() -> None:
+    with pytest.raises(ImproperlyConfigured, match="must be one address"):
+        RedisCache(["redis://127.0.0.1:1", "redis://127.0.0.1:2"], {})
