@@ -204,6 +204,7 @@ def test_no_password_is_written_down(user: User, https: Client) -> None:
 
 
 def test_the_cache_plays_no_part(user: User, https: Client, settings: Any) -> None:
+    settings.SESSION_ENGINE = "apps.backends.sessions.db"  # without copies in the cache
     settings.CACHES = {"default": {"BACKEND": "tests.test_throttle.BrokenCache"}}
     assert guess(https, 3).status_code == 429
 
