@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
 IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+LOCAL_SENTINELS = ["127.0.0.1:26379", "127.0.0.1:26380", "127.0.0.1:26381"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ def redis(env: Env, var: Path, prefix: str) -> Profile:
 def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
     """As `redis`, with the primary found, and found again, by asking Sentinels."""
     service = env.str("REDIS_SENTINEL_SERVICE", default="mymaster")
-    sentinels = [_address(item) for item in env.list("REDIS_SENTINELS", default=[])]
+    # While developing, where `manage.py devredis` starts them; never guessed in production.
+    local = LOCAL_SENTINELS if env.bool("DJANGO_DEBUG", default=False) else []
+    sentinels = [_address(item) for item in env.list("REDIS_SENTINELS", default=local)]
     if not sentinels:
         raise ImproperlyConfigured(
             "REDIS_SENTINELS is empty, but the profile redis-sentinel asks Sentinels for the "

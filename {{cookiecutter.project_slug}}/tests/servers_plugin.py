@@ -28,7 +28,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[Any]:
             topology = Topology(**SERVERS[profile])
         except ServerError as error:
             raise pytest.UsageError(
-                f"The tests of the profile {profile} need it: {error}"
+                f"The profile {profile} cannot be tested here. {error}"
             ) from None
         early_config.add_cleanup(topology.close)
         os.environ.update(topology.environment())

@@ -115,10 +115,12 @@ def test_failover_when_the_primary_is_killed_or_hangs(fault: str, kind: str) -> 
         assert new.client().get("a") == "1"
         assert new.client().set("a", 2)
         topology.wait_ready()
-        assert new.client().info("replication")["connected_slaves"] == 1
+        # On a machine too busy to answer in a second, it may be yet another by now.
+        primary = topology.primary
+        assert primary.client().info("replication")["connected_slaves"] == 1
         for sentinel in topology.sentinels:
             sentinel.kill()
-        assert topology.primary is new
+        assert topology.primary is primary
 
 
 def test_planned_failover_with_passwords_in_an_awkward_folder(awkward_folder: Path) -> None:

@@ -8,7 +8,7 @@
 Needs redis-py and a server program, which `find_server` looks for; no Django.
 """
 
-from .process import PortTakenError, Server, ServerError, find_server
-from .topology import Topology
+from .process import HOST, PortTakenError, Server, ServerError, find_server
+from .topology import SERVICE, Topology
 
-__all__ = ["PortTakenError", "Server", "ServerError", "Topology", "find_server"]
+__all__ = ["HOST", "SERVICE", "PortTakenError", "Server", "ServerError", "Topology", "find_server"]
