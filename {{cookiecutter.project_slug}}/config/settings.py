@@ -78,7 +78,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "apps.backends.health.HealthMiddleware",  # first: load balancers know neither host nor HTTPS
+    "apps.backends.health.health",  # first: load balancers know neither host nor HTTPS
     "django.middleware.security.SecurityMiddleware",
     "config.headers.security_headers",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -94,6 +94,9 @@ MIDDLEWARE = [
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 WSGI_APPLICATION = "config.wsgi.application"
+# While developing: says what to do where a service is away, instead of a traceback of sockets.
+DEFAULT_EXCEPTION_REPORTER = "apps.backends.outage.ExceptionReporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "apps.backends.outage.ExceptionReporterFilter"
 
 TEMPLATES = [
     {

@@ -37,12 +37,34 @@ def explain(error: BaseException) -> tuple[str, ...]:
         return (error.sentence, *error.remedies)
     if isinstance(error, DatabaseError):
         return explain_database(error)
+    if is_about_redis(error):
+        return explain_redis_of_the_site(error)
     if isinstance(error, OSError) and error.filename:
         return (
             f"{error.filename} cannot be written to: {error.strerror}.",
             "Give it to the user that runs the site, and see that its disk has room",
         )
     return (f"{_words(error)}.", "If that says too little: docs/troubleshooting.md")
+
+
+def is_about_redis(error: BaseException) -> bool:
+    """Whether redis-py, or our own code around it, raised `error`."""
+    ours = type(error).__module__ == "apps.backends.breaker"
+    return ours or type(error).__module__.partition(".")[0] == "redis"
+
+
+def explain_redis_of_the_site(error: BaseException) -> tuple[str, ...]:
+    """Say what an error of the cache's Redis means, with its address and how to start it."""
+    cache = settings.CACHES["default"]
+    place = urlsplit(str(cache.get("LOCATION", "")))
+    sentinels = cache.get("OPTIONS", {}).get("sentinels")
+    if sentinels:
+        at = ", ".join(f"{host}:{port}" for host, port in sentinels)
+        start = ways_to_start_redis(*sentinels[0])
+        return explain_redis(error, "Redis behind Sentinel", at, "REDIS_SENTINELS", start)
+    host, port = place.hostname or "", place.port or 6379
+    at = f"{host}:{port}" if host else place.path
+    return explain_redis(error, "Redis", at, "REDIS_URL", ways_to_start_redis(host, port))
 
 
 def explain_redis(
@@ -135,7 +157,7 @@ def ways_to_start_redis(host: str, port: int, system: str = "") -> tuple[str, ..
     if system == "Windows":
         return (
             f"With Docker Desktop: docker run -d -p 127.0.0.1:{port}:6379 valkey/valkey:8-alpine",
-            "With WSL 2: wsl -u root apt-get install -y redis-server",
+            "With WSL 2: wsl --install, then inside it: sudo apt install redis-server",
             "With Memurai: winget install Memurai.MemuraiDeveloper",
             GO_WITHOUT,
         )

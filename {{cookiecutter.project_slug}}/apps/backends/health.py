@@ -8,49 +8,32 @@ the relational database (and, in the profile `file`, the folders) decide between
 wants an alarm for anything that is down asks `/readyz?strict`.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from apps.backends import probes
 from apps.backends.probes import State
 
+GetResponse = Callable[[HttpRequest], HttpResponse]
 
-class HealthMiddleware:
-    """Answers both addresses before any other middleware looks at the request.
+
+def health(get_response: GetResponse) -> GetResponse:
+    """A middleware that answers both addresses before any other looks at the request.
 
     Load balancers ask over plain HTTP and by address: neither the redirect to HTTPS nor
     `ALLOWED_HOSTS` may get in their way, and no session is loaded.
     """
 
-    sync_capable = async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
-        if iscoroutinefunction(self):
-            return self.answer(request)
-        return (
-            ready(request)
-            if request.path == "/readyz"
-            else alive()
-            if request.path == "/healthz"
-            else self.get_response(request)
-        )
-
-    async def answer(self, request: HttpRequest) -> HttpResponse:
-        """Answer from the event loop itself: a server whose threads are all busy lives."""
+    def middleware(request: HttpRequest) -> HttpResponse:
         if request.path == "/healthz":
             return alive()
         if request.path == "/readyz":
-            return await sync_to_async(ready, thread_sensitive=False)(request)
-        return await self.get_response(request)
+            return ready(strict="strict" in request.GET)
+        return get_response(request)
+
+    return middleware
 
 
 def alive() -> HttpResponse:
@@ -58,13 +41,13 @@ def alive() -> HttpResponse:
     return HttpResponse("ok\n", "text/plain", headers={"Cache-Control": "no-store"})
 
 
-def ready(request: HttpRequest) -> HttpResponse:
+def ready(strict: bool) -> HttpResponse:
     """Return each service with its state and milliseconds; 503 if nobody can log in here.
 
-    Neither addresses nor errors are in it: anybody may ask.
+    `strict`: 503 for anything that is down. Neither addresses nor errors are in the answer,
+    since anybody may ask.
     """
     results = probes.take_stock()
-    strict = "strict" in request.GET
     missing = [result for result in results if result.state is State.DOWN]
     is_ready = not any(strict or result.probe.required for result in missing)
     return JsonResponse(
