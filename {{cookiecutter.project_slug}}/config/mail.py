@@ -24,6 +24,8 @@ def load(url: dict[str, Any]) -> dict[str, Any]:
     """Return the settings for what `env.email_url()` has read: Django 6.1 knows mailers."""
     given = {name: value for name, value in url.items() if value is not None}
     values = {"EMAIL_TIMEOUT": TIMEOUT} | given
+    if values["EMAIL_BACKEND"].endswith(".console.EmailBackend"):
+        values["EMAIL_BACKEND"] = "apps.accounts.mail.ConsoleBackend"
     if django.VERSION < (6, 1):
         return values
     backend = values["EMAIL_BACKEND"]

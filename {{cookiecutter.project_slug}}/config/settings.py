@@ -17,6 +17,7 @@ from config import mail, profiles
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SLUG = tomllib.loads((BASE_DIR / "pyproject.toml").read_text("utf-8"))["project"]["name"]
+SITE_TITLE = SLUG.replace("-", " ").title()
 
 # Everything the site writes on this machine; private, since session files are secrets.
 VAR = BASE_DIR / "var"

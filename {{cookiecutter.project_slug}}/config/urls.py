@@ -9,6 +9,8 @@ urlpatterns = [
     # One page changes passwords, throttled, and it ends the other sessions.
     path("admin/password_change/", RedirectView.as_view(pattern_name="password_change")),
     path("admin/", admin.site.urls),
+    # Browsers ask for this one wherever a page names no icon, as the admin's do.
+    path("favicon.ico", RedirectView.as_view(url="/static/icon.svg")),
 ]
 
 handler500 = "apps.backends.outage.server_error"

@@ -17,6 +17,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from apps.accounts.mail import ConsoleBackend
 from apps.accounts.models import ResetRequest, User
 from config.settings import PASSWORD_HASHERS
 from tests.conftest import PASSWORD
@@ -239,6 +240,17 @@ def test_a_mail_server_that_fails_gives_the_same_page(
     assert response.status_code == 302
     assert https.get(response["Location"]).status_code == 200
     assert "Failed to send password reset email" in caplog.text
+
+
+def test_while_developing_the_link_can_be_copied_from_the_console(
+    user: User, https: Client, use_mail: Callable[[type], None], capsys: Any
+) -> None:
+    use_mail(ConsoleBackend)
+    ask(https)
+    printed = capsys.readouterr().out
+    assert "To: ada@example.com\nSubject: A new password" in printed
+    link = re.search(r"^https?://[^/]+(/\S+/reset/\S+/)$", printed, re.M)
+    assert link and https.get(link[1], follow=True).context["validlink"]
 
 
 @pytest.mark.parametrize("email", ["ada@example.com", "nobody@example.com"])

@@ -80,7 +80,10 @@ class PasswordResetView(auth_views.PasswordResetView):
     form_class = forms.PasswordResetForm
     subject_template_name = "accounts/password_reset_subject.txt"
     email_template_name = "accounts/password_reset_mail.txt"
-    extra_email_context = {"minutes": settings.PASSWORD_RESET_TIMEOUT // 60}
+    extra_email_context = {
+        "site_title": settings.SITE_TITLE,
+        "minutes": settings.PASSWORD_RESET_TIMEOUT // 60,
+    }
 
     def form_valid(self, form: forms.PasswordResetForm) -> HttpResponse:
         email = form.cleaned_data["email"]

@@ -6,4 +6,5 @@ from django.http import HttpRequest
 
 def site(request: HttpRequest) -> dict[str, str]:
     """Return the site's name and its active profile."""
-    return {"site_name": settings.SLUG.replace("-", " ").title(), "profile": settings.PROFILE}
+    # Not `site_name`: Django's login page has that already, for the host.
+    return {"site_title": settings.SITE_TITLE, "profile": settings.PROFILE}
