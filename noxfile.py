@@ -29,17 +29,22 @@ PROFILES = json.loads((HERE / "cookiecutter.json").read_text("utf-8"))["profile"
 SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 
 
+# The environments that sessions share, and what of pyproject.toml is in each.
+ENVIRONMENTS = {"environment": ["test"], "browser-environment": ["test", "browser"]}
+
+
 class Python(NamedTuple):
     """An interpreter of this machine: version such as "3.11", path, suffix of its sessions."""
 
     version: str
     path: str
     suffix: str
+    shared: str = "environment"  # one of ENVIRONMENTS
 
     @property
     def environment(self) -> Path:
         """The interpreter of the environment that its sessions share."""
-        folder = HERE / ".nox" / f"environment{self.suffix}"
+        folder = HERE / ".nox" / f"{self.shared}{self.suffix}"
         return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
@@ -65,19 +70,22 @@ def find_pythons() -> list[Python]:
 PYTHONS = find_pythons()
 
 
-def check(*, per: list[str] | None = None, **options: Any) -> Callable[..., Any]:
+def check(
+    *, per: list[str] | None = None, environment: str = "environment", **options: Any
+) -> Callable[..., Any]:
     """Register a session for each Python found, once for each of `per` where given."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         for python in PYTHONS:
-            session = functools.wraps(function)(functools.partial(function, python=python))
+            used = python._replace(shared=environment)
+            session = functools.wraps(function)(functools.partial(function, python=used))
             if per:
                 session = nox.parametrize("name", per, ids=per)(session)
             nox.session(
                 session,
                 name=function.__name__ + python.suffix,
                 venv_backend="none",
-                requires=[f"environment{python.suffix}"],
+                requires=[environment + python.suffix],
                 allow_parallel=True,
                 **options,
             )
@@ -86,7 +94,7 @@ def check(*, per: list[str] | None = None, **options: Any) -> Callable[..., Any]
     return register
 
 
-def make_environment(session: nox.Session) -> None:
+def make_environment(session: nox.Session, groups: list[str]) -> None:
     """Install what the site, its tests and the tests of the template need, once."""
     site = nox.project.load_toml(SITE / "pyproject.toml")
     own = nox.project.load_toml(HERE / "pyproject.toml")
@@ -94,19 +102,20 @@ def make_environment(session: nox.Session) -> None:
         *site["project"]["dependencies"],
         *(item for extra in site["project"]["optional-dependencies"].values() for item in extra),
         *nox.project.dependency_groups(site, "dev"),
-        *nox.project.dependency_groups(own, "test"),
+        *nox.project.dependency_groups(own, *groups),
     )
 
 
 for _python in PYTHONS:
-    nox.session(
-        make_environment,
-        name=f"environment{_python.suffix}",
-        python=_python.path,
-        reuse_venv=True,
-        allow_parallel=True,
-        default=False,
-    )
+    for _name, _groups in ENVIRONMENTS.items():
+        nox.session(
+            functools.wraps(make_environment)(functools.partial(make_environment, groups=_groups)),
+            name=_name + _python.suffix,
+            python=_python.path,
+            reuse_venv=True,
+            allow_parallel=True,
+            default=False,
+        )
 
 
 def run(session: nox.Session, python: Python, *command: str, **options: Any) -> None:
@@ -164,6 +173,12 @@ def profile(session: nox.Session, python: Python, name: str) -> None:
 def switch(session: nox.Session, python: Python) -> None:
     """Run one generated site on every profile in turn: nobody is logged out."""
     proof(session, python, "proof/test_switch.py")
+
+
+@check(per=PROFILES, environment="browser-environment", tags=["full"], default=False)
+def browser(session: nox.Session, python: Python, name: str) -> None:
+    """Use a generated site as people do: in Chromium, by keyboard, on a phone, in the dark."""
+    proof(session, python, "proof/browser", f"--profile={name}")
 
 
 @check(default=False)

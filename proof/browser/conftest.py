@@ -1,0 +1,180 @@
+"""A real Chromium, people to log in, and a watch on what its console says."""
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    BrowserType,
+    ConsoleMessage,
+    Page,
+    sync_playwright,
+)
+
+from proof.site import PASSWORD, Site
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+PEOPLE = 30
+ARGUMENTS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # The sandbox refuses to run as root, which is what a container is.
+    *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", type=Path, help="write a picture of each page to a folder")
+
+
+def chromium() -> str | None:
+    """Return the path of this machine's Chromium: BROWSER_PATH, or the first on PATH."""
+    return os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Say aloud that nothing can be proved here; that is a failure where it was asked for."""
+    if not chromium():
+        required = os.environ.get("BROWSER_REQUIRED", "0") != "0"
+        pytest.exit(
+            "NOT PROVED in a browser: there is no Chromium on PATH. Install it "
+            "(apt install chromium, brew install --cask chromium), or name one in BROWSER_PATH.",
+            returncode=int(required),
+        )
+
+
+@pytest.fixture(scope="session")
+def mailbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the site's mail arrives."""
+    return tmp_path_factory.mktemp("mail")
+
+
+@pytest.fixture(scope="session")
+def site(
+    topology: Any, profile: str, mailbox: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """A running site on the profile, whose mail are files."""
+    variables = topology.environment() if topology else {}
+    variables["EMAIL_URL"] = f"filemail:///{quote(mailbox.as_posix())}"
+    with Site(tmp_path_factory.mktemp("site"), profile, variables).running() as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def people(site: Site) -> Iterator[str]:
+    """Addresses of users with PASSWORD, each used once: the throttle knows them apart."""
+    script = f"""
+from apps.accounts.models import User
+for number in range({PEOPLE}):
+    User.objects.create_user(f"person{{number}}@example.com", {PASSWORD!r}, name="Ada Lovelace")
+"""
+    site.manage("shell", "-c", script)
+    return (f"person{number}@example.com" for number in itertools.count())
+
+
+@pytest.fixture
+def person(people: Iterator[str]) -> str:
+    """The address of somebody who has not logged in yet."""
+    return next(people)
+
+
+@pytest.fixture(scope="session")
+def browser_type() -> Iterator[BrowserType]:
+    with sync_playwright() as playwright:
+        yield playwright.chromium
+
+
+@pytest.fixture(scope="session")
+def launch() -> dict[str, Any]:
+    """What Chromium is started with."""
+    return {"executable_path": chromium(), "args": ARGUMENTS}
+
+
+@pytest.fixture(scope="session")
+def browser(browser_type: BrowserType, launch: dict[str, Any]) -> Iterator[Browser]:
+    browser = browser_type.launch(**launch)
+    yield browser
+    browser.close()
+
+
+class Console(list[str]):
+    """What the consoles of all pages complained of: nothing, if all is well."""
+
+    def watch(self, context: BrowserContext) -> BrowserContext:
+        context.on("console", self._note)
+        context.on("weberror", lambda error: self.append(str(error.error)))
+        return context
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.append(f"{message.text} {message.location['url']}")
+
+    def accept(self, text: str) -> None:
+        """Drop the complaints with `text` in them; AssertionError if there is none."""
+        expected = [line for line in self if text in line]
+        assert expected, f"The console did not complain of {text!r}: {self}"
+        for line in expected:
+            self.remove(line)
+
+
+@pytest.fixture
+def console() -> Iterator[Console]:
+    """The complaints, of which none may be left when the test ends."""
+    console = Console()
+    yield console
+    assert not console, "\n".join(console)
+
+
+@pytest.fixture
+def options(site: Site) -> dict[str, Any]:
+    """What a window has: the throw-away certificate is not that of an authority."""
+    return {"base_url": site.url, "ignore_https_errors": True}
+
+
+@pytest.fixture
+def window(
+    browser: Browser, options: dict[str, Any], console: Console
+) -> Iterator[Callable[..., Page]]:
+    """A function that opens a browser window with cookies of its own."""
+    with ExitStack() as stack:
+
+        def window(**more: Any) -> Page:
+            context = browser.new_context(**options | more)
+            stack.callback(context.close)
+            return console.watch(context).new_page()
+
+        yield window
+
+
+@pytest.fixture
+def page(window: Callable[..., Page]) -> Page:
+    """A browser window."""
+    return window()
+
+
+def press(page: Page, name: str) -> None:
+    """Press a button and wait for the page that comes of it."""
+    with page.expect_navigation():
+        page.get_by_role("button", name=name).click()
+
+
+def log_in(page: Page, person: str, password: str = PASSWORD, remember: bool = False) -> None:
+    """Log in by the login page; one sees the dashboard afterwards if that worked."""
+    page.goto("/accounts/login/")
+    page.get_by_label("E-mail address").fill(person)
+    page.get_by_label("Password").fill(password)
+    if remember:
+        page.get_by_label("Remember me").check()
+    press(page, "Log in")

@@ -1,0 +1,248 @@
+"""What people do with their account, in a real browser."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from playwright.sync_api import BrowserType, Page, expect
+
+from proof.browser.conftest import Console, log_in, press
+from proof.site import EMAIL, PASSWORD, Site
+
+NEW = "a rather long new one"
+
+
+def expect_dashboard(page: Page) -> None:
+    expect(page.get_by_role("heading", name="Hello, Ada")).to_be_visible()
+
+
+def expect_login(page: Page) -> None:
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_logging_in_and_out(page: Page, person: str) -> None:
+    log_in(page, person)
+    expect_dashboard(page)
+    expect(page.get_by_text(person)).to_be_visible()
+    press(page, "Log out")
+    expect_login(page)
+    page.go_back()  # the browser kept nothing
+    expect_login(page)
+
+
+def test_a_wrong_password(page: Page, person: str) -> None:
+    log_in(page, person, "wrong")
+    expect(page.get_by_role("alert")).to_contain_text("do not belong together")
+    expect(page.get_by_label("E-mail address")).to_have_value(person)
+    expect(page.get_by_label("Password")).to_have_value("")
+    page.get_by_label("Password").fill(PASSWORD)
+    press(page, "Log in")
+    expect_dashboard(page)
+
+
+def test_errors_stand_next_to_their_field(page: Page) -> None:
+    page.goto("/accounts/login/")
+    page.get_by_label("E-mail address").fill("not an address")
+    press(page, "Log in")
+    for label, error in (
+        ("E-mail address", "Enter a valid email address."),
+        ("Password", "This field is required."),
+    ):
+        field = page.get_by_label(label)
+        expect(field).to_have_accessible_description(error)
+        expect(field).to_have_attribute("aria-invalid", "true")
+        below = page.get_by_text(error).bounding_box()
+        box = field.bounding_box()
+        assert box and below and 0 <= below["y"] - (box["y"] + box["height"]) < 20
+
+
+def test_too_many_wrong_passwords(page: Page, console: Console) -> None:
+    for _ in range(5):
+        log_in(page, "guessed@example.com", "wrong")
+    expect(page.get_by_role("alert")).to_contain_text("Try again in 15 minutes")
+    console.accept("429")
+
+
+def test_one_browser_ends_the_session_of_another(window: Callable[..., Page], person: str) -> None:
+    phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) CriOS/141.0 Safari/604.1"
+    here, there = window(), window(user_agent=phone)
+    log_in(here, person)
+    log_in(there, person)
+    there.goto("/accounts/password/change/")
+    here.get_by_role("link", name="Sessions").click()
+    expect(here.get_by_role("listitem")).to_have_count(2)
+    expect(here.get_by_role("listitem").filter(has_text="This one")).to_have_count(1)
+    other = here.get_by_role("listitem").filter(has_text="Chrome on iPhone")
+    with here.expect_navigation():
+        other.get_by_role("button", name="End").click()
+    expect(here.get_by_role("status")).to_contain_text("One session has ended.")
+    there.get_by_role("link", name="Dashboard").click()
+    expect_login(there)
+    here.get_by_role("link", name="Dashboard").click()
+    expect_dashboard(here)
+
+
+def test_ending_all_other_sessions(window: Callable[..., Page], person: str) -> None:
+    here, *others = window(), window(), window()
+    for page in (here, *others):
+        log_in(page, person)
+    here.goto("/accounts/sessions/")
+    press(here, "End all other sessions")
+    expect(here.get_by_role("status")).to_contain_text("2 sessions have ended.")
+    for page in others:
+        page.goto("/dashboard/")
+        expect_login(page)
+
+
+@pytest.mark.parametrize("remember", [True, False])
+def test_remember_me_across_a_restart_of_the_browser(
+    browser_type: BrowserType,
+    launch: dict[str, Any],
+    options: dict[str, Any],
+    console: Console,
+    person: str,
+    tmp_path: Path,
+    remember: bool,
+) -> None:
+    with browser_type.launch_persistent_context(tmp_path, **launch, **options) as context:
+        page = console.watch(context).new_page()
+        log_in(page, person, remember=remember)
+        expect_dashboard(page)
+    with browser_type.launch_persistent_context(tmp_path, **launch, **options) as context:
+        page = console.watch(context).new_page()
+        page.goto("/")
+        if remember:
+            expect_dashboard(page)
+        else:
+            expect_login(page)
+
+
+def test_changing_the_password(window: Callable[..., Page], person: str) -> None:
+    here, there = window(), window()
+    log_in(here, person)
+    log_in(there, person)
+    here.get_by_role("link", name="Password").click()
+    here.get_by_label("Old password").fill(PASSWORD)
+    here.get_by_label("New password", exact=True).fill(NEW)
+    here.get_by_label("New password confirmation").fill(NEW)
+    press(here, "Change password")
+    expect(here.get_by_role("status")).to_contain_text("Your password has been changed.")
+    there.goto("/dashboard/")
+    expect_login(there)
+    log_in(there, person, NEW)
+    expect_dashboard(there)
+
+
+def test_a_forgotten_password(page: Page, person: str, mailbox: Path) -> None:
+    page.goto("/accounts/login/")
+    page.get_by_role("link", name="Forgotten your password?").click()
+    page.get_by_label("E-mail address").fill(person)
+    press(page, "Send the link")
+    expect(page.get_by_role("heading", name="Look at your mail")).to_be_visible()
+    page.goto(_link_in(mailbox, person, page))
+    page.get_by_label("New password", exact=True).fill(NEW)
+    page.get_by_label("New password confirmation").fill(NEW)
+    press(page, "Change password")
+    expect(page.get_by_role("status")).to_contain_text("log in with it")
+    log_in(page, person, NEW)
+    expect_dashboard(page)
+
+
+def _link_in(mailbox: Path, person: str, page: Page) -> str:
+    """Wait for the mail to `person` and return the link in it."""
+    for _ in range(100):
+        for path in mailbox.iterdir():
+            mail = message_from_bytes(path.read_bytes(), policy=policy.default)
+            link = re.search(r"https://\S+/reset/\S+/", str(mail.get_content()))
+            if mail["To"] == person and link:
+                return link[0]
+        page.wait_for_timeout(100)
+    raise AssertionError(f"No mail to {person} within ten seconds.")
+
+
+def test_by_keyboard_alone(page: Page, person: str) -> None:
+    """From the login to the end of the session, with the focus always to be seen."""
+
+    def tab_to(name: str) -> None:
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            focused = page.locator(":focus")
+            assert focused.evaluate("e => getComputedStyle(e).outlineStyle") != "none"
+            text = focused.evaluate("e => e.textContent.trim() || e.labels?.[0].textContent")
+            if text == name:
+                return
+        raise AssertionError(f"No way to {name!r} by the tabulator key.")
+
+    page.goto("/accounts/login/")
+    expect(page.get_by_label("E-mail address")).to_be_focused()
+    page.keyboard.type(person)
+    tab_to("Password")
+    page.keyboard.type(PASSWORD)
+    tab_to("Remember me on this device")
+    page.keyboard.press("Space")
+    expect(page.get_by_label("Remember me")).to_be_checked()
+    tab_to("Log in")
+    page.keyboard.press("Enter")
+    expect_dashboard(page)
+    tab_to("Skip to content")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("main")).to_be_focused()
+    page.reload()
+    tab_to("Sessions")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Your sessions")).to_be_visible()
+    tab_to("Log out")
+    page.keyboard.press("Enter")
+    expect_login(page)
+
+
+def test_dates_are_in_the_readers_zone_and_manner(
+    window: Callable[..., Page], person: str
+) -> None:
+    page = window(timezone_id="Asia/Tokyo", locale="en-GB")
+    log_in(page, person)
+    page.goto("/accounts/sessions/")
+    since = page.get_by_role("time").first
+    moment = datetime.fromisoformat(since.get_attribute("datetime") or "")
+    there = moment.astimezone(ZoneInfo("Asia/Tokyo"))
+    expect(since).to_have_text(f"{there.day} {there:%b %Y, %H:%M}")
+
+
+def test_without_scripts(window: Callable[..., Page], person: str) -> None:
+    page = window(java_script_enabled=False)
+    log_in(page, person)
+    expect_dashboard(page)
+    page.get_by_role("link", name="Sessions").click()
+    expect(page.get_by_role("time").first).to_contain_text("UTC")
+    press(page, "Log out")
+    expect_login(page)
+
+
+def test_the_admin(page: Page, site: Site) -> None:
+    """Its scripts and styles run under the site's policy."""
+    log_in(page, EMAIL)
+    page.get_by_role("link", name="Admin").click()
+    page.get_by_role("link", name="Users", exact=True).first.click()
+    page.get_by_role("link", name=EMAIL).click()
+    expect(page.get_by_text("Today", exact=True).first).to_be_visible()  # made by a script
+    page.get_by_role("link", name="Change password").click()
+    expect(page).to_have_url(f"{site.url}/accounts/password/change/")
+
+
+def test_an_injected_script_does_not_run(page: Page, console: Console) -> None:
+    """And the watch on the console sees it, without which its silence proves nothing."""
+    page.goto("/accounts/login/")
+    page.evaluate(
+        """() => {
+            const script = document.createElement("script");
+            script.textContent = "document.title = 'taken over'";
+            document.body.append(script);
+        }"""
+    )
+    expect(page).to_have_title(re.compile("Log in"))
+    console.accept("Content Security Policy")

@@ -1,0 +1,74 @@
+"""Every page, light and dark, as a picture: taken for the documentation when asked to.
+
+nox -s "browser(database)" -- --screenshots=docs/screenshots
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from proof.browser.conftest import Console, log_in, press
+from proof.site import Site
+
+LARGEST = 60_000  # bytes
+
+
+class Album:
+    """Takes pictures of pages as a window shows them, or only shows them."""
+
+    def __init__(self, folder: Path | None, page: Page, scheme: str) -> None:
+        self.folder, self.page, self.scheme = folder, page, scheme
+
+    def take(self, name: str) -> None:
+        self.page.mouse.move(0, 0)
+        picture = self.page.screenshot(animations="disabled", caret="hide")
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / f"{name}-{self.scheme}.png").write_bytes(picture)
+            assert len(picture) < LARGEST, f"{name} takes {len(picture)} bytes"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page(
+    site: Site,
+    person: str,
+    window: Callable[..., Page],
+    console: Console,
+    pytestconfig: pytest.Config,
+    scheme: str,
+) -> None:
+    size = {"width": 960, "height": 580}
+    page = window(color_scheme=scheme, viewport=size, timezone_id="Europe/Berlin")
+    album = Album(pytestconfig.getoption("--screenshots"), page, scheme)
+    page.goto("/accounts/login/")
+    album.take("login")
+    press(page, "Log in")
+    album.take("login-errors")
+    page.goto("/accounts/password/reset/")
+    album.take("password-reset")
+    page.get_by_label("E-mail address").fill("nobody@example.com")
+    press(page, "Send the link")
+    album.take("password-reset-sent")
+    page.goto("/accounts/password/reset/x/y/")
+    album.take("password-reset-expired")
+    page.goto("/nowhere/")
+    console.accept("404")
+    album.take("404")
+    for _ in range(5):
+        log_in(page, f"nobody-{scheme}@example.com", "wrong")
+    console.accept("429")
+    album.take("wait")
+    mac = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/26.0 Safari/605.1.15"
+    phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) CriOS/141.0 Safari/604.1"
+    for user_agent in (mac, phone):
+        log_in(window(user_agent=user_agent), person)
+    log_in(page, person)
+    album.take("dashboard")
+    page.goto("/accounts/sessions/")
+    album.take("sessions")
+    page.goto("/accounts/password/change/")
+    album.take("password-change")
+    page.goto("/accounts/confirm/")
+    album.take("confirm")
