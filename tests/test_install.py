@@ -41,12 +41,17 @@ def variables(installer: str) -> dict[str, str]:
     return {"UV": UV}
 
 
+def free_address() -> str:
+    """Return a loopback address where nobody listens, as host:port."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return "{}:{}".format(*probe.getsockname())
+
+
 @contextmanager
 def served(site: BakedProject) -> Iterator[Browser]:
     """Serve the site by its own `runserver`, as its owner does; yield a browser."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = "{}:{}".format(*probe.getsockname())
+    address = free_address()
     log = site.folder.with_suffix(".log")
     with log.open("wb") as file:
         command = [site.python, "manage.py", "runserver", "--noreload", address]
@@ -81,7 +86,7 @@ def can_log_in(site: BakedProject) -> bool:
 def distributions(site: BakedProject) -> set[str]:
     """Return the names of what is installed in the project's `.venv`."""
     program = "from importlib.metadata import *; print(*(d.name for d in distributions()))"
-    return set(site.run("-c", program).lower().split())
+    return set(site.run("-c", program).lower().replace("_", "-").split())
 
 
 def test_one_command_ends_at_a_login(
@@ -112,6 +117,18 @@ def test_one_command_ends_at_a_login(
     assert can_log_in(site)
 
 
+@pytest.mark.uv
+@pytest.mark.parametrize("installer", ["uv"])
+def test_a_redis_profile_gets_what_it_needs_and_starts_without_redis(
+    bake: Bake, variables: dict[str, str]
+) -> None:
+    site = bake(install="yes", profile="redis", variables=variables | STRICT)
+    assert site.exit_code == 0, site.output
+    assert {"redis", "hiredis", "channels-redis"} <= distributions(site)
+    site.variables["REDIS_URL"] = f"redis://{free_address()}"
+    assert can_log_in(site)
+
+
 def other_python() -> str:
     """Return a supported Python of another version, or that of the tests if there is none."""
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
@@ -139,9 +156,7 @@ def test_another_python_may_be_named(bake: Bake, variables: dict[str, str]) -> N
 @pytest.fixture
 def outage(tmp_path: Path) -> dict[str, str]:
     """Variables under which no index can be reached, and nothing is cached."""
-    with closing(socket.socket()) as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        closed = "http://{}:{}/simple".format(*nobody.getsockname())
+    closed = f"http://{free_address()}/simple"
     return {
         "UV_DEFAULT_INDEX": closed,
         "UV_CACHE_DIR": str(tmp_path / "cache"),
