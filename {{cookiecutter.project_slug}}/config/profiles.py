@@ -140,7 +140,7 @@ PROFILES: dict[str, Callable[[Env, Path, str], Profile]] = {
 }
 
 # What `devredis` and the tests start for a profile: see apps.backends.servers.Topology.
-SERVERS: dict[str, dict[str, int]] = {
+SERVERS: dict[str, dict[str, Any]] = {
     "redis": {"replicas": 0, "sentinels": 0},
     "redis-sentinel": {"replicas": 2, "sentinels": 3},
 }

@@ -54,6 +54,8 @@ def test_one_server_lives_as_long_as_its_block(kind: str) -> None:
         r.set("a", 1)
         assert r.get("a") == b"1"
         assert ("valkey_version" in r.info("server")) == (kind == "valkey")
+        # Else Ctrl-C in a terminal would end it before whoever started it.
+        assert os.getpgid(r.info("server")["process_id"]) != os.getpgrp()
         folder = Path(r.config_get("dir")["dir"]).parent
         port = topology.primary.port
     with pytest.raises(ConnectionRefusedError):
@@ -281,6 +283,7 @@ def test_ends_with_its_process(end: signal.Signals | None, tmp_path: Path) -> No
         assert len(ports) == 2
         owner.send_signal(end) if end else owner.stdin.close()
         assert owner.wait() == (-end if end else 0)
+    assert end or not list(tmp_path.iterdir())
     deadline = time.monotonic() + 5
     while any(is_open(port) for port in ports):
         assert time.monotonic() < deadline

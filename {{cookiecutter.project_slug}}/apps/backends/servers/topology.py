@@ -91,8 +91,6 @@ class Topology:
             lines = [*self._redis_lines(replica.port), f"replicaof {HOST} {primary.port}"]
             replica.configure(self._base, lines)
             replica.start(wait=False)
-        # A Sentinel that meets a replica without its link looks again after ten seconds only.
-        self.wait_ready()
         # Sentinels that are told of each other, as by their own rewritten file, need no search.
         ids = {sentinel.port: secrets.token_hex(20) for sentinel in self.sentinels}
         for sentinel in self.sentinels:
@@ -244,7 +242,7 @@ class Topology:
 def replication(server: Server) -> dict[str, Any]:
     """What `server` says of its replication; nothing if it does not answer."""
     with contextlib.suppress(RedisError), server.client() as client:
-        return client.info("replication")
+        return dict(client.info("replication"))
     return {}
 
 

@@ -78,7 +78,7 @@ class Command(BaseCommand):
         if problem:
             self.stdout.write("To start it: python manage.py devredis")
 
-    def run(self, **needed: int) -> None:
+    def run(self, **needed: Any) -> None:
         """Run the servers until Ctrl-C or SIGTERM."""
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
