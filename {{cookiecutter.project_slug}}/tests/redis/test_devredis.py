@@ -102,8 +102,7 @@ def test_sentinels_where_the_site_looks_for_them() -> None:
         shut_down(*primary)
         assert process.stderr
         assert f"port {primary[1]} ended by itself" in process.stderr.readline()
-        while "The others go on" not in process.stderr.readline():
-            pass
+        assert any("The others go on" in line for line in iter(process.stderr.readline, ""))
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
 
