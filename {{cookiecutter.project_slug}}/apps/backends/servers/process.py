@@ -71,10 +71,11 @@ class Server:
                 start_new_session=True,
             )
         if os.name == "posix":
-            # Should we die without a word (SIGKILL), this pipe closes and the guard ends the
-            # server. prctl(PR_SET_PDEATHSIG) is for Linux alone, and fires when a thread ends.
+            # Should we die without a word (SIGKILL), this pipe closes and the guard cleans up.
+            # prctl(PR_SET_PDEATHSIG) would be for Linux alone, and fires when a thread ends.
+            clean_up = 'read -r x; kill -KILL "$1"; rm -rf "$2"; rmdir "${2%/*}"'
             self._guard = subprocess.Popen(  # noqa: S603
-                ["/bin/sh", "-c", 'read -r x; kill -KILL "$1"', "guard", str(self._process.pid)],
+                ["/bin/sh", "-c", clean_up, "guard", str(self._process.pid), str(self.folder)],
                 stdin=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
