@@ -84,14 +84,20 @@ class Site:
             check=False,
         )
 
+    def serve_command(self, workers: int) -> list[str]:
+        """Return the command that serves the site: the Dockerfile's, with a certificate."""
+        return [
+            sys.executable, "-m", "config.serve",
+            "--host=127.0.0.1", f"--port={self.port}", f"--workers={workers}",
+            f"--ssl-keyfile={self.certificate}", f"--ssl-certfile={self.certificate}",
+        ]  # fmt: skip
+
     @contextmanager
     def running(self, workers: int = 1) -> Iterator["Site"]:
         """Serve the site on its port until the block ends."""
         log = (self.folder / "var" / "server.log").open("a+b")
         server = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "config.asgi:application",
-             "--host=127.0.0.1", f"--port={self.port}", f"--workers={workers}",
-             f"--ssl-keyfile={self.certificate}", f"--ssl-certfile={self.certificate}"],
+            self.serve_command(workers),
             cwd=self.folder, env=self.environment | {"WEB_CONCURRENCY": str(workers)},
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip

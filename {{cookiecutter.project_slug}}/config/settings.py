@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from config import mail, profiles
+from config import logs, mail, profiles
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SLUG = tomllib.loads((BASE_DIR / "pyproject.toml").read_text("utf-8"))["project"]["name"]
@@ -80,6 +80,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "apps.backends.health.health",  # first: load balancers know neither host nor HTTPS
+    "config.logs.log_requests",
     "django.middleware.security.SecurityMiddleware",
     "config.headers.security_headers",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -197,6 +198,10 @@ SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=365 * 24 * 3600) if
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 # Preloading cannot be taken back for months: that is the owner's decision, not a default.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
+
+# --- Log: JSON on standard error in production, Django's own while developing ---
+
+LOGGING = {} if DEBUG else logs.CONFIG
 
 # --- Language, time, static files ---
 

@@ -1,0 +1,41 @@
+"""The server of the site, in production and in black-box tests: `python -m config.serve`.
+
+uvicorn, with the options that this site needs wherever it runs; those that differ from
+machine to machine are arguments. WEB_CONCURRENCY is the number of processes, and
+FORWARDED_ALLOW_IPS names the proxies whose word is taken for a client's address and scheme.
+"""
+
+import logging.config
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
+
+import uvicorn
+
+from config import logs
+
+GRACE_SECONDS = 20  # for requests in flight when SIGTERM comes; sockets get 1012 at once
+
+
+def main() -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    parser = ArgumentParser(
+        prog="python -m config.serve", formatter_class=ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all interfaces")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--workers", type=int, help="processes; WEB_CONCURRENCY unless given")
+    parser.add_argument("--ssl-certfile", help="PEM file, where no proxy speaks HTTPS")
+    parser.add_argument("--ssl-keyfile", help="PEM file")
+    # For what this process says; in the workers Django does the same by its settings.
+    logging.config.dictConfig(logs.CONFIG)
+    uvicorn.run(
+        "config.asgi:application",
+        **vars(parser.parse_args()),
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        server_header=False,
+        access_log=False,  # config.logs does it, with the id of the request
+        log_config=None,
+    )
+
+
+if __name__ == "__main__":
+    main()

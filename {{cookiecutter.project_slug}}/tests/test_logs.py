@@ -1,0 +1,80 @@
+"""The log of production: JSON, a line each, with the id of the request."""
+
+import json
+import logging
+import sys
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
+from django.urls import path
+
+from config import logs
+from config.urls import handler500
+from config.urls import urlpatterns as pages
+
+__all__ = ["handler500"]
+
+
+def chatty(request: HttpRequest, token: str) -> HttpResponse:
+    logging.getLogger("apps.backends.breaker").warning("Redis is lost:\n%s", "again")
+    return HttpResponse("said")
+
+
+urlpatterns = [path("chatty/<str:token>/", chatty), *pages]
+
+
+@pytest.fixture
+def lines() -> Any:
+    """A function that returns what was logged, as the configuration has it, as objects."""
+    stream = StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logs.JSONFormatter())
+    root, level = logging.getLogger(), logging.getLogger().level
+    root.addHandler(handler)
+    root.setLevel(logs.CONFIG["root"]["level"])
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def test_a_request_has_one_id_in_all_its_lines(lines: Any, https: Client, settings: Any) -> None:
+    settings.ROOT_URLCONF = __name__
+    answer = https.get("/chatty/s3cret-token/")
+    said, done = lines()
+    assert said["request_id"] == done["request_id"] == answer["X-Request-ID"]
+    assert len(said["request_id"]) == 32
+    assert (said["level"], said["message"]) == ("warning", "Redis is lost:\nagain")
+    assert done["message"] == "GET /chatty/<str:token>/ 200"
+    assert done["status"] == 200 and done["milliseconds"] >= 0
+    assert https.get("/chatty/x/")["X-Request-ID"] != answer["X-Request-ID"]
+    assert "s3cret-token" not in str(lines())
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("abc-123_DEF.4", True), ("short", False), ("x" * 65, False), ('a"b{}\nc' * 3, False)],
+)
+def test_the_id_of_a_proxy_is_kept_if_it_is_one(given: str, kept: bool) -> None:
+    request = RequestFactory().get("/", headers={"x-request-id": given})
+    answer = logs.log_requests(lambda request: HttpResponse())(request)
+    assert (answer["X-Request-ID"] == given) is kept
+    assert not logs.request_id.get(), "it leaks into what comes after"
+
+
+def test_an_exception_stays_on_its_line(lines: Any) -> None:
+    try:
+        raise ZeroDivisionError("of all things")
+    except ZeroDivisionError:
+        logging.getLogger("x").exception("It failed.")
+    (line,) = lines()
+    assert line["exception"].endswith("ZeroDivisionError: of all things")
+    assert (line["logger"], line["level"]) == ("x", "error")
+    assert "request_id" not in line
+
+
+def test_what_is_no_json_becomes_text() -> None:
+    record = logging.makeLogRecord({"msg": "é", "fields": {"what": sys}})
+    assert "built-in" in json.loads(logs.JSONFormatter().format(record))["what"]
