@@ -181,6 +181,12 @@ def browser(session: nox.Session, python: Python, name: str) -> None:
     proof(session, python, "proof/browser", f"--profile={name}")
 
 
+@check(tags=["full"], default=False)
+def production(session: nox.Session, python: Python) -> None:
+    """Run what compose.yaml and the Dockerfile run, without an engine."""
+    proof(session, python, "proof/test_compose.py")
+
+
 @check(default=False)
 def bench(session: nox.Session, python: Python) -> None:
     """Measure: `nox -s bench -- pages --rounds 5 --json figures.json`."""

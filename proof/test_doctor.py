@@ -13,8 +13,6 @@ import pytest
 from proof.conftest import module
 from proof.site import Site
 
-# As deploy/redis.conf has it: without a limit the doctor would have something to say.
-LIMITS = ["maxmemory 64mb", "maxmemory-policy allkeys-lru"]
 SERVICES = {
     "file": {"database", "files"},
     "redis": {"database", "redis"},
@@ -163,7 +161,7 @@ def world(profile: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wo
     """A site of its own: what is broken here is broken for nobody else."""
     needs = module("config.profiles").SERVERS.get(profile)
     topologies = module("apps.backends.servers").Topology
-    with nullcontext() if needs is None else topologies(**needs, lines=LIMITS) as topology:
+    with nullcontext() if needs is None else topologies(**needs) as topology:
         variables = topology.environment() if topology else {}
         with Site(tmp_path_factory.mktemp("ill"), profile, variables).running() as site:
             yield World(site, topology)

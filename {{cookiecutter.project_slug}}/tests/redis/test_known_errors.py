@@ -64,7 +64,7 @@ def test_all_well(server: Server, use: Use) -> None:
     finding = redis.primary()
     assert finding.state is State.OK
     assert finding.text.endswith(f"at 127.0.0.1:{server.port}")
-    for examine in (redis.persistence, redis.connections, redis.clock):
+    for examine in (redis.memory, redis.persistence, redis.connections, redis.clock):
         assert examine().state is State.OK
 
 

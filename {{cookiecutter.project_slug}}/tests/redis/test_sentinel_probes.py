@@ -46,7 +46,7 @@ def test_all_well(topology: Topology) -> None:
         "sentinel 3": State.OK,
         "redis": State.OK,
         "redis replicas": State.OK,
-        "redis memory": State.WARNING,  # no limit is set
+        "redis memory": State.OK,
         "redis persistence": State.OK,
         "redis connections": State.OK,
         "redis clock": State.OK,
@@ -115,6 +115,14 @@ def test_sentinels_that_disagree(monkeypatch: pytest.MonkeyPatch, cache: dict[st
         finding = redis.sentinel(1)
         assert finding.state is State.WARNING
         assert "it does not know all 3 of them" in finding.text
+
+
+def test_a_sentinel_that_knows_no_replica(cache: dict[str, Any]) -> None:
+    with Topology(sentinels=1, sentinel_password="gu4rd") as alone:
+        cache["OPTIONS"]["sentinels"] = [("127.0.0.1", alone.sentinels[0].port)]
+        finding = redis.sentinel(1)
+    assert finding.state is State.WARNING
+    assert "nobody who could take over" in finding.text
 
 
 def test_no_replica(topology: Topology) -> None:

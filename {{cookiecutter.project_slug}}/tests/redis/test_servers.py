@@ -166,7 +166,7 @@ def test_configuration_files_to_begin_with(tmp_path: Path) -> None:
         assert settings["save"] == "900 1"
         assert topology.sentinels[0].client().info("clients")["maxclients"] == 99
         master = topology.sentinels[0].client().sentinel_master("mymaster")
-        assert master["down-after-milliseconds"] == 1000
+        assert master["down-after-milliseconds"] == 5000
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -160,6 +160,11 @@ def sentinel(number: int) -> Finding:
             f"{text}: it does not know all {len(_sentinels())} of them.",
             "See that all Sentinels monitor the same primary and reach each other",
         )
+    if not state["num-slaves"]:
+        return warning(
+            f"{text}: it knows nobody who could take over.",
+            "Ask again in 10 s, since it looks around that often; else start a replica",
+        )
     return fine(text)
 
 

@@ -15,6 +15,7 @@ from redis import RedisError
 from .process import HOST, PortTakenError, Server, find_server, quoted, wait_until
 
 SERVICE = "mymaster"
+DEPLOY = Path(__file__).parents[3] / "deploy"  # what production starts its servers with
 
 
 class Topology:
@@ -23,7 +24,7 @@ class Topology:
     They end with the `with` block, with `close`, or with this process, however it ends.
 
     `kind`: "redis", "valkey", or None for whichever there is.
-    `config`, `sentinel_config`: files to begin the configuration with, such as deploy/redis.conf.
+    `config`, `sentinel_config`: files to begin the configuration with: those of production.
     `lines`: more configuration for the primary and the replicas, such as "maxmemory 10mb".
     `username`, `password`: what all log in with; an ACL for the username is up to the lines.
     `sentinel_password`: the same for the Sentinels.
@@ -37,8 +38,8 @@ class Topology:
         sentinels: int = 0,
         kind: str | None = None,
         *,
-        config: Path | None = None,
-        sentinel_config: Path | None = None,
+        config: Path = DEPLOY / "redis.conf",
+        sentinel_config: Path = DEPLOY / "sentinel.conf",
         lines: Sequence[str] = (),
         username: str = "",
         password: str = "",
@@ -49,8 +50,8 @@ class Topology:
         self.command = find_server(kind)
         self.username, self.password, self.tls = username, password, tls
         self.sentinel_password = sentinel_password
-        self._base = read(config) or 'save ""'
-        self._sentinel_base = read(sentinel_config)
+        self._base = config.read_text("utf-8")
+        self._sentinel_base = sentinel_config.read_text("utf-8")
         self._lines = lines
         for attempt in range(5):
             self.servers: list[Server] = []
@@ -103,8 +104,7 @@ class Topology:
         self.wait_ready()
 
     def _redis_lines(self, port: int) -> list[str]:
-        # By default either end of a first synchronisation waits, for seconds.
-        lines = ["repl-diskless-sync-delay 0", "repl-diskless-load on-empty-db"]
+        lines: list[str] = []
         if self.username:
             lines += [f"masteruser {self.username}", f"masterauth {quoted(self.password)}"]
         elif self.password:
@@ -118,13 +118,7 @@ class Topology:
 
     def _sentinel_lines(self) -> list[str]:
         quorum = len(self.sentinels) // 2 + 1
-        lines = [
-            f"sentinel monitor {SERVICE} {HOST} {self.servers[0].port} {quorum}",
-            # Below a second nothing is gained: clients write again after two or three.
-            f"sentinel down-after-milliseconds {SERVICE} 1000",
-            f"sentinel failover-timeout {SERVICE} 3000",
-            f"sentinel parallel-syncs {SERVICE} 5",
-        ]
+        lines = [f"sentinel monitor {SERVICE} {HOST} {self.servers[0].port} {quorum}"]
         if self.password:
             lines += [f"sentinel auth-pass {SERVICE} {quoted(self.password)}"]
         if self.username:
@@ -244,8 +238,3 @@ def replication(server: Server) -> dict[str, Any]:
     with contextlib.suppress(RedisError), server.client() as client:
         return dict(client.info("replication"))
     return {}
-
-
-def read(config: Path | None) -> str:
-    """The text of a configuration file, if there is one."""
-    return config.read_text(encoding="utf-8") if config else ""

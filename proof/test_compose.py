@@ -1,0 +1,248 @@
+"""compose.yaml and Dockerfile without an engine: the same commands, files and variables.
+
+No container is started here. What would run in them is: each Redis and Sentinel by its
+command in compose.yaml, the site by the Dockerfile's command and with the variables of
+compose.yaml. Only ports, paths and the relational database are other ones.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from redis import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError
+
+from proof.site import Site
+
+SLUG = "my-site"
+
+
+class Compose:
+    """compose.yaml of a generated site, with free ports for its own and folders for /run."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        self.site, self.data = site, folder / "data"
+        self.data.mkdir()
+        self.secrets = site.folder / "var" / "secrets"
+        subprocess.run([sys.executable, site.folder / "deploy" / "make_secrets.py"], check=True)
+        text = (site.folder / "compose.yaml").read_text("utf-8")
+        wanted = sorted(set(re.findall(r"\b(?:700|2700)[123]\b", text)))
+        self.ports = dict(zip(wanted, map(str, free_ports(len(wanted))), strict=True))
+        self.services: dict[str, Any] = yaml.safe_load(self.here(text))["services"]
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def here(self, text: str) -> str:
+        """Replace ports, and the paths that are those of a container."""
+        text = re.sub(r"\b(?:700|2700)[123]\b", lambda m: self.ports[m[0]], text)
+        text = text.replace("/run/secrets", str(self.secrets))
+        return text.replace("/deploy/", f"{self.site.folder / 'deploy'}/")
+
+    def start(self, name: str) -> None:
+        """Start a service that is a Redis or a Sentinel by its own command."""
+        service = self.services[name]
+        environment = {"PATH": os.environ["PATH"], "SECRETS": str(self.secrets)}
+        environment |= service["environment"] | {"DATA": str(self.data)}
+        with (self.data / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                service["command"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def healthy(self, name: str) -> bool:
+        """Run the service's health check."""
+        service = self.services[name]
+        environment = {"PATH": os.environ["PATH"], "SECRETS": str(self.secrets)}
+        environment |= service["environment"]
+        kind, *command = service["healthcheck"]["test"]
+        assert kind == "CMD"
+        return subprocess.run(command, env=environment, check=False).returncode == 0
+
+    def kill(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def secret(self, name: str) -> str:
+        return (self.secrets / name).read_text("ascii")
+
+    def redis(self, name: str, user: str, secret: str) -> Redis:
+        port = int(self.services[name]["command"][3])
+        return Redis("127.0.0.1", port, username=user, password=secret, decode_responses=True)
+
+    def variables(self, name: str) -> dict[str, str]:
+        """Return the environment of the service `name`, but for what this machine decides."""
+        found = {key: str(value) for key, value in self.services[name]["environment"].items()}
+        found["WEB_CONCURRENCY"] = re.sub(r"\$\{\w+:-(\w+)\}", r"\1", found["WEB_CONCURRENCY"])
+        del found["DATABASE_URL_FILE"], found["SITE_URL"], found["FORWARDED_ALLOW_IPS"]
+        if found.pop("REDIS_URL_FILE", ""):  # the port stands in the secret as well
+            found["REDIS_URL"] = self.here(self.secret("redis_url"))
+        return found
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+    folder = tmp_path_factory.mktemp("compose")
+    compose = Compose(Site(folder, "database", {}), folder)
+    yield compose
+    for name in list(compose.processes):
+        compose.kill(name)
+
+
+def test_it_is_a_compose_file(compose: Compose) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    file = compose.site.folder / "compose.yaml"
+    done = subprocess.run([*command, file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    broken = file.read_text("utf-8").replace("healthcheck:", "healthchek:")
+    (file.parent / "broken.yaml").write_text(broken, "utf-8")
+    assert subprocess.run([*command, file.parent / "broken.yaml"], check=False).returncode
+
+
+def test_ports_are_for_this_machine_only(compose: Compose) -> None:
+    ports = [port for service in compose.services.values() for port in service.get("ports", [])]
+    assert len(ports) == 3
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_every_secret_is_made_and_none_is_in_the_file(compose: Compose) -> None:
+    text = (compose.site.folder / "compose.yaml").read_text("utf-8")
+    declared = yaml.safe_load(text)["secrets"]
+    made = {path.name for path in compose.secrets.iterdir()}
+    assert declared.keys() == made
+    assert {Path(each["file"]).name for each in declared.values()} == made
+    used = {name for service in compose.services.values() for name in service.get("secrets", [])}
+    assert used == made
+    assert not any(compose.secret(name) in text for name in made)
+    before = {name: compose.secret(name) for name in made}
+    subprocess.run([sys.executable, compose.site.folder / "deploy/make_secrets.py"], check=True)
+    assert before == {name: compose.secret(name) for name in made}, "people would be logged out"
+
+
+def test_nothing_runs_as_root_that_need_not(compose: Compose) -> None:
+    dockerfile = (compose.site.folder / "Dockerfile").read_text("utf-8")
+    assert re.search(r"^USER site$", dockerfile, re.MULTILINE)
+    for name, service in compose.services.items():
+        if name not in ("pod", "db"):
+            assert service["cap_drop"] == ["ALL"] and service["read_only"], name
+
+
+def test_the_image_starts_what_the_proofs_start(compose: Compose) -> None:
+    dockerfile = (compose.site.folder / "Dockerfile").read_text("utf-8")
+    (command,) = re.findall(r"^CMD (\[.*\])$", dockerfile, re.MULTILINE)
+    assert json.loads(command)[:3] == ["python", "-m", "config.serve"]
+    assert "http://127.0.0.1:8000/healthz" in dockerfile
+    started = compose.site.serve_command(1)
+    assert started[1:3] == ["-m", "config.serve"]
+    # What the image lacks would be missed at the first request.
+    ignored = (compose.site.folder / ".dockerignore").read_text().splitlines()
+    assert {".env", "var", ".git"} <= set(ignored)
+
+
+def test_redis_by_its_own_commands(compose: Compose) -> None:
+    compose.start("redis-1")
+    wait_for(lambda: compose.healthy("redis-1"), "redis-1")
+    with pytest.raises(AuthenticationError), compose.redis("redis-1", "default", "x") as nobody:
+        nobody.ping()
+    with compose.redis("redis-1", "site", compose.secret("redis_password")) as site:
+        site.set(f"{SLUG}:1:a", 1, ex=60)
+        for command in (["SET", "elsewhere:a", 1], ["PUBLISH", "elsewhere", 1], ["FLUSHALL"],
+                        ["KEYS", "*"], ["CONFIG", "GET", "*"], ["ACL", "LIST"]):  # fmt: skip
+            with pytest.raises(NoPermissionError):
+                site.execute_command(*command)
+    variables = compose.variables("site-redis")
+    compose.site.variables |= variables
+    done = compose.site.run("doctor")
+    assert (done.returncode, done.stdout.splitlines()[-1][:4]) == (0, "All "), done.stdout
+    compose.kill("redis-1")
+    assert not compose.healthy("redis-1")
+    for name in variables:
+        del compose.site.variables[name]
+
+
+def test_sentinel_by_its_own_commands(compose: Compose) -> None:
+    nodes = [name for name in compose.services if name.startswith(("redis-", "sentinel-"))]
+    assert len(nodes) == 6
+    for name in nodes:
+        compose.start(name)
+    wait_for(lambda: all(map(compose.healthy, nodes)), "all six")
+    secret = compose.secret("redis_sentinel_password")
+    with pytest.raises(AuthenticationError), compose.redis("sentinel-1", None, None) as nobody:
+        nobody.ping()
+    compose.site.variables |= compose.variables("site-redis-sentinel")
+    admin = compose.secret("redis_admin_password")
+
+    def well() -> bool:
+        return compose.site.run("doctor").returncode == 0
+
+    def primary() -> str:
+        with compose.redis("sentinel-2", None, secret) as sentinel:
+            _, port = sentinel.sentinel_get_master_addr_by_name("mymaster")
+        return next(n for n in nodes if compose.services[n]["command"][3] == str(port))
+
+    wait_for(well, "a site that is well")
+    with compose.site.running(workers=2), compose.site.browser() as ada:
+        ada.log_in()
+        assert ada.logged_in
+        old = primary()
+        assert old == "redis-1"
+        compose.kill(old)
+        wait_for(lambda: primary() != old, "a failover")
+        assert ada.logged_in
+        # The container comes back by the same command, and must not be a second primary.
+        compose.start(old)
+        wait_for(lambda: compose.healthy(old), "the former primary")
+        with compose.redis(old, "admin", admin) as client:
+            assert client.info("replication")["role"] == "slave"
+        compose.kill("sentinel-1")
+        compose.start("sentinel-1")
+        wait_for(well, "a site that is well again", 60)
+        assert ada.logged_in
+        ada.log_out()
+        assert not ada.logged_in
+    for name in nodes[:3]:
+        with compose.redis(name, "admin", admin) as client:
+            refused = [entry for entry in client.acl_log() if entry["username"] == "site"]
+        assert not refused, "the user of the site lacks a right"
+
+
+def test_a_password_that_would_break_the_configuration(compose: Compose, tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    shutil.copytree(compose.secrets, folder)
+    (folder / "redis_password").write_text('x" allkeys')
+    environment = {"PATH": os.environ["PATH"], "REDIS_PREFIX": SLUG, "DATA": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", compose.site.folder / "deploy" / "redis-node.sh", "redis", "1", "1"],
+        env=environment | {"SECRETS": str(folder)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "redis_password must hold letters, digits" in done.stderr

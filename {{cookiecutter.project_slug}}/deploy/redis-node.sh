@@ -1,0 +1,101 @@
+#!/bin/sh
+# Starts one Redis, Valkey or Sentinel of the site from redis.conf, sentinel.conf and
+# users.conf beside this file:
+#
+#   redis-node.sh redis PORT PRIMARY_PORT      primary if both ports are the same
+#   redis-node.sh sentinel PORT PRIMARY_PORT
+#   redis-node.sh check PORT                   exit 0 if it answers
+#
+# All of them run at HOST, by default 127.0.0.1: on one machine, or in containers that share
+# one network (compose.yaml). SENTINELS lists the ports of the Sentinels, where there are any.
+# SECRETS is a folder with a file for each password, DATA one that may be lost at any time.
+set -eu
+umask 077
+
+here=$(cd "$(dirname "$0")" && pwd)
+kind=$1 port=$2 primary=${3:-$2}
+host=${HOST:-127.0.0.1}
+secrets=${SECRETS:-/run/secrets}
+data=${DATA:-/data}
+server=$(command -v valkey-server || command -v redis-server)
+client=$(command -v valkey-cli || command -v redis-cli)
+
+secret() {
+    value=$(cat "$secrets/$1")
+    case $value in
+    "" | *[!A-Za-z0-9_.~-]*)
+        echo "$secrets/$1 must hold letters, digits, and _ . ~ - only: it becomes a word of" \
+            "redis.conf. Make one: python deploy/make_secrets.py" >&2
+        exit 1
+        ;;
+    esac
+    printf %s "$value"
+}
+
+ask() { # ask PORT PASSWORD_FILE USER COMMAND...
+    ask_port=$1 ask_password=$(secret "$2") ask_user=$3
+    shift 3
+    REDISCLI_AUTH=$ask_password timeout 2 "$client" -h "$host" -p "$ask_port" \
+        ${ask_user:+--user "$ask_user"} "$@" 2>/dev/null
+}
+
+# Started anew after a failover, a server must follow whom the Sentinels call the primary by
+# now: the arguments only say how things were in the beginning.
+for sentinel in ${SENTINELS:-}; do
+    if [ "$sentinel" != "$port" ]; then
+        known=$(ask "$sentinel" redis_sentinel_password "" \
+            sentinel get-master-addr-by-name mymaster | sed -n 2p) || known=
+        if [ -n "$known" ]; then
+            primary=$known
+            break
+        fi
+    fi
+done
+
+case $kind in
+redis)
+    conf=$data/redis-$port.conf
+    for name in redis redis_replica redis_guard redis_admin; do # now, since in a pipe nothing stops us
+        secret "${name}_password" >/dev/null
+    done
+    {
+        cat "$here/redis.conf"
+        sed -e "s|SITE_PASSWORD|$(secret redis_password)|" \
+            -e "s|REPLICA_PASSWORD|$(secret redis_replica_password)|" \
+            -e "s|GUARD_PASSWORD|$(secret redis_guard_password)|" \
+            -e "s|ADMIN_PASSWORD|$(secret redis_admin_password)|" \
+            -e "s|PREFIX|$REDIS_PREFIX|g" "$here/users.conf"
+        echo "port $port"
+        echo "dir $data"
+        echo "masteruser replica"
+        echo "masterauth $(secret redis_replica_password)"
+        [ "$port" = "$primary" ] || echo "replicaof $host $primary"
+    } >"$conf"
+    exec "$server" "$conf"
+    ;;
+sentinel)
+    conf=$data/sentinel-$port.conf
+    {
+        echo "port $port"
+        echo "dir $data"
+        echo "requirepass $(secret redis_sentinel_password)"
+        # The same after each start, or the others would count a dead Sentinel more.
+        printf 'sentinel myid %040d\n' "$port"
+        echo "sentinel monitor mymaster $host $primary ${QUORUM:-2}"
+        echo "sentinel auth-user mymaster sentinel"
+        echo "sentinel auth-pass mymaster $(secret redis_guard_password)"
+        cat "$here/sentinel.conf"
+    } >"$conf"
+    exec "$server" "$conf" --sentinel
+    ;;
+check)
+    case " ${SENTINELS:-} " in
+    *" $port "*) ask "$port" redis_sentinel_password "" ping | grep -q PONG ;;
+    *) ask "$port" redis_password site ping | grep -q PONG ;;
+    esac
+    ;;
+*)
+    sed -n '2,12p' "$0" >&2
+    exit 2
+    ;;
+esac
