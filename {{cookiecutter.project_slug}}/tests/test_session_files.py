@@ -42,6 +42,17 @@ def test_a_session_has_one_file_and_an_ended_one_none(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_creating_another_session_leaves_the_first_alone(folder: Path) -> None:
+    session = saved(fruit="apple")
+    first = session.session_key
+    session.create()
+    session["fruit"] = "pear"
+    session.save()
+    assert file.SessionStore(first)["fruit"] == "apple"
+    assert file.SessionStore(session.session_key)["fruit"] == "pear"
+    assert len(list(folder.iterdir())) == 2
+
+
 def test_the_row_has_no_data_and_the_file_no_key(folder: Path) -> None:
     session = saved(fruit="apple")
     row, path = Session.objects.get(), next(folder.iterdir())

@@ -57,6 +57,13 @@ def test_last_seen_is_written_now_and_then(https: Client, user: User, settings: 
     assert row(session).last_seen > timezone.now() - timedelta(seconds=10)
 
 
+def test_a_save_is_a_use_as_well() -> None:
+    session = saved()
+    age(session, last_seen=timedelta(days=1))
+    session.save()
+    assert row(session).last_seen > timezone.now() - timedelta(seconds=10)
+
+
 def test_last_seen_is_not_asked_of_a_page_without_session(
     https: Client, user: User, django_assert_num_queries: Any
 ) -> None:

@@ -28,11 +28,12 @@ class SessionStore(redis.SessionStore):
 
     def fetch(self, copy: str | None = None) -> str | None:
         key = self.cache_key(self.session_key)
-        if encoded := self._unseal(self.cache().get(key)):
+        found = self.cache().get(key)
+        if encoded := self._unseal(found):
             return encoded
         asked_at = time.time()
         encoded = db.SessionStore.fetch(self)
-        if encoded:
+        if encoded and found is None:
             sealed = self._signer().sign(f"{asked_at:.3f} {encoded}")
             self.cache().add(key, sealed, settings.SESSION_REVALIDATE_SECONDS)
         return encoded
