@@ -97,6 +97,7 @@ def test_debug_pages_work_and_only_they_go_without(
         assert response.status_code == status
         assert (POLICY in response.headers) is not debug
         assert (b"<style" in response.content) is debug
+        _says_it(https.get("/favicon.ico"))
 
 
 @override_settings(ROOT_URLCONF=__name__)

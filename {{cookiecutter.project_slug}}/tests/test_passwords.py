@@ -1,13 +1,16 @@
 """Passwords: how they are kept, changed, and replaced when they are forgotten."""
 
+import os
 import re
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from smtplib import SMTPServerDisconnected
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from django.contrib.auth import hashers
 from django.contrib.auth.hashers import get_hasher, identify_hasher, make_password
 from django.core import mail
 from django.core.mail.backends.locmem import EmailBackend
@@ -17,6 +20,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from apps.accounts.hashers import Argon2PasswordHasher
 from apps.accounts.mail import ConsoleBackend
 from apps.accounts.models import ResetRequest, User
 from config.settings import PASSWORD_HASHERS
@@ -56,6 +60,37 @@ def finish_mail() -> None:
 def test_argon2id_at_64_mib(settings: Any) -> None:
     settings.PASSWORD_HASHERS = PASSWORD_HASHERS
     assert make_password("x").startswith("argon2$argon2id$v=19$m=65536,t=3,p=4$")
+
+
+@pytest.mark.parametrize("method", ["encode", "verify"])
+def test_no_more_hashes_at_once_than_there_are_processors(method: str) -> None:
+    """Each takes 64 MiB, and anybody can ask for a hundred."""
+    at_once: list[int] = []
+    running = threading.Semaphore(0)
+    done = threading.Event()
+
+    def slow(*args: Any) -> str:
+        at_once.append(1)
+        running.release()
+        assert done.wait(10)
+        return ""
+
+    slots = os.cpu_count() or 1
+    hasher = Argon2PasswordHasher()
+    with patch.object(hashers.Argon2PasswordHasher, method, slow):
+        threads = [
+            threading.Thread(target=getattr(hasher, method), args=("x", "y"))
+            for _ in range(slots + 3)
+        ]
+        for thread in threads:
+            thread.start()
+        for _ in range(slots):
+            assert running.acquire(timeout=10)
+        assert not running.acquire(timeout=0.2)
+        done.set()
+        for thread in threads:
+            thread.join(10)
+    assert len(at_once) == slots + 3
 
 
 @pytest.mark.parametrize(

@@ -240,10 +240,13 @@ def test_any_address_can_fail(user: User, https: Client, address: str) -> None:
     assert guess(https, 3, name=name, address=address).status_code in (200, 429)
 
 
-def test_the_reset_command(user: User, https: Client) -> None:
-    guess(https, 3)
-    call_command("axes_reset_username", "ada@example.com")
-    assert log_in(https, password=PASSWORD).status_code == 302
+@pytest.mark.parametrize(
+    "command", [("axes_reset_username", "Ada@Example.com"), ("axes_reset_ip", "2001:db8::7")]
+)
+def test_the_reset_commands(user: User, https: Client, command: list[str]) -> None:
+    guess(https, 3, address="2001:db8::7")
+    call_command(*command)
+    assert log_in(https, password=PASSWORD, address="2001:db8::7").status_code == 302
 
 
 def test_axes_agrees_with_the_settings() -> None:

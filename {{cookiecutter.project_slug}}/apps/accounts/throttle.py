@@ -41,11 +41,16 @@ def client_address(request: HttpRequest) -> str | None:
     """Return the address that limits are counted by, None if the request has none.
 
     It is the connection's own, which uvicorn replaces with the header of a proxy only if
-    it trusts that proxy (`FORWARDED_ALLOW_IPS`). Of an IPv6 address it is the network:
-    one customer has 2**64 addresses.
+    it trusts that proxy (`FORWARDED_ALLOW_IPS`). A customer has 2**64 IPv6 addresses, so
+    that of those the network counts.
     """
+    return counted_address(request.META.get("REMOTE_ADDR", ""))
+
+
+def counted_address(text: str) -> str | None:
+    """Return an address, or of an IPv6 address its network; None for what is neither."""
     try:
-        address = ip_address(request.META.get("REMOTE_ADDR", ""))
+        address = ip_address(text)
     except ValueError:  # a Unix socket, or a proxy that does not say
         return None
     if not isinstance(address, IPv6Address):
@@ -71,6 +76,20 @@ class ThrottleHandler(AxesDatabaseHandler):
     def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
         """Answer the one question Axes has, whether this reaches `AXES_FAILURE_LIMIT`."""
         return settings.AXES_FAILURE_LIMIT if self.locked_until(request, credentials) else 0
+
+    def reset_attempts(
+        self,
+        *,
+        ip_address: str | None = None,
+        username: str | None = None,
+        ip_or_username: bool = False,
+    ) -> int:
+        """Forget failures, for `axes_reset_username` and the like, however those are spelled."""
+        return super().reset_attempts(
+            ip_address=ip_address and (counted_address(ip_address) or ip_address),
+            username=username and FoldedEmailField.fold(username),
+            ip_or_username=ip_or_username,
+        )
 
     def locked_until(
         self, request: HttpRequest, credentials: dict[str, Any] | None = None
