@@ -83,11 +83,10 @@ def check(
                 session = nox.parametrize("name", per, ids=per)(session)
             nox.session(
                 session,
-                name=function.__name__ + python.suffix,
+                name=function.__name__.replace("_", "-") + python.suffix,
                 venv_backend="none",
                 requires=[environment + python.suffix],
-                allow_parallel=True,
-                **options,
+                **{"allow_parallel": True, **options},
             )
         return function
 
@@ -191,6 +190,18 @@ def production(session: nox.Session, python: Python) -> None:
 def bench(session: nox.Session, python: Python) -> None:
     """Measure: `nox -s bench -- pages --rounds 5 --json figures.json`."""
     run(session, python, "benchmarks", *session.posargs)
+
+
+@check(per=["redis", "redis-sentinel"], default=False, tags=["full"], allow_parallel=False)
+def outage(session: nox.Session, python: Python, name: str) -> None:
+    """Stop, hang, empty and fail over Redis below a site in use: nobody notices."""
+    proof(session, python, f"proof/outage/test_outage.py::test_{name.replace('-', '_')}")
+
+
+@check(default=False, allow_parallel=False)
+def outage_stock(session: nox.Session, python: Python) -> None:
+    """Throw the same faults at Django's own engines, to see the proof fail."""
+    proof(session, python, "proof/outage/test_stock.py")
 
 
 @nox.session(venv_backend="none", default=False)

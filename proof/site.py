@@ -4,9 +4,11 @@ Ordinary HTTP clients do not send Secure cookies back over plain HTTP, so tests 
 skip TLS drift into debug mode and prove another site than the one that people run.
 """
 
+import functools
 import os
 import re
 import secrets
+import shutil
 import socket
 import ssl
 import subprocess
@@ -15,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import trustme
@@ -28,8 +31,13 @@ START_SECONDS = 30
 class Site:
     """A site in a folder of its own, its variables, and the server while it runs."""
 
-    def __init__(self, folder: Path, profile: str, variables: dict[str, str]) -> None:
-        """Generate a site in `folder`, migrate its database and create EMAIL."""
+    def __init__(
+        self, folder: Path, profile: str, variables: dict[str, str], overlay: Path | None = None
+    ) -> None:
+        """Generate a site in `folder`, migrate its database and create EMAIL.
+
+        `overlay`: a folder whose contents are copied over the generated site first.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         answers = {"profile": profile, "install": False}
         self.folder = Path(
@@ -38,6 +46,9 @@ class Site:
             )
         )
         (self.folder / ".env").unlink(missing_ok=True)  # production is told by its environment
+        if overlay:
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(overlay, self.folder, ignore=ignore, dirs_exist_ok=True)
         self.authority = trustme.CA()
         self.certificate = self.folder / "var" / "certificate.pem"
         self.certificate.parent.mkdir(mode=0o700, exist_ok=True)
@@ -128,9 +139,14 @@ class Site:
 
     def browser(self) -> "Browser":
         """Return a client of its own cookies that trusts the site's certificate."""
+        return Browser(**self.connection)
+
+    @functools.cached_property
+    def connection(self) -> dict[str, Any]:
+        """Arguments of a client: the site's address, and trust in its certificate."""
         trust = ssl.create_default_context()
         self.authority.configure_trust(trust)
-        return Browser(base_url=self.url, verify=trust, timeout=10, trust_env=False)
+        return {"base_url": self.url, "verify": trust, "timeout": 10, "trust_env": False}
 
 
 class Browser(httpx.Client):
@@ -138,10 +154,14 @@ class Browser(httpx.Client):
 
     def submit(self, page: str, form: dict[str, str], to: str | None = None) -> httpx.Response:
         """Fetch `page`, then post `form` with that page's token to it, or to `to`."""
-        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', self.get(page).text)
-        assert token, f"{page} has no form"
+        return self.post_form(self.get(page), form, to or page)
+
+    def post_form(self, page: httpx.Response, form: dict[str, str], to: str) -> httpx.Response:
+        """Post `form` to the address `to`, with the token of a page that was fetched."""
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+        assert token, f"{page.url} has no form"
         return self.post(
-            to or page,
+            to,
             data={"csrfmiddlewaretoken": token[1], **form},
             headers={"Origin": str(self.base_url).rstrip("/")},
         )

@@ -1,0 +1,145 @@
+"""One cell of the table: people use the site before, during and after a fault."""
+
+import time
+import uuid
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from proof.outage.doors import CACHE, Door, open_doors
+from proof.outage.faults import Fault
+from proof.outage.ledger import FAILURES, Ledger
+from proof.outage.people import Person, Racer
+from proof.outage.scene import Scene
+
+PEOPLE = 6
+WARMING_UP, USUAL, AFTER = 0.5, 2.0, 2.0  # seconds
+ENOUGH = {"logins": 200, "requests": 2000, "replays": 20, "replays at the other worker": 20}
+PATIENCE = 60.0  # seconds that a slow machine is given to do enough
+CACHE_BACK = 5.0  # seconds
+SLOWEST = 2000.0  # milliseconds: far beyond the figures, that nobody waits without end
+
+
+def email(number: int) -> str:
+    """The address of a person."""
+    return f"person{number}@example.com"
+
+
+@dataclass
+class Result:
+    """What a cell has to show: counts, milliseconds per phase, `back` in seconds."""
+
+    did: dict[str, int]
+    failures: dict[str, int]
+    details: list[str]
+    latency: dict[str, dict[str, float]]
+    back: float
+    seen: str
+
+    def verdict(self) -> list[str]:
+        """Return what is wrong, in sentences; nothing if all is well."""
+        wrong = [f"{self.failures[what]} {FAILURES[what]}" for what in self.failures]
+        wrong += self.details
+        wrong += [
+            f"{self.did.get(what, 0)} {what} are too few to prove anything, {enough} are needed"
+            for what, enough in ENOUGH.items()
+            if self.did.get(what, 0) < enough
+        ]
+        if self.back > CACHE_BACK:
+            wrong.append(f"the cache was used again after {self.back:.1f} s")
+        if (slowest := self.latency["fault"]["max"]) > SLOWEST:
+            wrong.append(f"a request took {slowest:.0f} ms during the fault")
+        return wrong
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def play(scene: Scene, fault: Fault, *, patience: float = PATIENCE) -> Result:
+    """Let people use the site while `fault` happens; return what came of it.
+
+    Raises AssertionError where the fault was not there, or Redis not in use before it.
+    """
+    with ExitStack() as stack:
+
+        def doors() -> list[Door]:
+            opened = open_doors(scene.site, scene.ledger)
+            for door in opened:
+                stack.callback(door.close)
+            return opened
+
+        scene.ledger, scene.seen = Ledger(), []
+        watchers = doors()
+        people = [Person(n, email(n), doors(), scene.ledger) for n in range(PEOPLE)]
+        people.append(Racer(PEOPLE, email(PEOPLE), doors(), doors(), scene.ledger))
+        back = watch(scene, fault, people, watchers, patience)
+    return Result(
+        did=dict(scene.ledger.did),
+        failures=dict(scene.ledger.failures),
+        details=scene.ledger.details,
+        latency=scene.ledger.latency(),
+        back=back,
+        seen="; ".join(scene.seen),
+    )
+
+
+def watch(
+    scene: Scene, fault: Fault, people: list[Person], watchers: list[Door], patience: float
+) -> float:
+    """Return how many seconds after the fault all workers used Redis again."""
+    ledger = scene.ledger
+    wait_for_cache(scene, watchers)
+    for person in people:
+        person.start()
+    try:
+        time.sleep(WARMING_UP)
+        ledger.enter("usual")
+        time.sleep(USUAL)
+        assert not ledger.failures, f"It failed before the fault: {ledger.details}"
+        assert people_use_redis(scene), "No session was in Redis before the fault."
+        ledger.enter("fault")
+        fault.cause(scene)
+        ledger.enter("after")
+        back = wait_for_cache(scene, watchers)
+        while ledger.since("after") < patience and (
+            ledger.since("after") < AFTER
+            or ledger.since("fault") < 4.5
+            or any(ledger.did[what] < enough for what, enough in ENOUGH.items())
+        ):
+            time.sleep(0.05)
+    finally:
+        ledger.over.set()
+        for person in people:
+            person.join()
+        scene.tidy()
+    for person in people:
+        if person.error:
+            raise person.error
+    return back
+
+
+def people_use_redis(scene: Scene) -> bool:
+    """Whether Redis holds any session."""
+    with scene.primary.client(db=scene.database) as client:
+        return any("session" in name for name in client.scan_iter(count=10_000))
+
+
+def wait_for_cache(scene: Scene, watchers: list[Door], seconds: float = 30) -> float:
+    """Return after how many seconds every worker reads from Redis what it wrote there."""
+    began = time.monotonic()
+    for door in watchers:
+        while not is_cached(scene, door):
+            passed = time.monotonic() - began
+            assert passed < seconds, f"Worker {door.worker} does not use Redis again."
+            time.sleep(0.1)
+    return time.monotonic() - began
+
+
+def is_cached(scene: Scene, door: Door) -> bool:
+    """Whether a worker's write to the cache is read back, and lies in the primary."""
+    name = uuid.uuid4().hex
+    answer = door.get(CACHE, params={"name": name})
+    if answer.status_code != 200 or not answer.json()["cached"]:
+        return False
+    with scene.primary.client(db=scene.database) as client:
+        return any(True for _ in client.scan_iter(match=f"*{name}", count=10_000))

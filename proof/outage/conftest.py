@@ -1,0 +1,70 @@
+"""Scenes for the faults, and the table at the end."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proof.conftest import module
+from proof.outage.cell import PEOPLE, Result, email
+from proof.outage.faults import Fault
+from proof.outage.report import add_to, table
+from proof.outage.scene import DATABASES, PASSWORD, Scene
+from proof.site import PASSWORD as LOGIN_PASSWORD
+from proof.site import Site
+
+OVERLAY = Path(__file__).parent / "overlay"
+CELLS = pytest.StashKey[list[dict[str, Any]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--json", metavar="PATH", help="add what the cells have to show to a file")
+
+
+@pytest.fixture(scope="module")
+def scene(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
+    """A site with two workers, strict, on its servers; the parameter says on which.
+
+    That is a profile, a kind of server, and the name of a session engine of Django's or "".
+    """
+    profile, kind, stock = request.param
+    needed = module("config.profiles").SERVERS[profile] | {"kind": kind, "password": PASSWORD}
+    with module("apps.backends.servers").Topology(**needed) as topology:
+        variables = topology.environment() | {"DJANGO_SETTINGS_MODULE": "outage.settings"}
+        if stock:
+            variables["STOCK"] = stock
+        if url := variables.get("REDIS_URL"):
+            variables["REDIS_URL"] = url.removesuffix("/0") + f"/{DATABASES[profile]}"
+        site = Site(tmp_path_factory.mktemp("site"), profile, variables, overlay=OVERLAY)
+        people = [email(number) for number in range(PEOPLE + 1)]
+        site.manage(
+            "shell", "-c",
+            "from apps.accounts.models import User\n"
+            f"for email in {people}: User.objects.create_user(email, {LOGIN_PASSWORD!r})",
+        )  # fmt: skip
+        with site.running(workers=2):
+            names = {"profile": profile, "kind": kind, "sessions": stock or "ours"}
+            yield Scene(site, topology, names)
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest, scene: Scene, fault: Fault) -> Callable[[Result], None]:
+    """Return a function that puts a cell's result into the table."""
+    cells = request.config.stash.setdefault(CELLS, [])
+
+    def record(result: Result) -> None:
+        wrong = result.verdict()
+        cells.append({"fault": fault.title, **scene.names, **result.as_dict(), "wrong": wrong})
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if cells := config.stash.get(CELLS, []):
+        terminalreporter.section("Redis outages")
+        terminalreporter.write_line(table(cells))
+        if path := config.getoption("--json"):
+            add_to(Path(path), cells)

@@ -1,0 +1,66 @@
+"""The ways into the site: connections to its workers, at which every request is noted."""
+
+import time
+from http.cookiejar import CookieJar
+
+import httpx
+
+from proof.outage.ledger import NO_ANSWER, Ledger
+from proof.site import Browser, Site
+
+SESSION, CACHE = "/outage/session/", "/outage/cache/"  # see overlay/outage/views.py
+
+
+class Door(Browser):
+    """One connection, kept alive, to one worker; it writes down every request."""
+
+    def __init__(self, site: Site, ledger: Ledger) -> None:
+        # The server closes idle connections after 5 seconds: be the first.
+        limits = httpx.Limits(max_connections=1, keepalive_expiry=3)
+        super().__init__(**site.connection, limits=limits)
+        self.ledger, self.worker = ledger, ""
+
+    def send(self, request: httpx.Request, **options: object) -> httpx.Response:
+        """Send as any client; no answer at all comes back as NO_ANSWER."""
+        phase, began = self.ledger.phase, time.monotonic()
+        try:
+            response = super().send(request, **options)
+            self.worker = response.headers.get("X-Worker", "")
+        except httpx.TransportError as error:
+            response = httpx.Response(NO_ANSWER, request=request, text=repr(error))
+        self.ledger.answered(phase, time.monotonic() - began)
+        if response.status_code >= 500:
+            why = response.text[:80] if response.status_code == NO_ANSWER else ""
+            self.ledger.fail(
+                "errors", f"{request.method} {request.url.path} {response.status_code} {why}"
+            )
+        return response
+
+    def as_owner_of(self, key: str, number: int | None = None) -> str | None:
+        """Send nothing but a session's key, return who the site thinks that is.
+
+        With `number` that is written to the session.
+        """
+        self.cookies = CookieJar()
+        self.headers["Cookie"] = f"__Host-sessionid={key}"
+        try:
+            data = {"number": str(number)}
+            answer = self.get(SESSION) if number is None else self.post(SESSION, data=data)
+        finally:
+            del self.headers["Cookie"]
+        return answer.json()["user"] if answer.status_code == 200 else None
+
+
+def open_doors(site: Site, ledger: Ledger, workers: int = 2) -> list[Door]:
+    """Return a door to each of the site's workers."""
+    doors: dict[str, Door] = {}
+    for _ in range(200):
+        door = Door(site, ledger)
+        door.get(SESSION)
+        if doors.setdefault(door.worker, door) is not door:
+            door.close()
+        if len(doors) == workers:
+            return list(doors.values())
+    for door in doors.values():
+        door.close()
+    raise AssertionError(f"Only the workers {', '.join(doors)} answer, not {workers} of them.")

@@ -1,0 +1,86 @@
+"""What people did in one cell of the table, what went wrong, and how long it took."""
+
+import statistics
+import threading
+import time
+from collections import Counter, defaultdict
+from typing import NamedTuple
+
+# What must never happen, whatever Redis does.
+FAILURES = {
+    "errors": "requests answered 5xx or not at all",
+    "refused": "logins refused",
+    "logged_out": "people logged out",
+    "alive": "ended sessions that answer as logged in",
+    "lost": "session writes lost or gone back in time",
+}
+NO_ANSWER = 599
+
+
+class Ended(NamedTuple):
+    """A session that was ended: its key, and the worker that acknowledged the end."""
+
+    key: str
+    worker: str
+
+
+class Ledger:
+    """Filled by all threads; `phase` says whether the fault is still to come, is on, or over."""
+
+    def __init__(self) -> None:
+        self.phase = "warming up"
+        self.over = threading.Event()
+        self.did: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.details: list[str] = []
+        self.ended: list[Ended] = []
+        self._since: dict[str, float] = {}
+        self._seconds: dict[str, list[float]] = defaultdict(list)
+        self._lock = threading.Lock()
+
+    def enter(self, phase: str) -> None:
+        """Begin a phase: "usual", "fault" or "after"."""
+        self._since[phase] = time.monotonic()
+        self.phase = phase
+
+    def since(self, phase: str) -> float:
+        """Return the seconds since a phase began, 0 if it has not."""
+        return time.monotonic() - self._since.get(phase, time.monotonic())
+
+    def answered(self, phase: str, seconds: float) -> None:
+        """Note a request, which was sent in `phase`."""
+        with self._lock:
+            self.did["requests"] += 1
+            # One that was sent before the fault and answered in it met the fault.
+            self._seconds["fault" if "fault" in (phase, self.phase) else phase].append(seconds)
+
+    def note(self, what: str) -> None:
+        """Count something that people did."""
+        with self._lock:
+            self.did[what] += 1
+
+    def fail(self, what: str, detail: str) -> None:
+        """Count one of FAILURES and keep the first details."""
+        with self._lock:
+            self.failures[what] += 1
+            if self.failures[what] <= 5:
+                detail = f"{FAILURES[what]}: {detail}"
+                self.details.append(f"{self.phase} +{self.since(self.phase):.1f} s, {detail}")
+
+    def end(self, session: Ended) -> None:
+        """Remember a session whose end was acknowledged."""
+        with self._lock:
+            self.ended.append(session)
+
+    def latency(self) -> dict[str, dict[str, float]]:
+        """Return for each phase the median, the 99th percentile and the slowest, in ms."""
+        with self._lock:
+            return {
+                phase: {
+                    "p50": 1000 * statistics.median(seconds),
+                    "p99": 1000 * statistics.quantiles(seconds, n=100, method="inclusive")[98],
+                    "max": 1000 * max(seconds),
+                }
+                for phase, seconds in self._seconds.items()
+                if phase != "warming up" and len(seconds) > 1
+            }

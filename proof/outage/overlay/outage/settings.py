@@ -1,0 +1,31 @@
+"""The site's settings with three pages more, for whoever watches it while Redis is away.
+
+With STOCK in the environment sessions and cache are Django's own, as in its documentation.
+"""
+
+import os
+
+from config.settings import *  # noqa: F403
+from config.settings import INSTALLED_APPS, MIDDLEWARE
+
+ROOT_URLCONF = "outage.urls"
+MIDDLEWARE = ["outage.views.name_worker", *MIDDLEWARE]
+
+# Hundreds of logins in seconds: how a password is hashed is not what is proved here.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+if engine := os.environ.get("STOCK"):
+    SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+    INSTALLED_APPS = [*INSTALLED_APPS, "django.contrib.sessions"]
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": os.environ["REDIS_URL"],
+        }
+    }
+    MIDDLEWARE = [
+        name.replace(
+            "apps.backends.middleware.Session", "django.contrib.sessions.middleware.Session"
+        ).replace("apps.backends.middleware.Auth", "django.contrib.auth.middleware.Auth")
+        for name in MIDDLEWARE
+    ]

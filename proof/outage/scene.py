@@ -1,0 +1,176 @@
+"""A site with its servers, and what can be seen and done there from outside."""
+
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from redis import Redis, RedisError
+
+from proof.conftest import module
+from proof.outage.ledger import Ended, Ledger
+from proof.site import Site
+
+PASSWORD = "an open secret"  # noqa: S105  # of the Redis servers
+DATABASES = {"redis": 3, "redis-sentinel": 0}  # one that can be wrong
+LOOK_SECONDS = 0.25
+
+
+def find_kinds() -> list[str]:
+    """Return the kinds of servers that are on this machine."""
+    servers, found = module("apps.backends.servers"), []
+    for kind in ("valkey", "redis"):
+        with suppress(servers.ServerError):
+            servers.find_server(kind)
+            found.append(kind)
+    return found
+
+
+KINDS = find_kinds()
+
+
+class Scene:
+    """The stage of a fault: a site and `topology`, the servers it uses.
+
+    `names`: of the profile, the kind of the servers and the sessions, "ours" or Django's.
+    """
+
+    def __init__(self, site: Site, topology: Any, names: dict[str, str]) -> None:
+        self.site, self.topology, self.names = site, topology, names
+        self.database = DATABASES[names["profile"]]
+        self.ledger = Ledger()
+        self.seen: list[str] = []
+
+    @property
+    def primary(self) -> Any:
+        """The server that takes writes."""
+        return self.topology.primary
+
+    def saw(self, text: str) -> None:
+        """Add to what shows that the fault was there."""
+        self.seen.append(text)
+
+    def watch(self, seconds: float, error: str, *servers: Any, settle: float = 0) -> None:
+        """Ask each server, from outside, until `seconds` are over: each answer is `error`.
+
+        Raises AssertionError for another answer, but not in the first `settle` seconds.
+        """
+        began, seen = time.monotonic(), Counter[str]()
+        while (passed := time.monotonic() - began) < seconds:
+            for server in servers:
+                answer = self.ask(server)
+                if found := re.search(error, answer):
+                    seen[found[0]] += 1
+                else:
+                    assert passed < settle, f"The server on port {server.port} said: {answer}"
+            time.sleep(LOOK_SECONDS)
+        assert seen.total() >= seconds, f"The fault was seen {seen.total()} times only."
+        self.saw(", ".join(f"{text} {times}x" for text, times in seen.items()))
+
+    def ask(self, server: Any) -> str:
+        """Return what a server says to a write, or a Sentinel to a PING."""
+        is_sentinel = server in self.topology.sentinels
+        try:
+            with server.client(
+                socket_timeout=0.3, db=0 if is_sentinel else self.database
+            ) as client:
+                return str(client.ping() if is_sentinel else client.set("outage", "1", ex=5))
+        except (RedisError, OSError) as error:
+            return f"{type(error).__name__}: {error}"
+
+    def failed_over(self, old: Any) -> bool:
+        """Whether there are Sentinels; another server than `old` has to be primary then."""
+        if self.topology.sentinels:
+            self.watch_failover(old)
+        return bool(self.topology.sentinels)
+
+    def watch_failover(self, old: Any) -> None:
+        """Return when all Sentinels name another primary than `old`, and that takes writes."""
+        began = time.monotonic()
+        self.topology.wait_failover(old)
+        self.saw(f"another primary, waited for {time.monotonic() - began:.1f} s")
+
+    def copies_of(self, sessions: Iterable[Ended]) -> int:
+        """Return how many of these sessions the primary holds a copy of."""
+        with self.primary.client(db=self.database) as client:
+            names = "\n".join(client.scan_iter(count=10_000))
+        return sum(session.key in names for session in sessions)
+
+    def throw_out(self, client: Redis) -> None:
+        """Cut all connections to the primary but this one."""
+        for kind in ("normal", "pubsub"):
+            client.client_kill_filter(_type=kind, skipme=True)
+
+    @contextmanager
+    def configured(self, *lines: str) -> Iterator[None]:
+        """Let the primary start with these lines in its configuration."""
+        conf = self.primary.conf
+        text = conf.read_text("utf-8")
+        conf.write_text("\n".join([text, *lines, ""]), "utf-8")
+        try:
+            yield
+        finally:
+            conf.write_text(text, "utf-8")
+
+    @contextmanager
+    def nobody(self) -> Iterator[int]:
+        """Give a port on which nobody listens."""
+        with socket.socket() as reserved:
+            reserved.bind(("127.0.0.1", 0))
+            yield reserved.getsockname()[1]
+
+    def tidy(self) -> None:
+        """Bring the servers back to where they were before the fault."""
+        if not self.topology.sentinels:
+            self.primary.start(empty=True)
+            return
+        for server in self.topology.servers + self.topology.sentinels:
+            if not server.running or self._tilted(server):
+                server.start()
+        primary = self.primary
+        for server in self.topology.servers:
+            if server is not primary:
+                with server.client() as client:
+                    client.replicaof("127.0.0.1", primary.port)
+        self.topology.wait_ready()
+
+    def _tilted(self, server: Any) -> bool:
+        """Whether a Sentinel noticed that it was hung: it then does nothing for 30 seconds."""
+        with suppress(RedisError), server.client() as client:
+            return bool(client.info("sentinel").get("sentinel_tilt"))
+        return True
+
+
+@contextmanager
+def web_server(port: int) -> Iterator[None]:
+    """Answer whatever is said on `port` as a web server does."""
+    answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        listener.settimeout(0.1)
+        done = threading.Event()
+
+        def serve() -> None:
+            while not done.is_set():
+                try:
+                    connection, _ = listener.accept()
+                except TimeoutError:
+                    continue
+                with connection:
+                    connection.settimeout(0.5)
+                    try:
+                        connection.recv(1024)
+                        connection.sendall(answer)
+                    except OSError:
+                        continue
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
