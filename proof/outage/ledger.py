@@ -31,6 +31,7 @@ class Ledger:
         self.phase = "warming up"
         self.over = threading.Event()
         self.did: Counter[str] = Counter()
+        self.before: Counter[str] = Counter()  # failures of the time before the fault
         self.failures: Counter[str] = Counter()
         self.details: list[str] = []
         self.ended: list[Ended] = []
