@@ -87,7 +87,7 @@ class Compose:
     def variables(self, name: str) -> dict[str, str]:
         """Return the environment of the service `name`, but for what this machine decides."""
         found = {key: str(value) for key, value in self.services[name]["environment"].items()}
-        found["WEB_CONCURRENCY"] = re.sub(r"\$\{\w+:-(\w+)\}", r"\1", found["WEB_CONCURRENCY"])
+        found = {key: re.sub(r"\$\{\w+:-(\w*)\}", r"\1", text) for key, text in found.items()}
         del found["DATABASE_URL_FILE"], found["SITE_URL"], found["FORWARDED_ALLOW_IPS"]
         if found.pop("REDIS_URL_FILE", ""):  # the port stands in the secret as well
             found["REDIS_URL"] = self.here(self.secret("redis_url"))
@@ -199,6 +199,7 @@ def test_sentinel_by_its_own_commands(compose: Compose) -> None:
     with pytest.raises(AuthenticationError), compose.redis("sentinel-1", None, None) as nobody:
         nobody.ping()
     compose.site.variables |= compose.variables("site-redis-sentinel")
+    compose.site.variables["METRICS_TOKEN"] = "t0ken"  # noqa: S105
     admin = compose.secret("redis_admin_password")
 
     def well() -> bool:
@@ -226,6 +227,10 @@ def test_sentinel_by_its_own_commands(compose: Compose) -> None:
         compose.kill("sentinel-1")
         compose.start("sentinel-1")
         wait_for(well, "a site that is well again", 60)
+        metrics = ada.get("/metrics", headers={"Authorization": "Bearer t0ken"}).text
+        assert "site_cache_reads_total" in metrics
+        assert 'site_sessions{state="open"} 1.0' in metrics
+        assert metrics.count('site_service_up{service="sentinel ') == 3
         assert ada.logged_in
         ada.log_out()
         assert not ada.logged_in

@@ -6,6 +6,8 @@ FORWARDED_ALLOW_IPS names the proxies whose word is taken for a client's address
 """
 
 import logging.config
+import os
+import tempfile
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 
 import uvicorn
@@ -27,14 +29,18 @@ def main() -> None:
     parser.add_argument("--ssl-keyfile", help="PEM file")
     # For what this process says; in the workers Django does the same by its settings.
     logging.config.dictConfig(logs.CONFIG)
-    uvicorn.run(
-        "config.asgi:application",
-        **vars(parser.parse_args()),
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        server_header=False,
-        access_log=False,  # config.logs does it, with the id of the request
-        log_config=None,
-    )
+    arguments = vars(parser.parse_args())
+    with tempfile.TemporaryDirectory(prefix="metrics-", ignore_cleanup_errors=True) as folder:
+        # Where the workers count, so that any of them can add up: apps/backends/metrics.py.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        uvicorn.run(
+            "config.asgi:application",
+            **arguments,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            server_header=False,
+            access_log=False,  # config.logs does it, with the id of the request
+            log_config=None,
+        )
 
 
 if __name__ == "__main__":

@@ -199,9 +199,11 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 # Preloading cannot be taken back for months: that is the owner's decision, not a default.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
-# --- Log: JSON on standard error in production, Django's own while developing ---
+# --- Log (JSON on standard error in production, Django's own while developing), metrics ---
 
 LOGGING = {} if DEBUG else logs.CONFIG
+# Who sends it as a Bearer token may read /metrics; without one there is no such page.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 # --- Language, time, static files ---
 

@@ -25,7 +25,7 @@ def found(deploy: bool = False) -> dict[str | None, str]:
         for check in registry.get_checks(include_deployment_checks=deploy)
         if check.__module__ == "apps.backends.checks"
     ]
-    assert len(ours) == (4 if deploy else 2), "some are not registered"
+    assert len(ours) == (5 if deploy else 3), "some are not registered"
     messages = [message for check in ours for message in check(app_configs=None)]
     assert all(message.hint for message in messages)
     return {message.id: message.msg for message in messages}
@@ -88,6 +88,13 @@ def test_a_redis_that_anybody_may_write_to(
     assert ("backends.W002" in found(deploy=True)) is warned
     assert not found()
     assert "secret" not in str(found(deploy=True))
+
+
+def test_metrics_that_cannot_be_made(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.METRICS_TOKEN = "x"
+    assert not found()
+    monkeypatch.setattr("apps.backends.checks.find_spec", lambda name: None)
+    assert "prometheus-client is not installed" in found()["backends.E003"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from django.core.cache.backends import redis as django_redis
 from redis.exceptions import ResponseError
 
 from .breaker import Unavailable
+from .counting import count_read
 from .redis_client import Client, make_client
 from .serializers import CorruptValueError, JSONSerializer
 
@@ -47,6 +48,7 @@ class RedisCacheClient(django_redis.RedisCacheClient):
     def _read(self, fetch: Callable[[], Any], key: str, default: Any) -> Any:
         try:
             data = fetch()
+            count_read("miss" if data is None else "hit")
             return default if data is None else self._serializer.loads(data)
         except (CorruptValueError, ResponseError) as error:
             # Not the key: it may be the key of a session.

@@ -5,6 +5,7 @@ a build for instance. Whether the services answer is for `manage.py doctor` to s
 """
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -75,6 +76,20 @@ def check_redis_password(**kwargs: Any) -> list[CheckMessage]:
             hint="Set a password there (deploy/users.acl) and in REDIS_URL or REDIS_PASSWORD; "
             "across networks that are not yours alone, rediss:// as well.",
             id="backends.W002",
+        )
+    ]
+
+
+@register()
+def check_metrics(**kwargs: Any) -> list[CheckMessage]:
+    """A token for metrics that cannot be made."""
+    if not settings.METRICS_TOKEN or find_spec("prometheus_client"):
+        return []
+    return [
+        Error(
+            "METRICS_TOKEN is set, but the package prometheus-client is not installed.",
+            hint="Install the extra: uv pip install -r pyproject.toml --extra metrics",
+            id="backends.E003",
         )
     ]
 

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: what machines ask before they send people here.
+"""`/healthz`, `/readyz` and `/metrics`: what machines ask.
 
 `/healthz` says that the process lives, whatever it depends on: who fails it is started
 anew, and no restart mends a database. `/readyz` says whether people can log in here, so
@@ -20,7 +20,7 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 def health(get_response: GetResponse) -> GetResponse:
-    """A middleware that answers both addresses before any other looks at the request.
+    """A middleware that answers these addresses before any other looks at the request.
 
     Load balancers ask over plain HTTP and by address: neither the redirect to HTTPS nor
     `ALLOWED_HOSTS` may get in their way, and no session is loaded.
@@ -31,6 +31,10 @@ def health(get_response: GetResponse) -> GetResponse:
             return alive()
         if request.path == "/readyz":
             return ready(strict="strict" in request.GET)
+        if request.path == "/metrics" and settings.METRICS_TOKEN:
+            from apps.backends import metrics  # needs a package that most sites do without
+
+            return metrics.answer(request)
         return get_response(request)
 
     return middleware

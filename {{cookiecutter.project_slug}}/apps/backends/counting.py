@@ -1,0 +1,20 @@
+"""What is counted where it happens; `metrics.py` shows it. Nothing without METRICS_TOKEN."""
+
+from django.conf import settings
+
+try:
+    from prometheus_client import CollectorRegistry, Counter
+except ImportError:  # the extra `metrics` is not installed
+    INSTALLED = False
+else:
+    INSTALLED = True
+    REGISTRY = CollectorRegistry()
+    CACHE_READS = Counter(
+        "site_cache_reads", "Reads of the Redis cache by result.", ["result"], registry=REGISTRY
+    )
+
+
+def count_read(result: str) -> None:
+    """Count a read of the cache: "hit" or "miss"."""
+    if INSTALLED and settings.METRICS_TOKEN:
+        CACHE_READS.labels(result).inc()
