@@ -1,7 +1,7 @@
 """Forms of the account pages."""
 
 from collections.abc import Iterable
-from threading import Thread
+from threading import Timer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +16,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from apps.accounts.fields import FoldedEmailField
 from apps.accounts.models import User
+
+MAIL_DELAY = 0.5  # seconds; by then the page has been shown
 
 
 class LoginForm(auth_forms.AuthenticationForm):
@@ -85,20 +87,19 @@ class PasswordResetForm(auth_forms.PasswordResetForm):
         return FoldedEmailField.fold(self.cleaned_data["email"])
 
     def get_users(self, email: str) -> Iterable[User]:
-        """Find whom Django finds: addresses have one spelling here, so an index will do."""
-        users = User.objects.filter(email=email, is_active=True)
-        return (user for user in users if user.has_usable_password())
+        return self.users
 
     def save(self, **options: Any) -> None:
-        """Make the link from `SITE_URL`, not from a Host header that somebody else wrote."""
+        """Find the user, one query either way; whatever depends on that happens later.
+
+        That is rendering and sending the mail, which takes seconds, or fails (Django logs
+        that). The thread touches no database, and the process does not end before it. The
+        link is made of `SITE_URL`, not of a Host header that somebody else wrote.
+        """
+        users = User.objects.filter(email=self.cleaned_data["email"], is_active=True)
+        self.users = [user for user in users if user.has_usable_password()]
         site = urlsplit(settings.SITE_URL)
         link = {"domain_override": site.netloc, "use_https": site.scheme == "https"}
-        super().save(**options | link)
-
-    def send_mail(self, *args: Any, **kwargs: Any) -> None:
-        """Send it while the page is shown already: a mail server takes seconds, or fails.
-
-        Django's method logs a failure. The thread touches no database, and the process
-        does not end before it.
-        """
-        Thread(target=super().send_mail, args=args, kwargs=kwargs, name="mail").start()
+        later = Timer(MAIL_DELAY, super().save, kwargs=options | link)
+        later.name = "mail"
+        later.start()
