@@ -9,11 +9,31 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.connection import ConnectionPool, SSLConnection, parse_url
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from .breaker import Breaker
 from .sentinel import LOOK_PATIENCE, Address, PrimaryPool
+
+
+def greet(connection: Any) -> None:
+    """Open a session as redis-py does, and make sure that it is a Redis who answers.
+
+    redis-py takes any answer to a greeting that holds a password for consent.
+    """
+    connection.on_connect()
+    hello = connection.handshake_metadata
+    if not isinstance(hello, dict) or b"role" not in hello:
+        raise RedisConnectionError("what answers is no Redis, or one older than 6.0")
+
+
+def greet_primary(connection: Any) -> None:
+    """The same; no replica either: Sentinels hear of a change, and tell it, a moment late."""
+    greet(connection)
+    if connection.handshake_metadata[b"role"] != b"master":
+        raise RedisConnectionError(f"{connection.host}:{connection.port} is a replica by now")
+
 
 TIMEOUT = 0.25  # seconds to connect, and for each answer
 # redis-py's own: 5 s, ten retries, and 10 s whenever the server announces maintenance.
@@ -21,6 +41,7 @@ IMPATIENT = {
     "socket_timeout": TIMEOUT,
     "socket_connect_timeout": TIMEOUT,
     "retry": Retry(NoBackoff(), 0),
+    "redis_connect_func": greet,
     "driver_info": None,  # two more answers to wait for
     "maint_notifications_config": MaintNotificationsConfig(enabled=False),
 }
@@ -144,12 +165,12 @@ def make_primary_pool(
     """Return the pool for the primary of `service`; see `make_client`."""
     patience = {"socket_timeout": LOOK_PATIENCE, "socket_connect_timeout": LOOK_PATIENCE}
     # Without the greeting of the newer protocol: one answer less to wait for.
-    greeting = {"protocol": 2, "decode_responses": True}
+    greeting = {"protocol": 2, "redis_connect_func": None, "decode_responses": True}
     login = {**IMPATIENT, **patience, **greeting, **(sentinel_kwargs or {})}
     connection = {k: v for k, v in connection.items() if k not in ("host", "port")}
     return PrimaryPool(
         service,
         [Redis(host, port, **login) for host, port in sentinels],
         ssl=connection.pop("connection_class", None) is SSLConnection,
-        **connection,
+        **connection | {"redis_connect_func": greet_primary},
     )

@@ -18,7 +18,7 @@ PAUSE = 2.0  # seconds without a look after all Sentinels were asked in vain
 
 
 class PrimaryConnection(Connection):
-    """Dials whoever is the primary at that moment, and makes sure that it is.
+    """Dials whoever is the primary at that moment.
 
     redis-py's `SentinelManagedConnection` asks Sentinel in `connect()`, which a reconnect
     within a command passes by (its issue 3874); `_connect()` is what all ways lead through.
@@ -31,13 +31,6 @@ class PrimaryConnection(Connection):
     def _connect(self) -> Any:
         self.host, self.port = self._primary_pool.address or self._primary_pool.ask()
         return super()._connect()
-
-    def on_connect_check_health(self, check_health: bool = True) -> None:
-        """Refuse a replica: Sentinels hear of a change, and tell it, a moment late."""
-        super().on_connect_check_health(check_health)
-        role = (self.handshake_metadata or {}).get(b"role")  # of the answer to HELLO
-        if role != b"master":
-            raise RedisConnectionError(f"{self.host}:{self.port} is not the primary any more")
 
 
 class PrimarySSLConnection(PrimaryConnection, SSLConnection):

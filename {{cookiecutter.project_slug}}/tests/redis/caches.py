@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from apps.backends.cache import RedisCache
+from apps.backends.sentinel import PrimaryPool, where
 from apps.backends.servers import Topology
+from apps.backends.servers.process import Server
 from apps.backends.servers.topology import SERVICE
 
 
@@ -31,6 +33,21 @@ def make_cache(topology: Topology, prefix: str = "site", **options: Any) -> Redi
 
 def make_cache_at(url: str) -> RedisCache:
     return RedisCache(url, {"KEY_PREFIX": "site"})
+
+
+def pool_of(cache: RedisCache) -> PrimaryPool:
+    pool = cache.client.connection_pool
+    assert isinstance(pool, PrimaryPool)
+    return pool
+
+
+def address_of(server: Server) -> tuple[str, int]:
+    return ("127.0.0.1", server.port)
+
+
+def asked_first(cache: RedisCache, servers: Topology) -> Server:
+    port = where(pool_of(cache)._sentinels[0]).rpartition(":")[2]
+    return next(some for some in servers.sentinels if some.port == int(port))
 
 
 @contextlib.contextmanager

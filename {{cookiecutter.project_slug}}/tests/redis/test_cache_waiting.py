@@ -1,0 +1,142 @@
+"""How long anybody waits for a Redis that is not well: not at all, or a quarter of a second."""
+
+import asyncio
+import functools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from apps.backends import breaker
+from apps.backends.cache import RedisCache
+from apps.backends.servers import Topology
+
+from .caches import make_cache
+
+
+@pytest.fixture(autouse=True)
+def _short_cooldown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "COOLDOWN", 0.3)
+
+
+@pytest.fixture
+def server() -> Iterator[Topology]:
+    with Topology() as topology:
+        yield topology
+
+
+@pytest.fixture
+def cache(server: Topology) -> RedisCache:
+    """A cache that has been used, with a value in it."""
+    cache = make_cache(server)
+    cache.set("k", "kept")
+    assert cache.get("k") == "kept"
+    return cache
+
+
+def timed(function: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def test_while_it_hangs_few_wait_and_none_for_long(server: Topology, cache: RedisCache) -> None:
+    together = threading.Barrier(100)
+
+    def request(_: int) -> list[float]:
+        together.wait()
+        return [timed(functools.partial(make_cache(server).get, "k")) for _ in range(5)]
+
+    server.primary.pause()
+    started = time.perf_counter()
+    with ThreadPoolExecutor(100) as pool:
+        waits = sorted(wait for some in pool.map(request, range(100)) for wait in some)
+    assert time.perf_counter() - started < 3  # one after the other they would wait 25 s
+    assert sum(wait > 0.2 for wait in waits) <= 100 + 10
+    assert waits[-1] < 1.5
+
+
+def test_while_it_hangs_the_event_loop_goes_on(server: Topology, cache: RedisCache) -> None:
+    async def use() -> tuple[float, float]:
+        pauses = []
+
+        async def tick() -> None:
+            while True:
+                started = time.perf_counter()
+                await asyncio.sleep(0.01)
+                pauses.append(time.perf_counter() - started)
+
+        ticking = asyncio.create_task(tick())
+        started = time.perf_counter()
+        await asyncio.gather(*(make_cache(server).aget("k") for _ in range(200)))
+        took = time.perf_counter() - started
+        ticking.cancel()
+        return took, max(pauses)
+
+    server.primary.pause()
+    took, pause = asyncio.run(use())
+    assert took < 3
+    assert pause < 0.5
+
+
+def test_callers_do_not_wait_for_each_other(server: Topology, cache: RedisCache) -> None:
+    """20 who each wait 0.15 s for a slow server take as long as one."""
+    slow = make_cache(server, socket_timeout=5)
+    slow.get("k")
+    server.primary.client().client_pause(150)
+    with ThreadPoolExecutor(20) as pool:
+        took = timed(lambda: list(pool.map(lambda _: slow.get("k"), range(20))))
+    assert took < 1.5
+
+
+def test_own_crowd_does_not_break_the_circuit(
+    server: Topology, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = make_cache(server, max_connections=2, socket_timeout=5)
+    cache.set("k", 1)
+    server.primary.client().client_pause(200)
+    with ThreadPoolExecutor(10) as pool:
+        found = list(pool.map(lambda _: cache.get("k"), range(10)))
+    assert sorted(map(str, found)) == ["1"] * 2 + ["None"] * 8
+    assert cache.client.breaker.state == "closed"
+    assert cache.get("k") == 1
+    assert len(caplog.messages) == 1
+    assert "raise max_connections" in caplog.text
+
+
+def test_connections_that_lead_nowhere_are_noticed_once(
+    server: Topology, cache: RedisCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a firewall forgets them: each would cost a time-out, and an outage, of its own."""
+    together = threading.Barrier(10)
+
+    def hold(_: int) -> None:
+        connection = cache.client.connection_pool.get_connection()
+        together.wait()
+        cache.client.connection_pool.release(connection)
+
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(hold, range(10)))
+    server.primary.pause()
+    assert cache.get("k") is None
+    server.primary.resume()
+    time.sleep(breaker.COOLDOWN)
+    assert cache.get("k") == "kept"
+    idle = cache.client.connection_pool._available_connections
+    assert sum(connection.is_connected for connection in idle) == 1
+    assert len(caplog.messages) == 2
+
+
+def test_a_command_is_tried_once(server: Topology, cache: RedisCache) -> None:
+    cache.set("n", 0)
+    server.primary.pause()
+    with pytest.raises(ValueError, match="not found"):
+        cache.incr("n")
+    server.primary.resume()
+    time.sleep(breaker.COOLDOWN)
+    assert cache.get("n") in (0, 1)
+    assert json.loads(server.primary.client().get("site:1:n")) == cache.get("n")

@@ -1,0 +1,223 @@
+"""The cache behind Sentinels: the primary and nobody else, whoever of them hangs."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from apps.backends import sentinel
+from apps.backends.cache import RedisCache, Unavailable
+from apps.backends.redis_client import make_client
+from apps.backends.servers import Topology
+from apps.backends.servers.process import Server, wait_until
+from apps.backends.servers.topology import SERVICE
+
+from .caches import address_of, asked_first, make_cache, pool_of
+
+
+@pytest.fixture(scope="module")
+def healthy() -> Iterator[Topology]:
+    """For tests that leave everybody alive, and the primary where it is."""
+    with Topology(replicas=1, sentinels=3) as topology:
+        yield topology
+
+
+@pytest.fixture
+def servers(healthy: Topology) -> Iterator[Topology]:
+    yield healthy
+    for some in healthy.sentinels:
+        if some.paused:
+            some.resume()
+        elif not some.running:
+            some.start()
+    healthy.wait_ready()
+
+
+@pytest.fixture
+def cache(servers: Topology) -> RedisCache:
+    """A cache that has been used, with a value in it; each test has a client of its own."""
+    cache = make_cache(servers, prefix=f"site{time.monotonic_ns()}")
+    cache.set("k", "kept")
+    assert cache.get("k") == "kept"
+    return cache
+
+
+def look(cache: RedisCache) -> float:
+    """Use the cache when a look is due; return how long that took."""
+    pool_of(cache).look_soon()
+    started = time.perf_counter()
+    assert cache.get("k") == "kept"
+    return time.perf_counter() - started
+
+
+def test_the_primary_and_never_a_replica(servers: Topology, cache: RedisCache) -> None:
+    primary, replica = servers.servers
+    before = replica.client().info("stats")["total_connections_received"]
+    for _ in range(50):
+        cache.set("k", "kept")
+        cache.get("k")
+        cache.get_many(["k"])
+    assert pool_of(cache).address == address_of(primary)
+    after = replica.client().info("stats")["total_connections_received"]
+    assert after - before <= 4  # of its Sentinels and of this test
+
+
+def test_a_replica_that_is_called_primary_is_refused(servers: Topology, cache: RedisCache) -> None:
+    pool = pool_of(cache)
+    pool.ask = lambda: address_of(servers.servers[1])
+    pool.address = pool.ask()
+    pool.disconnect()
+    assert cache.get("k") is None
+    with pytest.raises(Unavailable, match="is a replica by now"):
+        cache.strict.get("k")
+
+
+def test_a_connection_to_a_former_primary_ends_with_its_use(
+    servers: Topology, cache: RedisCache
+) -> None:
+    pool = pool_of(cache)
+    idle, used = pool.get_connection(), pool.get_connection()
+    pool.release(idle)
+    pool._found(("127.0.0.1", 1))
+    assert not idle.is_connected
+    assert used.is_connected
+    pool.release(used)
+    assert not used.is_connected
+    assert used not in pool._available_connections
+    pool._found(address_of(servers.servers[0]))
+    assert cache.get("k") == "kept"
+
+
+def test_a_reconnect_within_a_command_goes_to_the_primary(
+    servers: Topology, cache: RedisCache
+) -> None:
+    """redis-py's issue 3874: it dials the address that the connection had before."""
+    connection: Any = pool_of(cache).get_connection()
+    connection.disconnect()
+    connection.port = 1
+    connection.send_command("PING")
+    assert connection.read_response() == b"PONG"
+    pool_of(cache).release(connection)
+
+
+def test_sentinels_are_asked_once_in_a_while(servers: Topology, cache: RedisCache) -> None:
+    pool, asked = pool_of(cache), []
+    ask = pool.ask
+    pool.ask = lambda: asked.append(1) or ask()
+    look(cache)
+    threads = [
+        threading.Thread(target=lambda: [cache.get("k") for _ in range(50)]) for _ in range(10)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 1 <= len(asked) <= 2
+    pool._look_at -= sentinel.LOOK_EVERY
+    cache.get("k")
+    assert 2 <= len(asked) <= 3
+
+
+def test_a_dead_sentinel_costs_nothing(servers: Topology, cache: RedisCache) -> None:
+    first = asked_first(cache, servers)
+    first.kill()
+    assert look(cache) < 0.1
+    assert asked_first(cache, servers) is not first
+
+
+def test_a_hung_sentinel_is_waited_for_once(servers: Topology, cache: RedisCache) -> None:
+    first = asked_first(cache, servers)
+    first.pause()
+    assert 0.05 < look(cache) < 0.5
+    assert asked_first(cache, servers) is not first
+    assert look(cache) < 0.1
+
+
+@pytest.mark.parametrize("fault", [Server.kill, Server.pause])
+def test_without_any_sentinel_the_primary_that_is_known_goes_on(
+    servers: Topology,
+    cache: RedisCache,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[[Server], None],
+) -> None:
+    monkeypatch.setattr(sentinel, "LOOK_EVERY", 0.1)
+    for some in servers.sentinels:
+        fault(some)
+    waits = []
+    started = time.monotonic()
+    while time.monotonic() - started < 1:
+        before = time.perf_counter()
+        cache.set("k", "still")
+        assert cache.get("k") == "still"
+        waits.append(time.perf_counter() - before)
+        time.sleep(0.01)
+    assert sum(wait > 0.05 for wait in waits) <= 5
+    assert max(waits) < 0.6
+    assert not caplog.messages
+
+
+def test_while_one_waits_for_a_hung_sentinel_others_go_on(
+    servers: Topology, cache: RedisCache
+) -> None:
+    for some in servers.sentinels:
+        some.pause()
+    pool_of(cache).look_soon()
+    asking = threading.Thread(target=cache.get, args=("k",))
+    asking.start()
+    wait_until(pool_of(cache)._asking.locked, "somebody to ask")
+    started = time.perf_counter()
+    assert cache.get("k") == "kept"
+    assert asking.is_alive()
+    assert time.perf_counter() - started < sentinel.LOOK_PATIENCE
+    asking.join()
+
+
+def test_no_sentinel_from_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    client = make_client(
+        "redis://mymaster/0", "canary", sentinels=[("127.0.0.1", 1), ("127.0.0.1", 2)]
+    )
+    with pytest.raises(Unavailable, match=r"mymaster \(Sentinels 127.0.0.1:1, 127.0.0.1:2\)"):
+        client.get("k")
+    with pytest.raises(Unavailable, match="no Sentinel names a primary"):
+        client.get("k")
+    assert len(caplog.messages) == 1
+
+
+def test_a_service_that_no_sentinel_knows(servers: Topology) -> None:
+    addresses = [address_of(some) for some in servers.sentinels]
+    client = make_client("redis://Other/0", "canary", sentinels=addresses)
+    with pytest.raises(Unavailable, match="knows no service 'Other'"):
+        client.get("k")
+
+
+def test_passwords_of_their_own() -> None:
+    with Topology(
+        sentinels=1, password="d@ta", sentinel_password="s3ntinel", lines=["databases 4"]
+    ) as topology:
+        cache = make_cache(topology)
+        cache.set("k", 1)
+        assert cache.get("k") == 1
+        wrong = make_cache(topology, sentinel_kwargs={"password": "d@ta"})
+        with pytest.raises(Unavailable, match="no Sentinel names a primary") as caught:
+            wrong.strict.get("k")
+        assert not {"d@ta", "s3ntinel"} & set(str(caught.value).split())
+        database = {"sentinels": [address_of(topology.sentinels[0])]}
+        client = make_client(
+            f"redis://:d%40ta@{SERVICE}/3",
+            "canary",
+            **database,
+            sentinel_kwargs={"password": "s3ntinel"},
+        )
+        client.set("k", 2)
+        assert topology.primary.client(db=3).get("k") == "2"
+
+
+def test_the_name_of_a_service_keeps_its_letters() -> None:
+    client = make_client("redis://user:pass@MyMaster/0", "canary", sentinels=[("127.0.0.1", 1)])
+    assert "MyMaster" in repr(client.connection_pool)
+    assert "pass" not in repr(client.connection_pool)
+    assert isinstance(client, Redis)
