@@ -92,6 +92,9 @@ class RedisCache(StrictRedisCache):
 
     `strict` is for those who must know. Errors in what is asked for, such as a value that
     JSON has no words for, are raised here too.
+
+    What was set or deleted while Redis was away is not made up for: an older value may be
+    there when it comes back, for as long as its time-out.
     """
 
     @cached_property

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.core.cache.backends import redis as django_redis
@@ -36,26 +36,32 @@ class RedisCacheClient(django_redis.RedisCacheClient):
 
     def get(self, key: str, default: Any) -> Any:
         """As Django's, with a miss for a corrupt value."""
-        return self._read(lambda: self.redis.get(key), key, default)
+        try:
+            return self._load(key, self.redis.get(key), default)
+        except ResponseError as error:  # a list or a set, say, in the place of a value
+            self._remove(key, error)
+            return default
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """As Django's, without the corrupt values."""
         keys, missing = list(keys), object()
-        values = zip(keys, self.redis.mget(keys), strict=True) if keys else ()
-        found = {k: self._read(lambda v=v: v, k, missing) for k, v in values}
+        data = self.redis.mget(keys) if keys else []
+        found = {k: self._load(k, v, missing) for k, v in zip(keys, data, strict=True)}
         return {key: value for key, value in found.items() if value is not missing}
 
-    def _read(self, fetch: Callable[[], Any], key: str, default: Any) -> Any:
+    def _load(self, key: str, data: bytes | None, default: Any) -> Any:
         try:
-            data = fetch()
             count_read("miss" if data is None else "hit")
             return default if data is None else self._serializer.loads(data)
-        except (CorruptValueError, ResponseError) as error:
-            # Not the key: it may be the key of a session.
-            logger.warning("A value in the cache is a miss, and removed: %s.", error)
-            with contextlib.suppress(Unavailable):
-                self.redis.unlink(key)
+        except CorruptValueError as error:
+            self._remove(key, error)
             return default
+
+    def _remove(self, key: str, error: Exception) -> None:
+        # Not the key: it may be the key of a session.
+        logger.warning("A value in the cache is a miss, and removed: %s.", error)
+        with contextlib.suppress(Unavailable):
+            self.redis.unlink(key)
 
     def incr(self, key: str, delta: int) -> int:
         """As Django's; raises ValueError for a value that is no number as well."""

@@ -117,16 +117,11 @@ def make_client(
         pool = ConnectionPool(**connection)
     asking = Redis(connection_pool=pool)
 
-    def on_failure() -> None:
-        pool.disconnect(inuse_connections=False)
-        if isinstance(pool, PrimaryPool):
-            pool.look_soon()
-
     breaker = Breaker(
         address,
         # A write: a full or a read-only Redis answers everything else.
         check=lambda: asking.set(canary, 1, ex=60),
-        on_failure=on_failure,
+        on_failure=lambda: pool.disconnect(inuse_connections=False),
         secrets=tuple(filter(None, secrets)),
     )
     return Client(pool, breaker)

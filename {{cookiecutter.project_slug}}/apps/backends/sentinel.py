@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis import Redis
-from redis.connection import Connection, ConnectionInterface, ConnectionPool, SSLConnection
+from redis.connection import Connection, ConnectionPool, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
@@ -64,23 +64,19 @@ class PrimaryPool(ConnectionPool):
         # ConnectionPool shows the arguments, and one of them is this pool.
         return f"<{type(self).__name__} of {self._service}, primary at {self.address}>"
 
-    def get_connection(self, *args: Any, **options: Any) -> ConnectionInterface:
+    def get_connection(self, *_args: Any, **_options: Any) -> Connection:
         """As ConnectionPool does, after a look at who is the primary if that is due."""
         if time.monotonic() >= self._look_at and self._asking.acquire(blocking=False):
             try:
                 self._look()
             finally:
                 self._asking.release()
-        return super().get_connection(*args, **options)
+        return super().get_connection()
 
     def owns_connection(self, connection: Any) -> bool:
         """Whether to keep it: not if it leads to a former primary."""
         here = (connection.host, connection.port) == self.address
         return here and bool(super().owns_connection(connection))
-
-    def look_soon(self) -> None:
-        """Let the next caller ask, after a failure."""
-        self._look_at = 0.0
 
     def _look(self) -> None:
         try:

@@ -13,6 +13,7 @@ import trustme
 from django.core.exceptions import ImproperlyConfigured
 
 from apps.backends.cache import RedisCache, Unavailable
+from apps.backends.redis_client import Client, make_client
 from apps.backends.servers import Topology
 
 from .caches import make_cache, make_cache_at
@@ -123,20 +124,39 @@ def test_unix_socket(tmp_path: Path) -> None:
             cache.strict.get("k")
 
 
-def test_tls(tmp_path: Path) -> None:
+@pytest.fixture
+def encrypted(tmp_path: Path) -> Iterator[Topology]:
+    """A server that speaks TLS, with a certificate that nobody else trusts."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     with Topology(tls=tmp_path, password="s@cret") as topology:
-        cache = make_cache(topology)
-        cache.set("k", 1)
-        assert cache.get("k") == 1
-        url = f"rediss://:s%40cret@127.0.0.1:{topology.primary.port}/0"
-        with pytest.raises(Unavailable, match="certificate verify failed") as caught:
-            make_cache_at(url).strict.get("k")
-        assert "s@cret" not in str(caught.value)
+        yield topology
+
+
+def test_tls(encrypted: Topology) -> None:
+    cache = make_cache(encrypted)
+    cache.set("k", 1)
+    assert cache.get("k") == 1
+    url = f"rediss://:s%40cret@127.0.0.1:{encrypted.primary.port}/0"
+    with pytest.raises(Unavailable, match="certificate verify failed") as caught:
+        make_cache_at(url).strict.get("k")
+    assert "s@cret" not in str(caught.value)
+
+
+def test_tls_to_the_primary_that_sentinels_name(encrypted: Topology, tmp_path: Path) -> None:
+    def client_of(url: str) -> Client:
+        client = make_client(url, "canary", sentinels=[("127.0.0.1", 1)], password="s@cret")
+        client.connection_pool._found(("127.0.0.1", encrypted.primary.port))
+        return client
+
+    client = client_of(f"rediss://mymaster/0?ssl_ca_certs={tmp_path / 'ca.pem'}")
+    client.set("k", 1)
+    assert client.get("k") == b"1"
+    with pytest.raises(Unavailable, match="certificate verify failed"):
+        client_of("rediss://mymaster/0").get("k")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +171,7 @@ def test_tls(tmp_path: Path) -> None:
         "redis://:12?s3cret@127.0.0.1:6379/0",
         "redis://127.0.0.1:s3cret/0",
         "redis://127.0.0.1/s3cret",
+        "unix://:12/s3cret@/run/redis.sock",
     ],
 )
 def test_an_address_that_cannot_be_read_is_named_without_its_password(url: str) -> None:
