@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from apps.backends import breaker
 from apps.backends.cache import RedisCache
@@ -80,6 +81,23 @@ def test_while_it_hangs_the_event_loop_goes_on(server: Topology, cache: RedisCac
     took, pause = asyncio.run(use())
     assert took < 3
     assert pause < 0.5
+
+
+def test_while_it_hangs_the_thread_of_the_database_goes_on(server: Topology) -> None:
+    """asgiref has one for all WebSockets, and Django's own `aget` would wait in it."""
+    slow = make_cache(server, socket_timeout=5)
+
+    async def use() -> None:
+        getting = asyncio.create_task(slow.aget("k"))
+        await asyncio.sleep(0.1)
+        await sync_to_async(lambda: None)()
+        assert not getting.done()
+        server.primary.resume()
+        await getting
+
+    slow.get("k")
+    server.primary.pause()
+    asyncio.run(use())
 
 
 def test_callers_do_not_wait_for_each_other(server: Topology, cache: RedisCache) -> None:

@@ -11,6 +11,7 @@ from redis import Redis
 from apps.backends import sentinel
 from apps.backends.cache import RedisCache, Unavailable
 from apps.backends.redis_client import make_client
+from apps.backends.sentinel import where
 from apps.backends.servers import Topology
 from apps.backends.servers.process import Server, wait_until
 from apps.backends.servers.topology import SERVICE
@@ -155,9 +156,32 @@ def test_without_any_sentinel_the_primary_that_is_known_goes_on(
         assert cache.get("k") == "still"
         waits.append(time.perf_counter() - before)
         time.sleep(0.01)
-    assert sum(wait > 0.05 for wait in waits) <= 5
     assert max(waits) < 0.6
     assert not caplog.messages
+
+
+def test_a_caller_waits_for_one_hung_sentinel_and_not_for_all(
+    servers: Topology, cache: RedisCache
+) -> None:
+    for some in servers.sentinels:
+        some.pause()
+    order = [where(some) for some in pool_of(cache)._sentinels]
+    look(cache)
+    assert [where(some) for some in pool_of(cache)._sentinels] == [*order[1:], order[0]]
+
+
+def test_sentinels_that_were_all_asked_in_vain_are_left_alone(
+    servers: Topology, cache: RedisCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentinel, "PAUSE", 60)
+    for some in servers.sentinels:
+        some.kill()
+    asked, ask = [], pool_of(cache).ask
+    pool_of(cache).ask = lambda: asked.append(1) or ask()
+    for _ in range(20):
+        assert cache.get("k") == "kept"
+        pool_of(cache)._look_at -= sentinel.LOOK_EVERY
+    assert len(asked) == len(servers.sentinels)
 
 
 def test_while_one_waits_for_a_hung_sentinel_others_go_on(
