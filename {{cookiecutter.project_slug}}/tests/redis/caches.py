@@ -2,8 +2,10 @@
 
 import contextlib
 import socket
+import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from apps.backends.cache import RedisCache
@@ -51,23 +53,48 @@ def asked_first(cache: RedisCache, servers: Topology) -> Server:
 
 
 @contextlib.contextmanager
-def answering(answer: bytes, greeting: bytes = b"") -> Iterator[int]:
-    """The port of a server that greets, and says `answer` to whatever is sent to it."""
+def serving(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """The port of a server that has a thread for each connection."""
 
-    def serve(connection: socket.socket) -> None:
+    def talk(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            connection.sendall(greeting)
-            while connection.recv(65536):
-                connection.sendall(answer)
+            serve(connection)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=talk, args=(connection,), daemon=True).start()
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def accept() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = server.accept()
-                    threading.Thread(target=serve, args=(connection,), daemon=True).start()
-
         threading.Thread(target=accept, daemon=True).start()
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
+
+
+def answering(answer: bytes, greeting: bytes = b"") -> contextlib.AbstractContextManager[int]:
+    """A server that greets, and says `answer` to whatever is sent to it."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(greeting)
+        while connection.recv(65536):
+            connection.sendall(answer)
+
+    return serving(serve)
+
+
+def speaking_tls(port: int, certificates: Path) -> contextlib.AbstractContextManager[int]:
+    """TLS in front of a server that need not know how: the wheel of Valkey does not."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+
+    def serve(connection: socket.socket) -> None:
+        with (
+            context.wrap_socket(connection, server_side=True) as client,
+            socket.create_connection(("127.0.0.1", port)) as server,
+        ):
+            while command := client.recv(65536):
+                server.sendall(command)
+                client.sendall(server.recv(65536))
+
+    return serving(serve)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from apps.backends.cache import RedisCache, Unavailable
 from apps.backends.redis_client import Client, make_client
 from apps.backends.servers import Topology
 
-from .caches import make_cache, make_cache_at
+from .caches import make_cache, make_cache_at, speaking_tls
 
 SITE = Path(__file__).parents[2]
 
@@ -111,45 +112,50 @@ def test_a_forked_process_has_a_client_of_its_own(server: Topology) -> None:
     subprocess.run(command, cwd=SITE, check=True, timeout=30)
 
 
-def test_unix_socket(tmp_path: Path) -> None:
-    path = f"/tmp/{os.getpid()}.redis"  # noqa: S108 - tmp_path is too long for a socket
-    with Topology(lines=[f"unixsocket {path}"]) as topology:
-        cache = make_cache_at(f"unix://{path}?db=3")
-        cache.set("k", 1)
-        assert cache.get("k") == 1
-        assert topology.primary.client(db=3).get("site:1:k") == "1"
-        topology.primary.kill()
-        assert cache.get("k") is None
-        with pytest.raises(Unavailable, match=path):
-            cache.strict.get("k")
+@pytest.mark.skipif(sys.platform == "win32", reason="no Redis listens to a file on Windows")
+def test_unix_socket() -> None:
+    with tempfile.TemporaryDirectory(prefix="r") as folder:  # tmp_path is too long for a socket
+        path = f"{folder}/redis"
+        with Topology(lines=[f"unixsocket {path}"]) as topology:
+            cache = make_cache_at(f"unix://{path}?db=3")
+            cache.set("k", 1)
+            assert cache.get("k") == 1
+            assert topology.primary.client(db=3).get("site:1:k") == "1"
+            topology.primary.kill()
+            assert cache.get("k") is None
+            with pytest.raises(Unavailable, match=path):
+                cache.strict.get("k")
 
 
 @pytest.fixture
-def encrypted(tmp_path: Path) -> Iterator[Topology]:
-    """A server that speaks TLS, with a certificate that nobody else trusts."""
+def encrypted(tmp_path: Path) -> Iterator[int]:
+    """The port of a server behind TLS, with a certificate that nobody else trusts."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    with Topology(tls=tmp_path, password="s@cret") as topology:
-        yield topology
+    with (
+        Topology(password="s@cret") as server,
+        speaking_tls(server.primary.port, tmp_path) as port,
+    ):
+        yield port
 
 
-def test_tls(encrypted: Topology) -> None:
-    cache = make_cache(encrypted)
+def test_tls(encrypted: int, tmp_path: Path) -> None:
+    url = f"rediss://:s%40cret@127.0.0.1:{encrypted}/0"
+    cache = make_cache_at(f"{url}?ssl_ca_certs={tmp_path / 'ca.pem'}")
     cache.set("k", 1)
     assert cache.get("k") == 1
-    url = f"rediss://:s%40cret@127.0.0.1:{encrypted.primary.port}/0"
     with pytest.raises(Unavailable, match="certificate verify failed") as caught:
         make_cache_at(url).strict.get("k")
     assert "s@cret" not in str(caught.value)
 
 
-def test_tls_to_the_primary_that_sentinels_name(encrypted: Topology, tmp_path: Path) -> None:
+def test_tls_to_the_primary_that_sentinels_name(encrypted: int, tmp_path: Path) -> None:
     def client_of(url: str) -> Client:
         client = make_client(url, "canary", sentinels=[("127.0.0.1", 1)], password="s@cret")
-        client.connection_pool._found(("127.0.0.1", encrypted.primary.port))
+        client.connection_pool._found(("127.0.0.1", encrypted))
         return client
 
     client = client_of(f"rediss://mymaster/0?ssl_ca_certs={tmp_path / 'ca.pem'}")

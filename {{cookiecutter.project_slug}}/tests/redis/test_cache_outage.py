@@ -145,7 +145,7 @@ def test_loading(caplog: pytest.LogCaptureFixture) -> None:
     lines = ["key-load-delay 500", "loading-process-events-interval-bytes 1024"]
     with Topology(lines=lines) as server:
         cache = make_cache(server)
-        server.primary.client().mset({f"key {n}": n for n in range(4000)})
+        server.primary.client().mset({f"key {n}": n for n in range(1500)})
         server.primary.client().save()
         server.primary.start(wait=False)
         wait_until(lambda: "LOADING" in loading(server), "it to be loading")
