@@ -50,12 +50,14 @@ class RedisCacheClient(django_redis.RedisCacheClient):
         return {key: value for key, value in found.items() if value is not missing}
 
     def _load(self, key: str, data: bytes | None, default: Any) -> Any:
+        result, value = "miss", default
         try:
-            count_read("miss" if data is None else "hit")
-            return default if data is None else self._serializer.loads(data)
+            if data is not None:
+                result, value = "hit", self._serializer.loads(data)
         except CorruptValueError as error:
             self._remove(key, error)
-            return default
+        count_read(result)
+        return value
 
     def _remove(self, key: str, error: Exception) -> None:
         # Not the key: it may be the key of a session.

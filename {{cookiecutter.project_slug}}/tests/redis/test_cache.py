@@ -14,6 +14,7 @@ from django.template import engines
 from django.test import RequestFactory
 from django.views.decorators.cache import cache_page
 
+from apps.backends import cache_client
 from apps.backends.cache import RedisCache
 from apps.backends.servers import Topology
 
@@ -166,6 +167,19 @@ def test_what_others_planted_among_many(cache: RedisCache, server: Topology) -> 
     server.primary.client().set("site:1:b", pickle.dumps(Bomb()))
     server.primary.client().rpush("site:1:c", "x")
     assert cache.get_many("abc") == {"a": 1}
+
+
+def test_reads_are_counted_for_what_they_gave(
+    cache: RedisCache, server: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr(cache_client, "count_read", counted.append)
+    server.primary.client().set("site:1:k", "{corrupt")
+    cache.get("k")
+    cache.get("k")
+    cache.set("k", 1)
+    cache.get_many("kl")
+    assert counted == ["miss", "miss", "hit", "miss"]
 
 
 @pytest.mark.parametrize("prefix", ["site", "a*", "[ab]?", "back\\slash", ""])

@@ -85,7 +85,7 @@ def test_hiredis_reads_and_packs(cache: RedisCache) -> None:
 FORK = """
 import os, sys, threading
 import django.conf
-django.conf.settings.configure()
+django.conf.settings.configure(METRICS_TOKEN='')
 from apps.backends import cache_client
 from apps.backends.cache import RedisCache
 cache = RedisCache(sys.argv[1], {})
