@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 
 from apps.backends.known_errors import DATABASE, REDIS, Known
@@ -37,6 +38,8 @@ def explain(error: BaseException) -> tuple[str, ...]:
         return (error.sentence, *error.remedies)
     if isinstance(error, DatabaseError):
         return explain_database(error)
+    if isinstance(error, ImproperlyConfigured):
+        return (str(error),)
     if is_about_redis(error):
         return explain_redis_of_the_site(error)
     if isinstance(error, OSError) and error.filename:

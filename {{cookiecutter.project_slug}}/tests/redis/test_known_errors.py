@@ -12,7 +12,8 @@ import pytest
 import trustme
 
 from apps.backends.advice import TroubleError
-from apps.backends.probes import State, redis
+from apps.backends.probes import Probe, State, redis
+from apps.backends.probes.base import ask
 from apps.backends.servers import Server, Topology, find_server
 
 Use = Callable[..., None]
@@ -66,6 +67,24 @@ def test_all_well(server: Server, use: Use) -> None:
     assert finding.text.endswith(f"at 127.0.0.1:{server.port}")
     for examine in (redis.memory, redis.persistence, redis.connections, redis.clock):
         assert examine().state is State.OK
+
+
+def test_more_workers_than_connections(stack: ExitStack, use: Use, settings: Any) -> None:
+    server = stack.enter_context(Topology(lines=["maxclients 100"])).primary
+    use(url(server) + "?max_connections=40")
+    settings.WEB_CONCURRENCY = 2
+    assert redis.connections().state is State.OK
+    settings.WEB_CONCURRENCY = 3
+    finding = redis.connections()
+    assert finding.state is State.WARNING
+    assert "3 workers may open 120: more than it allows" in finding.text
+
+
+def test_an_address_that_is_none(use: Use) -> None:
+    use("redis://:p4/ss@127.0.0.1:6379/0")
+    (result,) = ask([Probe("redis", redis.primary)], 5)
+    assert "(REDIS_URL) cannot be read" in result.finding.text
+    assert "p4" not in str(result)
 
 
 def test_nothing_listens(server: Server, use: Use) -> None:

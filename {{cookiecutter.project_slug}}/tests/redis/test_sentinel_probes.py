@@ -1,5 +1,6 @@
 """What the probes find among Sentinels, replicas and a primary that changes."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -130,6 +131,10 @@ def test_no_replica(topology: Topology) -> None:
     replica.kill()
     try:
         assert "No replica follows" in redis.replicas().text
+        with topology.sentinels[0].client() as client:
+            while not client.sentinel_slaves("mymaster")[0]["is_sdown"]:
+                time.sleep(0.1)
+        assert redis._lost_replicas() == [f"127.0.0.1:{replica.port}"]
     finally:
         replica.start()
         topology.wait_ready()

@@ -1,32 +1,26 @@
 """Probes of Redis and of the Sentinels that know where it is."""
 
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from django.conf import settings
-from redis import ConnectionPool, Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.connection import parse_url
-from redis.retry import Retry
+from django.core.cache import caches
 
-from apps.backends.advice import TroubleError, explain_redis, ways_to_start_redis
+from apps.backends.advice import TroubleError
+from apps.backends.probes import reach
 from apps.backends.probes.base import Finding, Probe, down, fine, warning
 from apps.backends.probes.relational import clock_finding
 
-SECONDS = 0.4  # for one answer: Sentinels and then the primary fit into READY_SECONDS
 LAG_SECONDS = 10
 LAG_BYTES = 1_000_000
 MEMORY_SHARE = 0.9
+CONNECTION_SHARE = 0.8
 
 
 def services() -> list[Probe]:
     """Each Sentinel, and the server that takes the writes."""
-    numbers = range(1, len(_sentinels()) + 1)
+    numbers = range(1, len(reach.sentinel_addresses()) + 1)
     return [
         *(Probe(f"sentinel {number}", partial(sentinel, number)) for number in numbers),
         Probe("redis", primary),
@@ -36,7 +30,11 @@ def services() -> list[Probe]:
 def examinations() -> list[Probe]:
     """What a closer look at the primary shows."""
     return [
-        *([Probe("redis replicas", replicas, needs="redis")] if _sentinels() else []),
+        *(
+            [Probe("redis replicas", replicas, needs="redis")]
+            if reach.sentinel_addresses()
+            else []
+        ),
         Probe("redis memory", memory, needs="redis"),
         Probe("redis persistence", persistence, needs="redis"),
         Probe("redis connections", connections, needs="redis"),
@@ -44,120 +42,19 @@ def examinations() -> list[Probe]:
     ]
 
 
-# --- Where it is ---
-
-
-def _cache() -> dict[str, Any]:
-    return settings.CACHES["default"]  # type: ignore[no-any-return]
-
-
-def _options() -> dict[str, Any]:
-    return dict(_cache().get("OPTIONS", {}))
-
-
-def _sentinels() -> list[tuple[str, int]]:
-    return list(_options().get("sentinels", []))
-
-
-def _service() -> str:
-    return str(parse_url(_cache()["LOCATION"])["host"])
-
-
-def _bounded() -> dict[str, Any]:
-    """One attempt, soon given up."""
-    return {
-        "socket_timeout": SECONDS,
-        "socket_connect_timeout": SECONDS,
-        "retry": Retry(NoBackoff(), 0),
-        "decode_responses": True,
-    }
-
-
-@contextmanager
-def _talking_to(what: str, host: str, port: int, **options: Any) -> Iterator[Redis]:
-    """Yield a client; raise TroubleError with a sentence for whatever goes wrong with it."""
-    at = str(options.get("path", f"{host}:{port}"))
-    variable = "REDIS_URL"
-    if _sentinels():
-        login = "REDIS_SENTINEL_PASSWORD" if what == "the Sentinel" else "REDIS_PASSWORD"
-        variable = f"REDIS_SENTINELS or {login}"
-    pool = ConnectionPool(**({} if "path" in options else {"host": host, "port": port}), **options)
-    try:
-        with Redis(connection_pool=pool) as client:
-            yield client
-    except (RedisError, OSError) as error:
-        start = ways_to_start_redis(host, port)
-        raise TroubleError(*explain_redis(error, what, at, variable, start)) from error
-    finally:
-        pool.disconnect()
-
-
-@contextmanager
-def _sentinel(address: tuple[str, int]) -> Iterator[Redis]:
-    options = _bounded() | _options().get("sentinel_kwargs", {})
-    with _talking_to("the Sentinel", *address, **options) as client:
-        yield client
-
-
-@contextmanager
-def _primary() -> Iterator[tuple[Redis, str]]:
-    """Yield a client of the server that takes the writes, and the server's address."""
-    place = parse_url(_cache()["LOCATION"])
-    host, port = place.pop("host", "localhost"), place.pop("port", 6379)
-    options = _bounded() | place
-    if _sentinels():
-        host, port = _agreed_primary()
-        options |= {name: _options().get(name) for name in ("username", "password")}
-    with _talking_to("Redis", host, port, **options) as client:
-        yield client, str(place.get("path") or f"{host}:{port}")
-
-
-def _agreed_primary() -> tuple[str, int]:
-    """Return whom most of the Sentinels name; raises TroubleError if none names anybody."""
-
-    def ask(address: tuple[str, int]) -> Any:
-        try:
-            with _sentinel(address) as client:
-                return client.sentinel_get_master_addr_by_name(_service())
-        except TroubleError:
-            return None
-
-    sentinels = _sentinels()
-    with ThreadPoolExecutor(len(sentinels)) as pool:
-        named = Counter(filter(None, pool.map(ask, sentinels)))
-    if not named:
-        raise TroubleError(
-            f"None of the {len(sentinels)} Sentinels names a primary for {_service()!r}.",
-            "See what is wrong with each of them in the lines about the Sentinels",
-        )
-    if len(named) > 1:
-        raise TroubleError(
-            "The Sentinels disagree on the primary: "
-            + ", ".join(f"{count} say {host}:{port}" for (host, port), count in named.items())
-            + ".",
-            "Wait 10 s, as they may be in the middle of a failover, and ask again",
-            "If that stays, restart those in the minority",
-        )
-    (host, port) = next(iter(named))
-    return str(host), int(port)
-
-
-# --- What it says ---
-
-
 def sentinel(number: int) -> Finding:
     """Whom this Sentinel calls the primary, and whether it sees enough others for a failover."""
-    address = _sentinels()[number - 1]
-    with _sentinel(address) as client:
-        state = client.sentinel_master(_service())
+    address = reach.sentinel_addresses()[number - 1]
+    with reach.sentinel_at(address) as client:
+        state = client.sentinel_master(reach.service())
     others, quorum = state["num-other-sentinels"], state["quorum"]
     text = (
         f"at {address[0]}:{address[1]}, primary {state['ip']}:{state['port']}, "
         f"replicas {state['num-slaves']}, other Sentinels {others}, quorum {quorum}"
     )
-    if others + 1 < len(_sentinels()):
+    if others + 1 < len(reach.sentinel_addresses()):
         return warning(
-            f"{text}: it does not know all {len(_sentinels())} of them.",
+            f"{text}: it does not know all {len(reach.sentinel_addresses())} of them.",
             "See that all Sentinels monitor the same primary and reach each other",
         )
     if not state["num-slaves"]:
@@ -170,8 +67,8 @@ def sentinel(number: int) -> Finding:
 
 def primary() -> Finding:
     """Ask it what the site asks all the time: to remember something for a second."""
-    with _primary() as (client, address):
-        client.set(f"{_cache()['KEY_PREFIX']}:doctor", "", px=1000)
+    with reach.primary() as (client, address):
+        client.set(f"{reach.cache_setting()['KEY_PREFIX']}:doctor", "", px=1000)
         info = client.info("server")
     name = "Valkey" if "valkey_version" in info else "Redis"
     return fine(f"{name} {info.get('valkey_version', info['redis_version'])} at {address}")
@@ -179,7 +76,7 @@ def primary() -> Finding:
 
 def memory() -> Finding:
     """How full it is, and what it drops when it is."""
-    with _primary() as (client, _):
+    with reach.primary() as (client, _):
         info = client.info("everything")
     used, limit = info["used_memory"], info["maxmemory"]
     policy, evicted = info["maxmemory_policy"], info["evicted_keys"]
@@ -204,7 +101,7 @@ def memory() -> Finding:
 
 def persistence() -> Finding:
     """Whether it saves to disk, which nothing here needs, and whether that works."""
-    with _primary() as (client, _):
+    with reach.primary() as (client, _):
         info = client.info("persistence")
     saved = datetime.fromtimestamp(info["rdb_last_save_time"], UTC)
     text = f"append-only file {'on' if info['aof_enabled'] else 'off'}, "
@@ -220,46 +117,61 @@ def persistence() -> Finding:
 
 
 def connections() -> Finding:
-    """How many connections are open of those it allows."""
-    with _primary() as (client, _):
+    """How many connections are open of those it allows, and how many this site may open."""
+    with reach.primary() as (client, _):
         info = client.info("clients")
     opened, limit = info["connected_clients"], info.get("maxclients", 0)
-    text = f"{opened:,} open of {limit:,}"
-    if limit and opened > 0.8 * limit:
+    pool = caches["default"].client.connection_pool.max_connections
+    wanted = settings.WEB_CONCURRENCY * pool
+    text = f"{opened:,} open of {limit:,}, {settings.WEB_CONCURRENCY} workers may open {wanted:,}"
+    if limit and opened > CONNECTION_SHARE * limit:
+        return warning(f"{text}: soon it refuses new ones.", "Raise maxclients: docs/redis.md")
+    if limit and wanted > limit:
         return warning(
-            f"{text}: soon it refuses new ones.", "Raise maxclients: docs/redis.md has the sum"
+            f"{text}: more than it allows.",
+            f"Set ?max_connections={limit // (2 * settings.WEB_CONCURRENCY)} at the end of "
+            "REDIS_URL, or raise maxclients: docs/redis.md",
         )
     return fine(text)
 
 
 def clock() -> Finding:
     """How far its clock is from this machine's."""
-    with _primary() as (client, _):
+    with reach.primary() as (client, _):
         seconds, microseconds = client.time()
     return clock_finding(datetime.fromtimestamp(seconds + microseconds / 1e6, UTC))
 
 
 def replicas() -> Finding:
-    """Who follows the primary, and how far behind."""
-    with _primary() as (client, _):
+    """Who follows the primary and how far behind, and who of those that should does not."""
+    with reach.primary() as (client, _):
         info = client.info("replication")
-    offset, found = info["master_repl_offset"], []
-    for number in range(info["connected_slaves"]):
-        replica = info[f"slave{number}"]
-        behind = max(0, offset - replica["offset"])
-        found.append((replica, behind))
+    found = [info[f"slave{number}"] for number in range(info["connected_slaves"])]
+    behind = [max(0, info["master_repl_offset"] - replica["offset"]) for replica in found]
     text = ", ".join(
         f"{replica['ip']}:{replica['port']} {replica['state']}, lag {replica['lag']} s, "
-        f"{behind:,} bytes behind"
-        for replica, behind in found
+        f"{count:,} bytes behind"
+        for replica, count in zip(found, behind, strict=True)
     )
     if not found:
         return down(
             "No replica follows the primary: there is nobody to fail over to.",
             "Start one with replicaof HOST PORT in its redis.conf (and masterauth)",
         )
-    late = any(
-        replica["state"] != "online" or replica["lag"] > LAG_SECONDS or behind > LAG_BYTES
-        for replica, behind in found
-    )
-    return warning(f"{text}.", "See that it runs and reaches the primary") if late else fine(text)
+    if missing := _lost_replicas():
+        return warning(f"{text}; lost: {', '.join(missing)}.", "Start it again")
+    if any(
+        replica["state"] != "online" or replica["lag"] > LAG_SECONDS or count > LAG_BYTES
+        for replica, count in zip(found, behind, strict=True)
+    ):
+        return warning(f"{text}.", "See that it runs and reaches the primary")
+    return fine(text)
+
+
+def _lost_replicas() -> list[str]:
+    """Return the servers that the Sentinels know and do not reach."""
+    for address in reach.sentinel_addresses():
+        with suppress(TroubleError), reach.sentinel_at(address) as client:
+            known = client.sentinel_slaves(reach.service())
+            return [f"{each['ip']}:{each['port']}" for each in known if each["is_sdown"]]
+    return []
