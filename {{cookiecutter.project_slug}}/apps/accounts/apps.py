@@ -5,3 +5,6 @@ class AccountsConfig(AppConfig):
     """People: user, login, logout, sessions, password, live events."""
 
     name = "apps.accounts"
+
+    def ready(self) -> None:
+        from apps.accounts import events  # noqa: F401, it listens to signals

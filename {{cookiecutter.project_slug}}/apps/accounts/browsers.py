@@ -6,6 +6,8 @@ the order below is all the art. A library brings a thousand patterns for the res
 
 import re
 
+from django.utils.translation import gettext as _
+
 # The first that is in the header: browsers claim to be those further down as well.
 BROWSERS = {
     "Edge": r"\bEdg(A|iOS|e)?/",
@@ -43,3 +45,11 @@ def describe(user_agent: str) -> tuple[str, str]:
 
 def _first(patterns: dict[str, str], text: str) -> str:
     return next((name for name, pattern in patterns.items() if re.search(pattern, text)), "")
+
+
+def in_words(user_agent: str) -> str:
+    """Return browser and system as people say it, such as "Firefox on Windows"."""
+    browser, system = describe(user_agent)
+    if browser and system:
+        return _("%(browser)s on %(system)s") % {"browser": browser, "system": system}
+    return browser or system or _("an unknown browser")

@@ -21,7 +21,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 from django.views.generic import FormView, ListView
 
-from apps.accounts import browsers
+from apps.accounts import browsers, events
 from apps.accounts.forms import ConfirmForm
 from apps.backends.models import Session
 
@@ -74,6 +74,7 @@ def _end(request: HttpRequest, sessions: QuerySet[Session]) -> HttpResponse:
     if count:
         text = ngettext("One session has ended.", "%(count)d sessions have ended.", count)
         messages.success(request, text % {"count": count})
+        events.publish(request.user.pk, "sessions_ended", text % {"count": count})
     else:
         messages.info(request, _("There was no such session any more."))
     return redirect("sessions")

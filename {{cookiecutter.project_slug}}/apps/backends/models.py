@@ -68,6 +68,11 @@ class Session(AbstractBaseSession):
     def __str__(self) -> str:
         return str(self.public_id)
 
+    def ends_at(self) -> datetime:
+        """Return the moment from which on this session is dead, unless it is used before."""
+        now = timezone.now()
+        return min(getattr(self, column) + (now - moment) for column, moment in bounds().items())
+
     @classmethod
     def get_session_store_class(cls) -> Any:
         return import_module(settings.SESSION_ENGINE).SessionStore

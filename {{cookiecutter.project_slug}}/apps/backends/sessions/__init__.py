@@ -13,7 +13,8 @@ from django.db import transaction
 from django.dispatch import Signal
 
 # Sent after the commit, once for every session that ended before its time, with
-# session_key (str) and user_id (None: nobody was logged in). Live connections listen.
+# session_key (str), user_id (None: nobody was logged in) and session (the row as it was).
+# Live connections listen.
 session_ended = Signal()
 
 
@@ -26,5 +27,8 @@ def announce(instance: Any, using: str, **kwargs: Any) -> None:
 def _clear_up(session: Any) -> None:
     session.get_session_store_class().forget(session)
     session_ended.send_robust(
-        sender=type(session), session_key=session.session_key, user_id=session.user_id
+        sender=type(session),
+        session_key=session.session_key,
+        user_id=session.user_id,
+        session=session,
     )
