@@ -100,6 +100,8 @@ class Site:
         return [
             sys.executable, "-m", "config.serve",
             "--host=127.0.0.1", f"--port={self.port}", f"--workers={workers}",
+            # A client that keeps its TLS connection open would be waited for.
+            "--timeout-graceful-shutdown=1",
             f"--ssl-keyfile={self.certificate}", f"--ssl-certfile={self.certificate}",
         ]  # fmt: skip
 

@@ -5,6 +5,7 @@ These tests install from an index. nox runs them in the sessions `hook(uv)` and 
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -214,7 +215,7 @@ def test_a_migration_that_fails(
     site = bake(install="yes", template=template_copy, variables=variables)
     assert site.exit_code == 0, site.output
     assert re.search(r"Migrating the database \.+ failed .* s\n\nbroken on purpose\n", site.output)
-    assert [command.split()[-1] for command in site.commands] == [
+    assert [shlex.split(command)[-1] for command in site.commands] == [
         str(site.folder), "migrate", "createsuperuser", "runserver"
     ]  # fmt: skip
     assert {"django", "pytest"} <= distributions(site)

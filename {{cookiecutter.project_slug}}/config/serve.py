@@ -14,8 +14,6 @@ import uvicorn
 
 from config import logs
 
-GRACE_SECONDS = 20  # for requests in flight when SIGTERM comes; sockets get 1012 at once
-
 
 def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
@@ -25,6 +23,13 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all interfaces")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, help="processes; WEB_CONCURRENCY unless given")
+    parser.add_argument(
+        "--timeout-graceful-shutdown",
+        type=int,
+        default=20,
+        metavar="SECONDS",
+        help="for requests in flight when SIGTERM comes; sockets get 1012 at once",
+    )
     parser.add_argument("--ssl-certfile", help="PEM file, where no proxy speaks HTTPS")
     parser.add_argument("--ssl-keyfile", help="PEM file")
     # For what this process says; in the workers Django does the same by its settings.
@@ -36,7 +41,6 @@ def main() -> None:
         uvicorn.run(
             "config.asgi:application",
             **arguments,
-            timeout_graceful_shutdown=GRACE_SECONDS,
             server_header=False,
             access_log=False,  # config.logs does it, with the id of the request
             log_config=None,
