@@ -158,14 +158,25 @@ def hook(session: nox.Session, python: Python, name: str) -> None:
 @check(per=PROFILES)
 def profile(session: nox.Session, python: Python, name: str) -> None:
     """Generate a site with the profile, run its own tests, log in from outside."""
-    with tempfile.TemporaryDirectory(prefix="profile of ") as folder:
-        site = Path(folder) / "my-site"
+    site_tests(session, python, name, "-m", "not slow")
+    proof(session, python, "proof/test_profile.py", f"--profile={name}")
+
+
+@check(per=PROFILES, tags=["full"], default=False)
+def thorough(session: nox.Session, python: Python, name: str) -> None:
+    """Run what takes longer: the site's slow tests, and the doctor on all that can break."""
+    if name.startswith("redis"):
+        site_tests(session, python, name, "-m", "slow")
+    proof(session, python, "proof/test_doctor.py", f"--profile={name}")
+
+
+def site_tests(session: nox.Session, python: Python, profile: str, *arguments: str) -> None:
+    """Generate a site and run its own tests in it, on the profile."""
+    with tempfile.TemporaryDirectory(prefix="site on ") as folder:
         run(session, python, "cookiecutter", str(HERE), "--no-input", "--output-dir", folder,
-            f"profile={name}", "install=no")  # fmt: skip
-        with session.chdir(site):
-            environment = {"DJANGO_PROFILE": name}
-            run(session, python, "pytest", env=environment)
-    proof(session, python, "proof/test_profile.py", "proof/test_doctor.py", f"--profile={name}")
+            f"profile={profile}", "install=no")  # fmt: skip
+        with session.chdir(Path(folder) / "my-site"):
+            run(session, python, "pytest", *arguments, env={"DJANGO_PROFILE": profile})
 
 
 @check()

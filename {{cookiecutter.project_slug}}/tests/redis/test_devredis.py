@@ -22,6 +22,8 @@ from apps.backends.management.commands import devredis
 from apps.backends.servers import ServerError, Topology
 from apps.backends.servers.process import reserve_port
 
+pytestmark = pytest.mark.slow
+
 SITE = Path(__file__).parents[2]
 
 

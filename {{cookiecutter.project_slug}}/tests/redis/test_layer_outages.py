@@ -25,6 +25,8 @@ from tests.redis.outages import (
     speaker,
 )
 
+pytestmark = pytest.mark.slow
+
 QUICK = (cut, killed)
 # A send is given up after 0.3 s; the rest is for a machine that is busy with other tests.
 BOUND = 1.0

@@ -11,6 +11,8 @@ from apps.backends.probes import State, base, redis
 from apps.backends.probes.base import ask
 from apps.backends.servers import Topology
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def topology() -> Iterator[Topology]:

@@ -6,8 +6,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
 from redis import Redis
 from redis.sentinel import Sentinel
+
+pytestmark = pytest.mark.slow
 
 SITE = Path(__file__).parents[2]
 

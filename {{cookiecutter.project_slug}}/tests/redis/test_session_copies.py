@@ -19,7 +19,7 @@ from apps.backends.sessions import redis
 
 from .session_faults import ENDED, Copies, Interrupted, new_session, value_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)

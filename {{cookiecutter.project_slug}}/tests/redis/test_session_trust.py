@@ -14,7 +14,7 @@ from config.settings import VAR, env
 
 from .session_faults import ENDED, Copies, Interrupted, new_session, value_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 SECONDS = 30
 POINTS = ["before get", "after get", "after query", "before add", "after add"]
 
