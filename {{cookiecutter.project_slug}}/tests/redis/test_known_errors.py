@@ -1,20 +1,25 @@
 """Every error of Redis that the site knows, provoked on a real server and put into words."""
 
+import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
 import trustme
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from apps.backends.advice import TroubleError
-from apps.backends.probes import Probe, State, redis
+from apps.backends.probes import Probe, State, local, redis
 from apps.backends.probes.base import ask
 from apps.backends.servers import Server, Topology, find_server
+from tests.troubleshooting import is_listed, listed, not_provoked
 
 Use = Callable[..., None]
 # Microseconds for each key; and an answer now and then meanwhile.
@@ -49,11 +54,22 @@ def use(settings: Any) -> Use:
     return use
 
 
-def trouble() -> tuple[str, str]:
-    """Return the sentence and the remedies of what is wrong with the primary."""
+def trouble(heading: str) -> tuple[str, str]:
+    """Return the sentence and the remedies of what is wrong with the primary.
+
+    `heading`: under which docs/troubleshooting.md has to list the error.
+    """
     with pytest.raises(TroubleError) as error:
         redis.primary()
+    cause = str(error.value.__cause__)
+    assert is_listed(cause, "Redis", heading), cause
     return error.value.sentence, "\n".join(error.value.remedies)
+
+
+def test_every_error_that_is_listed_is_provoked_here() -> None:
+    source = Path(__file__).read_text("utf-8")
+    assert len(listed("Redis")) > 15
+    assert not not_provoked("Redis", source)
 
 
 def url(server: Server, login: str = "", number: int = 0) -> str:
@@ -90,7 +106,7 @@ def test_an_address_that_is_none(use: Use) -> None:
 def test_nothing_listens(server: Server, use: Use) -> None:
     server.kill()
     use(url(server))
-    sentence, remedies = trouble()
+    sentence, remedies = trouble("Error 10061 connecting to localhost:6379")
     assert sentence == (
         f"Nothing listens at 127.0.0.1:{server.port}: Redis is not running, or runs elsewhere."
     )
@@ -101,12 +117,14 @@ def test_nothing_listens(server: Server, use: Use) -> None:
 @pytest.mark.skipif("sys.platform == 'win32'", reason="Windows has no such sockets in redis-py")
 def test_no_such_unix_socket(use: Use, tmp_path: Path) -> None:
     use(f"unix://{tmp_path}/redis.sock?db=0")
-    assert trouble()[0].startswith(f"Nothing listens at {tmp_path}/redis.sock")
+    assert trouble("Error 2 connecting to a Unix socket")[0].startswith(
+        f"Nothing listens at {tmp_path}/redis.sock"
+    )
 
 
 def test_unknown_host(use: Use) -> None:
     use("redis://no-such-host.invalid:6379/0")
-    sentence, remedies = trouble()
+    sentence, remedies = trouble("Error 11001, -2 or 8: the name of the host")
     assert sentence == "This machine knows no host of the name in no-such-host.invalid:6379."
     assert remedies == "Correct REDIS_URL"
 
@@ -114,7 +132,10 @@ def test_unknown_host(use: Use) -> None:
 def test_hung(server: Server, use: Use) -> None:
     use(url(server))
     server.pause()
-    assert "takes the connection and does not answer" in trouble()[0]
+    assert (
+        "takes the connection and does not answer"
+        in trouble("Timeout reading from localhost:6379")[0]
+    )
 
 
 def test_connections_that_go_nowhere(use: Use) -> None:
@@ -128,44 +149,47 @@ def test_connections_that_go_nowhere(use: Use) -> None:
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
         use(f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
-        assert "cannot be reached in time" in trouble()[0]
+        assert "cannot be reached in time" in trouble("Timeout connecting to server")[0]
 
 
 def test_wrong_password(stack: ExitStack, use: Use) -> None:
     server = stack.enter_context(Topology(password="right")).primary
     use(url(server, ":wrong-one@"))
-    sentence, remedies = trouble()
+    sentence, remedies = trouble("invalid username-password pair or user is disabled")
     assert sentence == f"Redis at 127.0.0.1:{server.port} refuses the user name or the password."
     assert "wrong-one" not in sentence + remedies
 
 
 def test_no_password(stack: ExitStack, use: Use) -> None:
     use(url(stack.enter_context(Topology(password="right")).primary))
-    assert "wants a password, and none is set" in trouble()[0]
+    assert "wants a password, and none is set" in trouble("Authentication required")[0]
 
 
 def test_password_that_nobody_wants(server: Server, use: Use) -> None:
     use(url(server, ":s3cret@") + "?protocol=2")  # the newer one takes any
-    assert "has no password, yet one is set here" in trouble()[0]
+    assert (
+        "has no password, yet one is set here"
+        in trouble("AUTH called without any password configured")[0]
+    )
 
 
 def test_a_user_without_the_rights(stack: ExitStack, use: Use) -> None:
     lines = ["user site on >right ~elsewhere:* &* +@all"]
     server = stack.enter_context(Topology(lines=lines)).primary
     use(url(server, "site:right@"))
-    sentence, remedies = trouble()
+    sentence, remedies = trouble("User has no permissions")
     assert "may not do what the site does" in sentence
     assert "deploy/" in remedies
 
 
 def test_number_of_no_database(server: Server, use: Use) -> None:
     use(url(server, number=99))
-    assert "has no database of the number in the address" in trouble()[0]
+    assert "has no database of the number in the address" in trouble("DB index is out of range")[0]
 
 
 def test_a_replica(stack: ExitStack, use: Use) -> None:
     use(url(stack.enter_context(Topology(replicas=1)).servers[1]))
-    sentence, remedies = trouble()
+    sentence, remedies = trouble("You can't write against a read only replica")
     assert "is a replica and takes no writes" in sentence
     assert "redis-sentinel" in remedies
 
@@ -177,7 +201,7 @@ def test_full(stack: ExitStack, use: Use) -> None:
     assert redis.memory().state is State.WARNING, "a warning in time"
     with server.client() as client:
         client.config_set("maxmemory", 1)
-    sentence, remedies = trouble()
+    sentence, remedies = trouble("OOM command not allowed when used memory > 'maxmemory'")
     assert "is full, and its maxmemory-policy lets it evict nothing" in sentence
     assert "maxmemory-policy allkeys-lru" in remedies
 
@@ -193,7 +217,10 @@ def test_it_cannot_save(stack: ExitStack, use: Use, tmp_path: Path) -> None:
         client.bgsave()
         while client.info("persistence")["rdb_bgsave_in_progress"]:
             pass
-    assert "cannot save to its disk and therefore refuses writes" in trouble()[0]
+    assert (
+        "cannot save to its disk and therefore refuses writes"
+        in trouble("MISCONF Redis is configured to save RDB snapshots")[0]
+    )
     assert redis.persistence().state is State.WARNING
 
 
@@ -205,8 +232,13 @@ def test_loading(stack: ExitStack, use: Use) -> None:
     server.start(wait=False)
     use(url(server))
     # Before, nothing listens, or the port is open and nobody answers yet.
-    sentences = (trouble()[0] for _ in range(200))
-    assert any("is loading its data from disk" in sentence for sentence in sentences)
+    for _ in range(200):
+        with pytest.raises(TroubleError) as error:
+            redis.primary()
+        if "is loading its data from disk" in error.value.sentence:
+            break
+    heading = "Redis is loading the dataset in memory"
+    assert is_listed(str(error.value.__cause__), "Redis", heading)
 
 
 def test_no_connection_left(stack: ExitStack, use: Use) -> None:
@@ -216,7 +248,10 @@ def test_no_connection_left(stack: ExitStack, use: Use) -> None:
     with contextlib.suppress(Exception):
         for client in clients:
             client.ping()
-    assert "has no connection left: maxclients is reached" in trouble()[0]
+    assert (
+        "has no connection left: maxclients is reached"
+        in trouble("max number of clients reached")[0]
+    )
 
 
 def test_not_a_redis(use: Use) -> None:
@@ -233,10 +268,27 @@ def test_not_a_redis(use: Use) -> None:
         threading.Thread(target=answer, daemon=True).start()
         port = listener.getsockname()[1]
         use(f"redis://127.0.0.1:{port}/0")
-        assert trouble()[0] == f"What listens at 127.0.0.1:{port} is not a Redis."
+        assert trouble("Protocol Error")[0] == f"What listens at 127.0.0.1:{port} is not a Redis."
         use(f"rediss://127.0.0.1:{port}/0")
-        assert trouble()[0] == f"What listens at 127.0.0.1:{port} does not speak TLS."
+        assert (
+            trouble("SSL: WRONG_VERSION_NUMBER, record layer failure")[0]
+            == f"What listens at 127.0.0.1:{port} does not speak TLS."
+        )
         listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_sentinels_of_another_service(stack: ExitStack, use: Use) -> None:
+    topology = stack.enter_context(Topology(replicas=0, sentinels=1))
+    port = topology.sentinels[0].port
+    use("redis://somebody/0", sentinels=[("127.0.0.1", port)])
+    with pytest.raises(TroubleError, match="watches no service of that name") as error:
+        redis.sentinel(1)
+    heading = "No such master with that name"
+    assert is_listed(str(error.value.__cause__), "Redis", heading)
+    sentinels = Sentinel([("127.0.0.1", port)], socket_timeout=1)
+    with pytest.raises(MasterNotFoundError) as not_found:
+        sentinels.master_for("somebody").ping()
+    assert is_listed(str(not_found.value), "Redis", "No master found for 'mymaster'")
 
 
 # --- TLS ---
@@ -254,26 +306,58 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tls_server(stack: ExitStack, certificates: Path) -> Server:
-    if b"libssl" not in find_server().read_bytes():
-        pytest.fail("TLS needs a redis-server with TLS on PATH: install Debian's redis-server")
-    return stack.enter_context(Topology(tls=certificates)).primary
+def tls_port(stack: ExitStack, certificates: Path) -> int:
+    """The port of a server that speaks TLS: itself, or, if not built for it, by a proxy."""
+    if b"libssl" in find_server().read_bytes():
+        return stack.enter_context(Topology(tls=certificates)).primary.port
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+    server = stack.enter_context(Topology()).primary
+    loop, ports = asyncio.new_event_loop(), Queue[int]()
+    thread = threading.Thread(
+        target=loop.run_until_complete, args=(serve_tls(context, server.port, ports),), daemon=True
+    )
+    thread.start()
+    return ports.get(timeout=10)
 
 
-def test_tls(tls_server: Server, certificates: Path, use: Use) -> None:
-    use(f"rediss://127.0.0.1:{tls_server.port}/0?ssl_ca_certs={certificates / 'ca.pem'}")
+async def serve_tls(context: ssl.SSLContext, port: int, ports: "Queue[int]") -> None:
+    """Serve TLS at a free port, put into `ports`, for the server at `port`; until the end."""
+
+    async def pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                target.write(data)
+        target.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pipe(reader, back), pipe(there, writer))
+
+    proxy = await asyncio.start_server(connect, "127.0.0.1", 0, ssl=context)
+    ports.put(proxy.sockets[0].getsockname()[1])
+    await proxy.serve_forever()
+
+
+def test_tls(tls_port: int, certificates: Path, use: Use, settings: Any) -> None:
+    url = f"rediss://127.0.0.1:{tls_port}/0?ssl_ca_certs={certificates / 'ca.pem'}"
+    use(url)
     assert redis.primary().state is State.OK
+    assert local.cache_round_trip().state is State.OK
+    layer = settings.CHANNEL_LAYERS["default"] | {"CONFIG": {"hosts": [url], "prefix": "x"}}
+    settings.CHANNEL_LAYERS = {"default": layer}
+    assert local.message_round_trip().state is State.OK
 
 
-def test_certificate_of_nobody_we_trust(tls_server: Server, use: Use) -> None:
-    use(f"rediss://127.0.0.1:{tls_server.port}/0")
-    sentence, remedies = trouble()
+def test_certificate_of_nobody_we_trust(tls_port: int, use: Use) -> None:
+    use(f"rediss://127.0.0.1:{tls_port}/0")
+    sentence, remedies = trouble("SSL: CERTIFICATE_VERIFY_FAILED")
     assert "certificate of Redis" in sentence and "is not trusted here" in sentence
     assert "ssl_ca_certs=" in remedies
 
 
-def test_tls_that_we_do_not_speak(tls_server: Server, use: Use) -> None:
-    use(url(tls_server))
-    sentence, remedies = trouble()
+def test_tls_that_we_do_not_speak(tls_port: int, use: Use) -> None:
+    use(f"redis://127.0.0.1:{tls_port}/0")
+    sentence, remedies = trouble("Connection closed by server")
     assert "it wants TLS" in sentence
     assert "rediss://" in remedies

@@ -1,0 +1,102 @@
+"""Errors of the site itself that docs/troubleshooting.md lists, each provoked."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tests.troubleshooting import is_listed, listed, not_provoked
+
+SITE = Path(__file__).parent.parent
+
+
+def manage(*arguments: str, before: str = "", **variables: str) -> str:
+    """Run manage.py in a fresh production-like environment; return the end of what it says."""
+    environment = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(("DJANGO_", "REDIS_", "DATABASE_"))
+    }
+    environment |= {
+        "DJANGO_DEBUG": "0",
+        "DJANGO_SECRET_KEY": "x" * 50,
+        "SITE_URL": "https://www.example.com",
+        "DJANGO_PROFILE": "database",
+        **variables,
+    }
+    code = f"import sys; sys.argv = {['manage.py', *arguments]!r}; {before}\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}import manage; manage.main()"],
+        cwd=SITE, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    return done.stderr.strip()
+
+
+def test_every_error_that_is_listed_is_provoked_here() -> None:
+    assert len(listed("The site")) > 5
+    assert not not_provoked("The site", Path(__file__).read_text("utf-8"))
+
+
+def expect(error: str, heading: str) -> None:
+    assert is_listed(error, "The site", heading), error
+
+
+def test_no_profile() -> None:
+    expect(manage("check", DJANGO_PROFILE=""), "DJANGO_PROFILE is '', but must be one of")
+
+
+def test_no_sentinels() -> None:
+    error = manage("check", DJANGO_PROFILE="redis-sentinel", REDIS_SENTINELS="")
+    expect(error, "REDIS_SENTINELS is empty")
+
+
+def test_no_redis_package() -> None:
+    hidden = "sys.modules['redis'] = None"
+    code = "import redis"
+    error = manage("shell", "-v0", "-c", code, before=hidden, DJANGO_PROFILE="database")
+    assert "ModuleNotFoundError" in error
+    expect(error.replace("import of redis halted; None in sys.modules", MISSING), MISSING)
+
+
+MISSING = "No module named 'redis'"
+
+
+@pytest.mark.parametrize("heading", ["no such table"])
+def test_no_table(heading: str, tmp_path: Path) -> None:
+    ask = "from apps.accounts.models import User; User.objects.exists()"
+    url = f"sqlite:///{tmp_path / 'new.sqlite3'}"
+    expect(manage("shell", "-v0", "-c", ask, DATABASE_URL=url), heading)
+
+
+def test_locked(tmp_path: Path) -> None:
+    path = tmp_path / "busy.sqlite3"
+    writer = sqlite3.connect(path, isolation_level=None)
+    try:
+        writer.execute("CREATE TABLE busy (n)")
+        writer.execute("BEGIN EXCLUSIVE")
+        ask = (
+            "from django.db import connection as c; "
+            "c.settings_dict['OPTIONS']['timeout'] = 0.1; c.cursor()"
+        )
+        error = manage("shell", "-v0", "-c", ask, DATABASE_URL=f"sqlite:///{path}")
+    finally:
+        writer.close()
+    expect(error, "database is locked")
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'nowhere' / 'x.sqlite3'}"
+    expect(manage("migrate", DATABASE_URL=url), "unable to open database file")
+
+
+def test_another_host(settings: Any, caplog: Any) -> None:
+    settings.SECURE_SSL_REDIRECT = False
+    settings.ALLOWED_HOSTS = ["www.example.com"]
+    assert Client().get("/", headers={"host": "localhost:8000"}).status_code == 400
+    expect(caplog.text, "Invalid HTTP_HOST header")
