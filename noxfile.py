@@ -159,7 +159,8 @@ def hook(session: nox.Session, python: Python, name: str) -> None:
 def profile(session: nox.Session, python: Python, name: str) -> None:
     """Generate a site with the profile, run its own tests, log in from outside."""
     site_tests(session, python, name, "-m", "not slow")
-    proof(session, python, "proof/test_profile.py", f"--profile={name}")
+    proof(session, python, "proof/test_profile.py", "proof/test_throttle.py",
+          f"--profile={name}")  # fmt: skip
 
 
 @check(per=PROFILES, tags=["full"], default=False)

@@ -42,6 +42,9 @@ if not _site.hostname or _site.scheme not in ({"http", "https"} if DEBUG else {"
 HTTPS = _site.scheme == "https"
 ALLOWED_HOSTS = [_site.hostname, *(["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])]
 CSRF_TRUSTED_ORIGINS = [f"{_site.scheme}://{_site.netloc}"]
+# What a proxy says of the scheme, also one that uvicorn does not know. A client who says it
+# gains a page over plain HTTP, for nobody but itself.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 
 # --- Profile: where sessions, cache entries and channel messages live ---
 

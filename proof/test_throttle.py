@@ -1,0 +1,28 @@
+"""The throttle behind a proxy, from outside: whose address counts, and whose is only a claim.
+
+The site trusts the proxy on its own machine, as by default. The tests speak as that proxy,
+which appends, as nginx and load balancers do, to what the client itself wrote.
+"""
+
+from proof.site import PASSWORD, Site
+
+GUESSER, OWNER = "203.0.113.9", "198.51.100.7"
+LIMIT = 5
+
+
+def log_in(site: Site, address: str, password: str, claims: str = "") -> int:
+    """Return the status of a login that came through the proxy from `address`."""
+    with site.browser() as browser:
+        browser.headers["X-Forwarded-For"] = f"{claims}, {address}" if claims else address
+        return browser.log_in("grace@example.com", password).status_code
+
+
+def test_what_a_guesser_claims_is_not_believed(site: Site) -> None:
+    script = "from apps.accounts.models import User; User.objects.create_user('{}', '{}')"
+    site.manage("shell", "-c", script.format("grace@example.com", PASSWORD))
+    answers = [log_in(site, GUESSER, "wrong", f"192.0.2.{n}") for n in range(LIMIT)]
+    assert answers == [200] * (LIMIT - 1) + [429]
+    assert log_in(site, GUESSER, PASSWORD, OWNER) == 429
+    assert log_in(site, OWNER, PASSWORD) == 302
+    site.manage("axes_reset_username", "Grace@Example.com")
+    assert log_in(site, GUESSER, PASSWORD) == 302
