@@ -44,43 +44,49 @@ def timed(function: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def test_while_it_hangs_few_wait_and_none_for_long(server: Topology, cache: RedisCache) -> None:
-    together = threading.Barrier(100)
+def test_while_it_hangs_few_wait_and_none_for_long(
+    server: Topology, cache: RedisCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who were there first, and then one now and then."""
+    together, waited = threading.Barrier(100), []
+    fail = cache.client.breaker._fail
+
+    def count_and_fail(started: float, error: Exception) -> None:
+        waited.append(error)
+        fail(started, error)
 
     def request(_: int) -> list[float]:
         together.wait()
         return [timed(functools.partial(make_cache(server).get, "k")) for _ in range(5)]
 
+    monkeypatch.setattr(cache.client.breaker, "_fail", count_and_fail)
     server.primary.pause()
     started = time.perf_counter()
     with ThreadPoolExecutor(100) as pool:
-        waits = sorted(wait for some in pool.map(request, range(100)) for wait in some)
-    assert time.perf_counter() - started < 3  # one after the other they would wait 25 s
-    assert sum(wait > 0.2 for wait in waits) <= 100 + 10
-    assert waits[-1] < 1.5
+        waits = [wait for some in pool.map(request, range(100)) for wait in some]
+    assert time.perf_counter() - started < 5  # one after the other they would wait 25 s
+    assert max(waits) < 2
+    assert 1 <= len(waited) <= 110 < len(waits)
 
 
-def test_while_it_hangs_the_event_loop_goes_on(server: Topology, cache: RedisCache) -> None:
-    async def use() -> tuple[float, float]:
-        pauses = []
+def test_while_it_hangs_the_event_loop_goes_on(server: Topology) -> None:
+    slow = make_cache(server, socket_timeout=5)
+    longest = 0.0
 
-        async def tick() -> None:
-            while True:
-                started = time.perf_counter()
-                await asyncio.sleep(0.01)
-                pauses.append(time.perf_counter() - started)
+    async def use() -> None:
+        nonlocal longest
+        getting = asyncio.gather(*(slow.aget("k") for _ in range(100)))
+        for _ in range(50):
+            started = time.perf_counter()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.perf_counter() - started)
+        server.primary.resume()
+        await getting
 
-        ticking = asyncio.create_task(tick())
-        started = time.perf_counter()
-        await asyncio.gather(*(make_cache(server).aget("k") for _ in range(200)))
-        took = time.perf_counter() - started
-        ticking.cancel()
-        return took, max(pauses)
-
+    slow.get("k")
     server.primary.pause()
-    took, pause = asyncio.run(use())
-    assert took < 3
-    assert pause < 0.5
+    asyncio.run(use())
+    assert longest < 2
 
 
 def test_while_it_hangs_the_thread_of_the_database_goes_on(server: Topology) -> None:

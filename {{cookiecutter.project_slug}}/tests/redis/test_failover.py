@@ -87,7 +87,7 @@ def test_failover_under_load(
             lambda: pool_of(cache).address == address_of(new), "the cache to follow the failover"
         )
         if fault is planned:  # nobody was gone, and so nobody noticed but by asking
-            assert time.monotonic() - told < sentinel.LOOK_EVERY + 0.5
+            assert time.monotonic() - told < sentinel.LOOK_EVERY + 1
             assert not caplog.messages
             time.sleep(0.1)
             before = writes(old)
@@ -95,7 +95,7 @@ def test_failover_under_load(
             assert old.client().info("replication")["role"] == "master"  # it would take them
             assert writes(old) == before
         else:
-            assert time.monotonic() - told < breaker.COOLDOWN + 1.5
+            assert time.monotonic() - told < breaker.COOLDOWN + 2.5
             assert len(caplog.messages) == 2
     assert traffic.errors == 0
-    assert traffic.slowest < 1
+    assert traffic.slowest < 2

@@ -85,11 +85,11 @@ def test_all_sentinels_hang(topology: Topology) -> None:
 
 
 def test_a_service_they_do_not_watch(cache: dict[str, Any]) -> None:
-    cache["LOCATION"] = "redis://somebody/0"
+    cache["LOCATION"] = "redis://SomeBody/0"
     with pytest.raises(TroubleError, match="watches no service of that name") as error:
         redis.sentinel(1)
     assert "REDIS_SENTINEL_SERVICE" in error.value.remedies[0]
-    with pytest.raises(TroubleError, match="names a primary for 'somebody'"):
+    with pytest.raises(TroubleError, match="names a primary for 'SomeBody'"):
         redis.primary()
 
 

@@ -35,7 +35,8 @@ def sentinel_addresses() -> list[Address]:
 
 def service() -> str:
     """Return the name by which the Sentinels know the primary."""
-    return str(parse_url(cache_setting()["LOCATION"])["host"])
+    host, _ = host_and_path(cache_setting()["LOCATION"])  # parse_url would change its letters
+    return host.partition(":")[0]
 
 
 @contextmanager
