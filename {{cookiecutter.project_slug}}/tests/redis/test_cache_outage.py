@@ -14,6 +14,8 @@ from apps.backends.servers.process import wait_until
 
 from .caches import answering, make_cache, make_cache_at
 
+pytestmark = pytest.mark.slow
+
 HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 
 

@@ -17,6 +17,8 @@ from apps.backends.servers import Topology
 
 from .caches import make_cache
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _short_cooldown(monkeypatch: pytest.MonkeyPatch) -> None:

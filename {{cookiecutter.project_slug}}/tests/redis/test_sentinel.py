@@ -18,6 +18,8 @@ from apps.backends.servers.topology import SERVICE
 
 from .caches import address_of, asked_first, make_cache, pool_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def healthy() -> Iterator[Topology]:
