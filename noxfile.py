@@ -166,8 +166,7 @@ def profile(session: nox.Session, python: Python, name: str) -> None:
 @check(per=PROFILES, tags=["full"], default=False)
 def thorough(session: nox.Session, python: Python, name: str) -> None:
     """Run what takes longer: the site's slow tests, and the doctor on all that can break."""
-    if name.startswith("redis"):
-        site_tests(session, python, name, "-m", "slow")
+    site_tests(session, python, name, "-m", "slow")
     proof(session, python, "proof/test_doctor.py", f"--profile={name}")
 
 

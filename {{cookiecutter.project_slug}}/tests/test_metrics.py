@@ -88,6 +88,7 @@ def test_hits_and_misses_of_the_redis_cache(scrape: Any) -> None:
     assert "site_cache_breaker_open 0.0" in text
 
 
+@pytest.mark.slow
 def test_workers_are_added_up(tmp_path: Path) -> None:
     """Two processes count, a third is asked."""
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "METRICS_TOKEN": "x"}

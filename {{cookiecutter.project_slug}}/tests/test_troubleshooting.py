@@ -12,6 +12,8 @@ from django.test import Client
 
 from tests.troubleshooting import is_listed, listed, not_provoked
 
+pytestmark = pytest.mark.slow
+
 SITE = Path(__file__).parent.parent
 
 
