@@ -149,12 +149,19 @@ SERVERS: dict[str, dict[str, Any]] = {
 def load(name: str, env: Env, var: Path, prefix: str) -> Profile:
     """Return the profile `name`.
 
-    Raises ImproperlyConfigured, with the names there are, for an unknown or empty one.
+    Raises ImproperlyConfigured, with the names there are, for an unknown or empty one, and
+    for a prefix by which two sites on one Redis could meet.
     """
     if name not in PROFILES:
         raise ImproperlyConfigured(
             f"DJANGO_PROFILE is {name!r}, but must be one of {', '.join(PROFILES)}: "
             "set it in the environment or in .env."
+        )
+    if not prefix or ":" in prefix:
+        # Clearing the cache of "shop" would clear that of "shop:eu".
+        raise ImproperlyConfigured(
+            f"REDIS_PREFIX is {prefix!r}, but must be a name of this site alone, without a colon: "
+            "a colon ends it in keys and channels."
         )
     return PROFILES[name](env, var, prefix)
 
