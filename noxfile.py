@@ -193,8 +193,8 @@ def browser(session: nox.Session, python: Python, name: str) -> None:
 
 @check(tags=["full"], default=False)
 def production(session: nox.Session, python: Python) -> None:
-    """Run what compose.yaml and the Dockerfile run, without an engine."""
-    proof(session, python, "proof/test_compose.py")
+    """Run what compose.yaml and the Dockerfile run, and follow the drills of the documents."""
+    proof(session, python, "proof/test_compose.py", "proof/test_drills.py")
 
 
 @check(default=False)
@@ -231,6 +231,8 @@ def say_what_was_left_out() -> None:
         missing.append("Django 5.2 on Python 3.11 (no python3.11 on PATH)")
     if not shutil.which("redis-server"):
         missing.append("Redis itself (no redis-server on PATH; Valkey stood in)")
+    if not (shutil.which("initdb") or [*Path("/usr/lib/postgresql").glob("*/bin/initdb")]):
+        missing.append("PostgreSQL: its backup, its restore and its loss (no initdb)")
     missing.append("faults and browsers, unless asked for with: nox -t full")
     print("Not proved here: " + "; ".join(missing) + ".", file=sys.stderr)
 

@@ -113,3 +113,10 @@ def test_alerts_are_about_metrics_that_there_are(scrape: Any, settings: Any) -> 
     used = set(re.findall(r"\bsite_\w+", "\n".join(re.findall(r"expr: (?:>-\n)?(.*)", rules))))
     assert used >= {"site_service_up", "site_sessions", "site_cache_reads_total"}
     assert all(name in text for name in used)
+
+
+def test_every_alert_is_explained() -> None:
+    alerts = re.findall(r"- alert: (\w+)", (SITE / "deploy" / "alerts.yml").read_text("utf-8"))
+    page = (SITE / "docs" / "operations.md").read_text("utf-8")
+    assert len(alerts) > 10
+    assert re.findall(r"^\| `([A-Z]\w+)` \|", page, re.MULTILINE) == alerts

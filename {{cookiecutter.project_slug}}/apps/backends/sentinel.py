@@ -1,5 +1,6 @@
 """Connections to the primary that Sentinels name, and never to a replica."""
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from redis import Redis
 from redis.connection import Connection, ConnectionPool, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
 
 Address = tuple[str, int]
 
@@ -115,6 +118,11 @@ class PrimaryPool(ConnectionPool):
 
     def _found(self, address: Address) -> Address:
         if address != self.address:
+            if self.address:
+                new, old = (f"{host}:{port}" for host, port in (address, self.address))
+                logger.warning(
+                    "Redis: the primary of %s is %s now, after %s.", self._service, new, old
+                )
             self.address = address
             self.disconnect(inuse_connections=False)  # those in use end when they are released
         return address

@@ -1,0 +1,261 @@
+"""The drills of docs/operations.md, followed word by word on real servers.
+
+Each ```sh block is given to the shell as it stands, but for ports and the name of the
+Python; each ```text block after it is what must have been printed, … being anything.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from benchmarks.postgres import binaries, postgres
+from proof.conftest import module
+from proof.site import Site
+
+
+class Drill:
+    """A section of docs/operations.md, and the shell in which it is followed."""
+
+    def __init__(self, site: Site, title: str, ports: dict[str, int], path: str = "") -> None:
+        page = (site.folder / "docs" / "operations.md").read_text("utf-8")
+        text = re.split(r"\n#{2,3} ", page.partition(f"# {title}\n")[2])[0]
+        assert "```sh" in text, f"docs/operations.md has no drill called {title}"
+        self.steps = re.findall(r"```(sh|text)\n(.*?)```", text, re.DOTALL)
+        self.site, self.ports = site, {name: str(port) for name, port in ports.items()}
+        python = str(Path(sys.executable).parent)
+        self.path = os.pathsep.join(filter(None, [python, path, os.environ["PATH"]]))
+
+    def follow(self, until: int | None = None) -> None:
+        """Do the next steps: those up to the sh block numbered `until`, or all."""
+        said = ""
+        while self.steps and (until is None or until > 0 or self.steps[0][0] == "text"):
+            kind, block = self.steps.pop(0)
+            if kind == "text":
+                self.expect(block, said)
+                continue
+            until = until and until - 1
+            done = subprocess.run(
+                ["sh", "-c", self.here(block)],
+                cwd=self.site.folder,
+                env=self.site.environment | {"PATH": self.path},
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, timeout=120, check=False,
+            )  # fmt: skip
+            said = done.stdout
+            print(block, said)
+
+    def here(self, text: str) -> str:
+        return re.sub(r"\b\d{4,5}\b", lambda number: self.ports.get(number[0], number[0]), text)
+
+    def expect(self, block: str, said: str) -> None:
+        for line in self.here(block).splitlines():
+            pattern = ".*".join(map(re.escape, line.split("…")))
+            assert re.search(f"^{pattern}$", said, re.MULTILINE), f"{line!r} is not in:\n{said}"
+
+
+def need(*commands: str) -> None:
+    if missing := [command for command in commands if not shutil.which(command)]:
+        pytest.skip(f"NOT PROVED: this machine has no {' and no '.join(missing)}")
+
+
+@pytest.fixture(scope="module")
+def sentinel_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Any]]:
+    need("redis-cli")
+    needed = module("config.profiles").SERVERS["redis-sentinel"]
+    with module("apps.backends.servers").Topology(**needed) as topology:
+        folder = tmp_path_factory.mktemp("drill")
+        yield Site(folder, "redis-sentinel", topology.environment()), topology
+
+
+def test_failover(sentinel_site: tuple[Site, Any]) -> None:
+    site, topology = sentinel_site
+    ports = {"26379": topology.sentinels[0].port, "6379": topology.primary.port}
+    drill = Drill(site, "Failover drill", ports)
+    with site.running(), site.browser() as ada:
+        ada.log_in()
+        drill.follow(3)
+        assert ada.logged_in
+        drill.follow(2)
+        assert ada.logged_in
+        with site.browser() as newcomer:
+            newcomer.log_in()
+            assert newcomer.logged_in
+        (crashed,) = [server for server in topology.servers if not is_up(server)]
+        crashed.start()
+        drill.follow()
+        assert ada.logged_in
+    assert not drill.steps
+
+
+def is_up(server: Any) -> bool:
+    with server.client() as client:
+        try:
+            return bool(client.ping())
+        except Exception:
+            return False
+
+
+def test_redis_backup(tmp_path_factory: pytest.TempPathFactory) -> None:
+    need("redis-cli", "redis-server")
+    servers = module("apps.backends.servers")
+    with servers.Topology() as topology, servers.Topology() as other:
+        port = other.primary.port
+        other.primary.close()
+        site = Site(tmp_path_factory.mktemp("drill"), "database", {})
+        with topology.primary.client() as client:
+            client.set("mine", "precious")
+        ports = {"6379": topology.primary.port, "6390": port}
+        Drill(site, "Redis, for those who put more into it", ports).follow()
+        restored = servers.process.Redis("127.0.0.1", port, decode_responses=True)
+        with restored:
+            deadline = time.monotonic() + 10
+            while True:
+                try:
+                    assert restored.get("mine") == "precious"
+                    break
+                except servers.process.RedisError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            restored.shutdown(nosave=True)
+
+
+def test_sqlite_backup(tmp_path_factory: pytest.TempPathFactory) -> None:
+    site = Site(tmp_path_factory.mktemp("drill"), "database", {})
+    Drill(site, "Backup drill, SQLite", {}).follow()
+    site.variables["DATABASE_URL"] = "sqlite:///var/backup.sqlite3"
+    with site.running(), site.browser() as ada:
+        ada.log_in()
+        assert ada.logged_in
+
+
+# --- PostgreSQL ---
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with postgres() as url:
+        if url is None:
+            pytest.skip("NOT PROVED: this machine has no PostgreSQL (apt install postgresql)")
+        yield url
+
+
+@pytest.fixture(scope="module")
+def site(url: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return Site(tmp_path_factory.mktemp("drill"), "database", {"DATABASE_URL": url})
+
+
+def listed(site: Site, heading: str) -> str:
+    """Return the error text that docs/troubleshooting.md lists under a heading."""
+    page = (site.folder / "docs" / "troubleshooting.md").read_text("utf-8")
+    section = page.partition("\n## PostgreSQL\n")[2]
+    return section.partition(f"### {heading}\n\n```\n")[2].partition("\n```")[0]
+
+
+def test_postgresql_backup(site: Site, url: str) -> None:
+    folder = binaries()
+    assert folder
+    drill = Drill(site, "Backup drill, PostgreSQL", {}, str(folder))
+    with site.running(), site.browser() as ada:
+        ada.log_in()
+        assert ada.logged_in
+        drill.follow(1)
+    site.variables["DATABASE_URL"] = url.rpartition("/")[0] + "/restored"
+    with site.running(), site.browser() as ada:
+        ada.log_in()
+        assert ada.logged_in, "the restored account does not open"
+        drill.follow()
+        assert not ada.logged_in, "everybody was to be logged out"
+    site.variables["DATABASE_URL"] = url
+
+
+def examine(site: Site) -> str:
+    started = time.monotonic()
+    done = site.run("doctor")
+    assert time.monotonic() - started < 20
+    return done.stdout
+
+
+def test_doctor_and_readiness_without_postgresql(site: Site, url: str) -> None:
+    with psycopg.connect(url) as connection:
+        (data,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+    postmaster = int((Path(data) / "postmaster.pid").read_text().splitlines()[0])
+    assert "All " in examine(site)
+    with site.running(), site.browser() as browser:
+        assert browser.get("/readyz").status_code == 200
+        os.kill(postmaster, signal.SIGSTOP)
+        try:
+            time.sleep(1.1)
+            answer = browser.get("/readyz")
+            assert answer.status_code == 503
+            assert answer.json()["backends"]["database"]["state"] == "down"
+            assert "DOWN  database" in examine(site)
+            assert "does not answer in time" in examine(site)
+        finally:
+            os.kill(postmaster, signal.SIGCONT)
+        time.sleep(1.1)
+        deadline = time.monotonic() + 15
+        while browser.get("/readyz").status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+
+def test_the_errors_that_are_listed(site: Site, url: str) -> None:
+    server, _, name = url.rpartition("/")
+    nowhere = f"{server.rpartition(':')[0]}:1/{name}"
+    with psycopg.connect(url, autocommit=True) as admin:
+        (hba,) = admin.execute("SHOW hba_file").fetchone() or ("",)
+        admin.execute("CREATE ROLE guest LOGIN PASSWORD 'right'")
+        Path(hba).write_text(
+            f"host all guest 127.0.0.1/32 scram-sha-256\n{Path(hba).read_text()}", "utf-8"
+        )
+        admin.execute("SELECT pg_reload_conf()")
+    guest = url.replace("site@", "guest:wr0ng@")
+    for heading, address, words in (
+        ("connection refused", nowhere, "Nothing listens at 127.0.0.1:1/postgres"),
+        ("password authentication failed", guest, "refuses the user name or the password"),
+        ("database does not exist", f"{server}/none", "the server has no database of that name"),
+    ):
+        with pytest.raises(psycopg.OperationalError) as error:
+            psycopg.connect(address)
+        assert plain(listed(site, heading)) in plain(str(error.value))
+        said = told(site, address)
+        assert words in said
+        assert "wr0ng" not in said
+    heading = "couldn't get a connection after 3.00 sec"
+    assert listed(site, heading) in pool_error(site, nowhere)
+    page = (site.folder / "docs" / "troubleshooting.md").read_text("utf-8")
+    assert page.partition("\n## PostgreSQL\n")[2].count("\n### ") == 4, "one is not provoked"
+
+
+def plain(text: str) -> str:
+    """Leave out what differs: numbers and names."""
+    return re.sub(r"\d+", "N", re.sub(r'(user|database) "\w+"', r"\1 NAME", text))
+
+
+def told(site: Site, url: str) -> str:
+    """Return what the doctor says of another address."""
+    site.variables["DATABASE_URL"], before = url, site.variables["DATABASE_URL"]
+    try:
+        return examine(site)
+    finally:
+        site.variables["DATABASE_URL"] = before
+
+
+def pool_error(site: Site, url: str) -> str:
+    """Return what the site's pool says of an address where nothing listens."""
+    site.variables["DATABASE_URL"], before = url, site.variables["DATABASE_URL"]
+    try:
+        code = "from django.db import connection as c; c.cursor()"
+        return site.run("shell", "-v0", "-c", code).stderr
+    finally:
+        site.variables["DATABASE_URL"] = before
