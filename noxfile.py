@@ -73,7 +73,12 @@ PYTHONS = find_pythons()
 def check(
     *, per: list[str] | None = None, environment: str = "environment", **options: Any
 ) -> Callable[..., Any]:
-    """Register a session for each Python found, once for each of `per` where given."""
+    """Register a session for each Python found, once for each of `per` where given.
+
+    Those of plain nox carry the tag `quick`: `nox -k "py313 and quick"` is one Python's.
+    """
+    if options.get("default", True):
+        options["tags"] = ["quick"]
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         for python in PYTHONS:

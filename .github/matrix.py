@@ -11,7 +11,7 @@ from typing import Any
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 NEWEST_WITH_ALL_WHEELS = "3.13"
-NOT_ALONE = ("environment", "mutations", "bench")
+NOT_ALONE = ("environment", "browser-environment", "mutations", "bench", "outage-stock")
 
 
 def jobs(sessions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
