@@ -1,4 +1,4 @@
-"""Turn `nox --json -l` on standard input into the matrix of the workflow.
+"""Turn `nox --json -l -t quick full` on standard input into the matrix of the workflow.
 
 Every session on every Python on Linux; the ordinary ones once more on macOS, and those
 that need no server on Windows, for which there is no Redis or Valkey as a wheel.
