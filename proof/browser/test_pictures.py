@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from proof.browser.conftest import Console, log_in, press
 from proof.site import Site
@@ -65,6 +65,7 @@ def test_every_page(
     for user_agent in (mac, phone):
         log_in(window(user_agent=user_agent), person)
     log_in(page, person)
+    expect(page.locator("#services")).to_contain_text("database")
     album.take("dashboard")
     page.goto("/accounts/sessions/")
     album.take("sessions")
