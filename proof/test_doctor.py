@@ -224,6 +224,20 @@ def test_a_fault_is_found_and_its_end_as_well(world: World, fault: Fault) -> Non
     wait_for(world.site, 200)
 
 
+def test_a_cache_table_that_is_missing(world: World, profile: str) -> None:
+    if profile != "database":
+        return
+    with closing(sqlite3.connect(world.site.folder / "var" / "db.sqlite3")) as database:
+        database.execute("ALTER TABLE site_cache RENAME TO away")
+        code, found = examine(world.site)
+        database.execute("ALTER TABLE away RENAME TO site_cache")
+    assert code == 1
+    for name in ("cache table", "cache round trip"):
+        assert found[name]["state"] == "down"
+        assert found[name]["remedies"] == ["Create them: python manage.py migrate"]
+    assert ready(world.site).status_code == 200, "people log in all the same"
+
+
 def test_a_migration_that_nobody_applied(world: World) -> None:
     with closing(sqlite3.connect(world.site.folder / "var" / "db.sqlite3")) as database:
         database.execute("DELETE FROM django_migrations WHERE app = 'backends'")

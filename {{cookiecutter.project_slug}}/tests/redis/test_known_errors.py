@@ -206,6 +206,31 @@ def test_full(stack: ExitStack, use: Use) -> None:
     assert "maxmemory-policy allkeys-lru" in remedies
 
 
+def test_it_evicts_all_the_time(stack: ExitStack, use: Use) -> None:
+    lines = ["maxmemory 4mb", "maxmemory-policy allkeys-lru"]
+    server = stack.enter_context(Topology(lines=lines)).primary
+    use(url(server))
+    with server.client() as client:
+        for number in range(800):
+            client.set(f"k{number}", "x" * 10_000)
+    finding = redis.memory()
+    assert finding.state is State.WARNING
+    assert "it drops entries all the time" in finding.text
+    assert "4.2 MB, policy allkeys-lru" in finding.text
+
+
+def test_messages_that_do_not_arrive(
+    server: Server, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.kill()
+    config = {"hosts": [url(server)], "prefix": "x"}
+    settings.CHANNEL_LAYERS = {"default": settings.CHANNEL_LAYERS["default"] | {"CONFIG": config}}
+    monkeypatch.setattr(local, "SECONDS", 0.5)
+    finding = local.message_round_trip()
+    assert finding.state is State.DOWN
+    assert "did not come back within 0.5 s through PubSubLayer" in finding.text
+
+
 def test_it_cannot_save(stack: ExitStack, use: Use, tmp_path: Path) -> None:
     lines = [f"dir {tmp_path}", "dbfilename taken", "save 1 1"]
     server = stack.enter_context(Topology(lines=lines)).primary

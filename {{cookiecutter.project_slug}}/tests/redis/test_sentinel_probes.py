@@ -142,6 +142,22 @@ def test_no_replica(topology: Topology) -> None:
         topology.wait_ready()
 
 
+def test_a_replica_that_lags(topology: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis, "LAG_SECONDS", 1)
+    monkeypatch.setattr(redis, "_lost_replicas", list)  # which would be said first
+    assert redis.replicas().state is State.OK
+    replica = next(server for server in topology.servers if server is not topology.primary)
+    replica.pause()
+    try:
+        time.sleep(3.5)
+        finding = redis.replicas()
+    finally:
+        replica.resume()
+        topology.wait_ready()
+    assert finding.state is State.WARNING
+    assert f"127.0.0.1:{replica.port} online, lag " in finding.text
+
+
 def test_the_primary_hangs_and_another_takes_over(topology: Topology) -> None:
     old = topology.primary
     old.pause()
