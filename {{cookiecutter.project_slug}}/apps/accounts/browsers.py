@@ -1,7 +1,7 @@
 """A browser and its system in words, out of the header User-Agent.
 
 Browsers have frozen that header: name and system is all that is left in it to find, and
-the order below is all the art. A library brings a thousand patterns for the rest.
+the order below is all the art. A library brings half a megabyte of patterns for the same.
 """
 
 import re
