@@ -14,6 +14,7 @@ Variables of the environment:
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -171,7 +172,8 @@ def remove_leftovers() -> None:
 
 def main() -> int:
     """Make the project ready and say what to type next; return the exit code."""
-    sys.stdout.reconfigure(errors="replace", line_buffering=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace", line_buffering=True)
     if Path(NEW).exists():
         Path(NEW).unlink()
         remove_leftovers()

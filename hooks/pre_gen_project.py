@@ -15,6 +15,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # `tojson` escapes every apostrophe: nothing in an answer can end this string.
 ANSWERS = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
@@ -43,7 +44,7 @@ def older(version: str, oldest: str) -> bool:
     return [int(n) for n in version.split(".")[:2]] < [int(n) for n in oldest.split(".")]
 
 
-def cookiecutter_is_new_enough(answers: dict) -> Iterator[str]:
+def cookiecutter_is_new_enough(answers: dict[str, Any]) -> Iterator[str]:
     """Older versions know no labels for choices and no boolean questions."""
     from cookiecutter import __version__
 
@@ -54,7 +55,7 @@ def cookiecutter_is_new_enough(answers: dict) -> Iterator[str]:
         )
 
 
-def slug_is_a_name(answers: dict) -> Iterator[str]:
+def slug_is_a_name(answers: dict[str, Any]) -> Iterator[str]:
     """The slug names a folder on any system, a distribution and a Compose project.
 
     cookiecutter has made the folder by now. So that "../x" makes none elsewhere,
@@ -71,7 +72,7 @@ def slug_is_a_name(answers: dict) -> Iterator[str]:
         )
 
 
-def slug_is_free(answers: dict) -> Iterator[str]:
+def slug_is_free(answers: dict[str, Any]) -> Iterator[str]:
     """The slug is no device of Windows and no package that the site itself needs."""
     slug = answers["project_slug"]
     another = f"choose another, such as '{slug}-site'."
@@ -81,7 +82,7 @@ def slug_is_free(answers: dict) -> Iterator[str]:
         yield f"project_slug is '{slug}', the name of a package that the site needs: {another}"
 
 
-def text_is_one_line(answers: dict) -> Iterator[str]:
+def text_is_one_line(answers: dict[str, Any]) -> Iterator[str]:
     """Answers become headings, so each is one line of characters that can be written."""
     for key in ("project_name", "description", "author"):
         text = answers[key]
@@ -89,14 +90,14 @@ def text_is_one_line(answers: dict) -> Iterator[str]:
             yield f"{key} is {shown(text)}, but must be one line without control characters."
 
 
-def profile_is_known(answers: dict) -> Iterator[str]:
+def profile_is_known(answers: dict[str, Any]) -> Iterator[str]:
     """cookiecutter itself refuses an unknown profile, except from a replay file."""
     profile, known = answers["profile"], answers["_profiles"]
     if profile not in known:
         yield f"profile is {shown(profile)}, but must be one of {', '.join(known)}."
 
 
-def python_is_new_enough(answers: dict) -> Iterator[str]:
+def python_is_new_enough(answers: dict[str, Any]) -> Iterator[str]:
     """The site's Python is the one behind cookiecutter, or what PROJECT_PYTHON names."""
     remedy = "PROJECT_PYTHON can name one: a version on PATH, such as 3.13, or a full path."
     version = "{}.{}".format(*sys.version_info)
@@ -106,8 +107,8 @@ def python_is_new_enough(answers: dict) -> Iterator[str]:
         program = "import sys; print('{}.{}'.format(*sys.version_info))"
         try:
             output = subprocess.check_output([python, "-c", program], stderr=subprocess.DEVNULL)
-            version = re.fullmatch(r"\d+\.\d+", output.decode().strip()).group()
-        except (AttributeError, OSError, ValueError, subprocess.CalledProcessError):
+            [version] = re.findall(r"\A\d+\.\d+\Z", output.decode().strip())
+        except (OSError, ValueError, subprocess.CalledProcessError):
             yield f"PROJECT_PYTHON is {shown(named)}, which does not start as a Python. {remedy}"
     if older(version, OLDEST_PYTHON):
         yield f"Python is {version}, but must be {OLDEST_PYTHON} or newer for the site. {remedy}"
@@ -123,7 +124,7 @@ VALIDATORS = (
 )
 
 
-def refusal(answers: dict) -> str | None:
+def refusal(answers: dict[str, Any]) -> str | None:
     """Return the first sentence that speaks against the answers, if any does."""
     return next((sentence for validate in VALIDATORS for sentence in validate(answers)), None)
 

@@ -80,7 +80,7 @@ class Compose:
     def secret(self, name: str) -> str:
         return (self.secrets / name).read_text("ascii")
 
-    def redis(self, name: str, user: str, secret: str) -> Redis:
+    def redis(self, name: str, user: str | None, secret: str | None) -> Redis:
         port = int(self.services[name]["command"][3])
         return Redis("127.0.0.1", port, username=user, password=secret, decode_responses=True)
 

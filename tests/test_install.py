@@ -30,7 +30,7 @@ with_pip = pytest.param("pip", marks=pytest.mark.pip)
 @pytest.fixture(params=[with_uv, with_pip])
 def installer(request: pytest.FixtureRequest) -> str:
     """The name of what installs."""
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_the_settings_of_a_new_project(hook: ModuleType, project: Path) -> None:
 LABELS = ["First", "Second", "Third"]
 
 
-def steps(hook: ModuleType, failing: int | None) -> list[tuple]:
+def steps(hook: ModuleType, failing: int | None) -> list[Any]:
     """Return steps that make files, of which one fails."""
     programs = ["open({!r}, 'x')", "raise SystemExit('caf\\xe9 is closed')"]
     return [

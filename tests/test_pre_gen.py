@@ -22,7 +22,9 @@ def refuse(load_hook: LoadHook) -> Callable[..., str | None]:
     def refuse(**answers: str) -> str | None:
         # What cookiecutter.json makes of an unusable slug is tested with the questions.
         answers.setdefault("__slug_as_typed", answers.get("project_slug", "my-site"))
-        return load_hook("pre_gen_project", **answers).refusal(ANSWERS | answers)
+        sentence = load_hook("pre_gen_project", **answers).refusal(ANSWERS | answers)
+        assert sentence is None or isinstance(sentence, str)
+        return sentence
 
     return refuse
 

@@ -2,6 +2,7 @@
 
 import time
 from http.cookiejar import CookieJar
+from typing import Any
 
 import httpx
 
@@ -20,7 +21,7 @@ class Door(Browser):
         super().__init__(**site.connection, limits=limits)
         self.ledger, self.worker = ledger, ""
 
-    def send(self, request: httpx.Request, **options: object) -> httpx.Response:
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """Send as any client; no answer at all comes back as NO_ANSWER."""
         phase, began = self.ledger.phase, time.monotonic()
         try:

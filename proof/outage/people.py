@@ -225,7 +225,7 @@ class Racer(Person):
 
     def hurry(self, key: str, stop: threading.Event) -> list[tuple[float, str | None]]:
         """Read and write the session through both workers; return when, and as whom."""
-        answers = []
+        answers: list[tuple[float, str | None]] = []
         for number in itertools.count():
             if stop.is_set():
                 return answers
