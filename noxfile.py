@@ -87,12 +87,11 @@ def check(
             if per:
                 session = nox.parametrize("name", per, ids=per)(session)
             nox.session(
-                session,
                 name=function.__name__.replace("_", "-") + python.suffix,
                 venv_backend="none",
                 requires=[environment + python.suffix],
                 **{"allow_parallel": True, **options},
-            )
+            )(session)
         return function
 
     return register
@@ -113,13 +112,12 @@ def make_environment(session: nox.Session, groups: list[str]) -> None:
 for _python in PYTHONS:
     for _name, _groups in ENVIRONMENTS.items():
         nox.session(
-            functools.wraps(make_environment)(functools.partial(make_environment, groups=_groups)),
             name=_name + _python.suffix,
             python=_python.path,
             reuse_venv=True,
             allow_parallel=True,
             default=False,
-        )
+        )(functools.wraps(make_environment)(functools.partial(make_environment, groups=_groups)))
 
 
 def run(session: nox.Session, python: Python, *command: str, **options: Any) -> None:
@@ -143,15 +141,16 @@ def proof(session: nox.Session, python: Python, *arguments: str, **options: Any)
 
 @check()
 def lint(session: nox.Session, python: Python) -> None:
-    """Check style and format of the template and, as it stands, of the site."""
+    """Check style and format of template and site, and the types of the template."""
     run(session, python, "ruff", "check", "--no-cache", ".", SITE.name)
     run(session, python, "ruff", "format", "--no-cache", "--check", ".", SITE.name)
+    run(session, python, "mypy", "--no-incremental")
 
 
 @check()
 def template(session: nox.Session, python: Python) -> None:
     """Test what is rendered, the prompts, the refusals and the hooks."""
-    proof(session, python, "tests", "-m", "not uv and not pip")
+    proof(session, python, "tests", "-m", "not uv and not pip and not cruft")
 
 
 @check(per=["uv", "pip"])
@@ -194,6 +193,12 @@ def switch(session: nox.Session, python: Python) -> None:
 def browser(session: nox.Session, python: Python, name: str) -> None:
     """Use a generated site as people do: in Chromium, by keyboard, on a phone, in the dark."""
     proof(session, python, "proof/browser", f"--profile={name}")
+
+
+@check(tags=["full"], default=False)
+def update(session: nox.Session, python: Python) -> None:
+    """Update a site that is in use, by cruft, from one tag of the template to the next."""
+    proof(session, python, "tests", "-m", "cruft")
 
 
 @check(tags=["full"], default=False)

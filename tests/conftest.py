@@ -110,7 +110,7 @@ class Bake:
     def __call__(
         self,
         *options: str,
-        template: Path = TEMPLATE,
+        template: Path | str = TEMPLATE,  # a folder, a .zip, or a repository's address
         output: Path | None = None,
         typed: str | None = None,
         variables: dict[str, str] | None = None,
