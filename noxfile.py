@@ -213,10 +213,13 @@ def bench(session: nox.Session, python: Python) -> None:
     run(session, python, "benchmarks", *session.posargs)
 
 
-@check(per=["redis", "redis-sentinel"], default=False, tags=["full"], allow_parallel=False)
+@check(
+    per=["redis", "redis-sentinel", "database"], default=False, tags=["full"], allow_parallel=False
+)
 def outage(session: nox.Session, python: Python, name: str) -> None:
-    """Stop, hang, empty and fail over Redis below a site in use: nobody notices."""
-    proof(session, python, f"proof/outage/test_outage.py::test_{name.replace('-', '_')}")
+    """Stop, hang, empty and fail over Redis, or the database, below a site in use."""
+    of_redis = f"proof/outage/test_outage.py::test_{name.replace('-', '_')}"
+    proof(session, python, {"database": "proof/outage/test_database.py"}.get(name, of_redis))
 
 
 @check(default=False, allow_parallel=False)
@@ -242,7 +245,7 @@ def say_what_was_left_out() -> None:
     if not shutil.which("redis-server"):
         missing.append("Redis itself (no redis-server on PATH; Valkey stood in)")
     if not (shutil.which("initdb") or [*Path("/usr/lib/postgresql").glob("*/bin/initdb")]):
-        missing.append("PostgreSQL: its backup, its restore and its loss (no initdb)")
+        missing.append("PostgreSQL: its outages, backup, restore and loss (no initdb)")
     missing.append("faults and browsers, unless asked for with: nox -t full")
     print("Not proved here: " + "; ".join(missing) + ".", file=sys.stderr)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import benchmarks
 from benchmarks import report
 
-HELPERS = {"__main__", "load", "overlay", "postgres", "report"}
+HELPERS = {"__main__", "distance", "inside", "load", "overlay", "report"}
 NAMES = [
     module.name
     for module in pkgutil.iter_modules(benchmarks.__path__)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import browse, cpu_seconds
-from benchmarks.postgres import postgres
 from benchmarks.report import Figures, Row, interleave, percentile, progress
 from proof.conftest import module
+from proof.postgres import Postgres, find_postgres
 from proof.site import Site
 
 CONNECTIONS, SECONDS, COUNTED = 16, 3.0, 50
@@ -33,14 +33,12 @@ def run(rounds: int) -> Iterator[tuple[str, list[Row]]]:
     """Yield a table on SQLite, and one on PostgreSQL where there is a server."""
     with tempfile.TemporaryDirectory(prefix="pages ") as folder:
         yield "pages on SQLite", measure(Path(folder) / "sqlite", {}, rounds)
-        with postgres() as url:
-            if url:
-                yield (
-                    "pages on PostgreSQL",
-                    measure(Path(folder) / "postgres", {"DATABASE_URL": url}, rounds),
-                )
-            else:
-                progress("No PostgreSQL here: its table is left out.\n")
+        if find_postgres():
+            with Postgres() as server:
+                variables = {"DATABASE_URL": server.url()}
+                yield "pages on PostgreSQL", measure(Path(folder) / "postgres", variables, rounds)
+        else:
+            progress("No PostgreSQL here: its table is left out.\n")
 
 
 def measure(folder: Path, variables: dict[str, str], rounds: int) -> list[Row]:

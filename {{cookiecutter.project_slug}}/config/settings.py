@@ -121,17 +121,33 @@ TEMPLATES = [
 
 # --- Database ---
 
+# When nothing moves for so long, the answer is 503; in a crowd that moves, people wait.
+DATABASE_SECONDS = env.int("DATABASE_SECONDS", default=3)
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR / 'db.sqlite3'}")}
-if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    DATABASES["default"]["OPTIONS"] = {
+_database = DATABASES["default"]
+if _database["ENGINE"].endswith("sqlite3"):
+    _database["ENGINE"] = "apps.backends.databases.sqlite3"
+    _database["OPTIONS"] = {
         # Readers and one writer at the same time; writers wait in line instead of failing.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
+        "timeout": DATABASE_SECONDS / 2,  # it waits a second time, see there
     }
-elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
-    # Under ASGI persistent connections pile up; psycopg's pool doubles the throughput.
-    DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 10, "timeout": 3}}
+elif _database["ENGINE"].endswith("postgresql"):
+    _database["ENGINE"] = "apps.backends.databases.postgresql"
+    _database["OPTIONS"] = {
+        # Under ASGI persistent connections pile up; psycopg's pool doubles the throughput.
+        "pool": {
+            "min_size": 1,
+            "max_size": 10,
+            "timeout": DATABASE_SECONDS,
+            "reconnect_timeout": 0,  # for minutes, otherwise, after the server is back
+        },
+        "connect_timeout": DATABASE_SECONDS,
+        "tcp_user_timeout": DATABASE_SECONDS * 1000,  # milliseconds; a cable was pulled
+        # A little sooner than we give up, so that the server gives up as well.
+        "options": f"-c lock_timeout={DATABASE_SECONDS * 800}",
+    } | _database.get("OPTIONS", {})
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Accounts ---

@@ -2,8 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from ipaddress import ip_address
 from typing import Any
 
@@ -168,25 +167,9 @@ class SessionStore(SessionBase):
         self.unseen = False
         using = self.database()
         rows = Session.objects.using(using).filter(session_key=self.session_key)
+        without_waiting = getattr(connections[using], "without_waiting", nullcontext)
         try:
-            with _without_waiting(using):
+            with without_waiting():
                 rows.update(last_seen=timezone.now())
         except DatabaseError as error:
             logger.info("last_seen of a session was not written: %s", error)
-
-
-@contextmanager
-def _without_waiting(using: str) -> Iterator[None]:
-    """Let SQLite wait 50 ms for another writer, not as long as the option `timeout` says."""
-    connection = connections[using]
-    if connection.vendor != "sqlite":
-        yield
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA busy_timeout")
-        (milliseconds,) = cursor.fetchone()
-        cursor.execute("PRAGMA busy_timeout = 50")
-        try:
-            yield
-        finally:
-            cursor.execute(f"PRAGMA busy_timeout = {milliseconds:d}")

@@ -1,0 +1,1 @@
+"""What benchmarks run inside a site, and not outside."""
