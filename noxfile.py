@@ -202,6 +202,12 @@ def update(session: nox.Session, python: Python) -> None:
 
 
 @check(tags=["full"], default=False)
+def recipe(session: nox.Session, python: Python) -> None:
+    """Add a sixth profile to a copy of the template, as CONTRIBUTING.md says, and prove it."""
+    proof(session, python, "proof/test_sixth_profile.py")
+
+
+@check(tags=["full"], default=False)
 def production(session: nox.Session, python: Python) -> None:
     """Run what compose.yaml and the Dockerfile run, and follow the drills of the documents."""
     proof(session, python, "proof/test_compose.py", "proof/test_drills.py")

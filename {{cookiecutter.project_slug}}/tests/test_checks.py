@@ -25,7 +25,7 @@ def found(deploy: bool = False) -> dict[str | None, str]:
         for check in registry.get_checks(include_deployment_checks=deploy)
         if check.__module__ == "apps.backends.checks"
     ]
-    assert len(ours) == (5 if deploy else 3), "some are not registered"
+    assert len(ours) == (6 if deploy else 4), "some are not registered"
     messages = [message for check in ours for message in check(app_configs=None)]
     assert all(message.hint for message in messages)
     return {message.id: message.msg for message in messages}
@@ -38,6 +38,11 @@ def redis_cache(location: str, **options: Any) -> dict[str, Any]:
 
 def test_the_site_as_it_is() -> None:
     assert not found()
+
+
+def test_an_engine_whose_sessions_cannot_be_ended(settings: Any) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    assert "signed_cookies cannot be ended" in found()["backends.E004"]
 
 
 def test_one_sentinel_only(settings: Any) -> None:

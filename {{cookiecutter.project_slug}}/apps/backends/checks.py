@@ -5,6 +5,7 @@ a build for instance. Whether the services answer is for `manage.py doctor` to s
 """
 
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
@@ -106,5 +107,22 @@ def check_debug(**kwargs: Any) -> list[CheckMessage]:
             "error pages show settings and source code to everybody.",
             hint="Take DJANGO_DEBUG out of the environment and of .env.",
             id="backends.W003",
+        )
+    ]
+
+
+@register(Tags.security)
+def check_session_engine(**kwargs: Any) -> list[CheckMessage]:
+    """An engine without our rows, by which sessions are listed and ended."""
+    from apps.backends.sessions import db  # imports models, which are not ready before this runs
+
+    engine = settings.SESSION_ENGINE
+    if issubclass(import_module(engine).SessionStore, db.SessionStore):
+        return []
+    return [
+        Error(
+            f"Sessions of {engine} cannot be ended: whoever kept the cookie stays logged in.",
+            hint="Take an engine of apps.backends.sessions, or make one on the base of its db.",
+            id="backends.E004",
         )
     ]

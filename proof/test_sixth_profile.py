@@ -1,0 +1,98 @@
+"""The recipe "Add a profile" of CONTRIBUTING.md, followed on a copy of the template."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proof.site import TEMPLATE
+
+SITE = "{{cookiecutter.project_slug}}"
+# What a person types at each step: the file, the text that is there, the text afterwards.
+STEPS = [
+    ("cookiecutter.json", '"redis-sentinel"]', '"redis-sentinel", "memory"]'),
+    (
+        "cookiecutter.json",
+        'needs a Sentinel quorum"',
+        'needs a Sentinel quorum",\n      "memory": "memory: cached here; needs nothing else"',
+    ),
+    (
+        f"{SITE}/config/profiles.py",
+        "def redis(env",
+        '''def memory(env: Env, var: Path, prefix: str) -> Profile:
+    """Sessions in the database; cache and messages within one process."""
+    return Profile(
+        session_engine="apps.backends.sessions.db",
+        caches={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
+        channel_layers=IN_MEMORY,
+    )
+
+
+def redis(env''',
+    ),
+    (
+        f"{SITE}/config/profiles.py",
+        '    "redis-sentinel": redis_sentinel,',
+        '    "redis-sentinel": redis_sentinel,\n    "memory": memory,',
+    ),
+    (
+        "proof/test_profile.py",
+        '    "redis": {"row", "redis"},',
+        '    "memory": {"row"},\n    "redis": {"row", "redis"},',
+    ),
+    (
+        "proof/test_profile.py",
+        '    "redis": {"redis"},',
+        '    "memory": set(),\n    "redis": {"redis"},',
+    ),
+    ("README.md", "| `redis` |", "| `memory` | database | memory | one process |||\n| `redis` |"),
+    (f"{SITE}/README.md", "| `redis` |", "| `memory` | database | memory |||\n| `redis` |"),
+    (f"{SITE}/.env.example", "dummy, redis or", "dummy, memory, redis or"),
+]
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """A copy of what git knows of the template, with the environments that nox has made."""
+    copy = tmp_path / "template"
+    command = ["git", "ls-files", "-z"]
+    names = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=True)
+    for name in filter(None, names.stdout.split("\0")):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(TEMPLATE / name, copy / name)
+    (copy / ".nox").symlink_to(TEMPLATE / ".nox", target_is_directory=True)
+    return copy
+
+
+def nox(template: Path, *arguments: str) -> str:
+    """Run nox in the template with the environments as they are; return what it prints."""
+    foreign = ("DJANGO_", "PYTEST_", "NOX")
+    done = subprocess.run(
+        [sys.executable, "-m", "nox", *arguments],
+        cwd=template,
+        env={name: text for name, text in os.environ.items() if not name.startswith(foreign)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_sixth_profile_by_the_recipe(template: Path) -> None:
+    for path, before, after in STEPS:
+        text = (template / path).read_text("utf-8")
+        assert before in text, f"{path} no longer holds {before!r}"
+        (template / path).write_text(text.replace(before, after), "utf-8", newline="\n")
+        named = path.removeprefix(f"{SITE}/")
+        assert f"`{named}`" in (TEMPLATE / "CONTRIBUTING.md").read_text("utf-8").replace(
+            f"{SITE}/", ""
+        ), f"CONTRIBUTING.md does not say that {path} is to be changed"
+    sessions = [each["session"] for each in json.loads(nox(template, "--list", "--json"))]
+    assert "profile(memory)" in sessions
+    nox(template, "-R", "-s", "profile(memory)", "template")
