@@ -66,7 +66,7 @@ redis)
             -e "s|ADMIN_PASSWORD|$(secret redis_admin_password)|" \
             -e "s|PREFIX|$REDIS_PREFIX|g" "$here/users.conf"
         echo "port $port"
-        echo "dir $data"
+        echo "dir \"$data\""
         echo "masteruser replica"
         echo "masterauth $(secret redis_replica_password)"
         [ "$port" = "$primary" ] || echo "replicaof $host $primary"
@@ -77,7 +77,7 @@ sentinel)
     conf=$data/sentinel-$port.conf
     {
         echo "port $port"
-        echo "dir $data"
+        echo "dir \"$data\""
         echo "requirepass $(secret redis_sentinel_password)"
         # The same after each start, or the others would count a dead Sentinel more.
         printf 'sentinel myid %040d\n' "$port"

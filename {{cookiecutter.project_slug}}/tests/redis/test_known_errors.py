@@ -93,7 +93,7 @@ def test_more_workers_than_connections(stack: ExitStack, use: Use, settings: Any
     settings.WEB_CONCURRENCY = 3
     finding = redis.connections()
     assert finding.state is State.WARNING
-    assert "3 workers may open 120: more than it allows" in finding.text
+    assert "the site may open 120 (3 x 40): more than it allows" in finding.text
 
 
 def test_an_address_that_is_none(use: Use) -> None:

@@ -133,18 +133,29 @@ def test_no_replica(topology: Topology) -> None:
     replica.kill()
     try:
         assert "No replica follows" in redis.replicas().text
-        with topology.sentinels[0].client() as client:
-            while not client.sentinel_slaves("mymaster")[0]["is_sdown"]:
-                time.sleep(0.1)
-        assert redis._lost_replicas() == [f"127.0.0.1:{replica.port}"]
+        assert redis._lost_replicas(set()) == [f"127.0.0.1:{replica.port}"]
     finally:
         replica.start()
         topology.wait_ready()
 
 
+def test_one_of_two_replicas_follows_nobody(cache: dict[str, Any]) -> None:
+    with Topology(replicas=2, sentinels=1) as other:
+        options = cache["OPTIONS"]
+        options["sentinels"] = [("127.0.0.1", other.sentinels[0].port)]
+        options["sentinel_kwargs"], options["password"] = {}, None
+        assert redis.replicas().state is State.OK
+        stray = other.servers[2]
+        stray.client().replicaof("NO", "ONE")
+        while other.primary.client().info("replication")["connected_slaves"] > 1:
+            time.sleep(0.02)
+        finding = redis.replicas()
+    assert finding.state is State.WARNING
+    assert finding.text.endswith(f"; lost: 127.0.0.1:{stray.port}.")
+
+
 def test_a_replica_that_lags(topology: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis, "LAG_SECONDS", 1)
-    monkeypatch.setattr(redis, "_lost_replicas", list)  # which would be said first
     assert redis.replicas().state is State.OK
     replica = next(server for server in topology.servers if server is not topology.primary)
     replica.pause()

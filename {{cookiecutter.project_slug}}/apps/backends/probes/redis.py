@@ -123,7 +123,8 @@ def connections() -> Finding:
     opened, limit = info["connected_clients"], info.get("maxclients", 0)
     pool = caches["default"].client.connection_pool.max_connections
     wanted = settings.WEB_CONCURRENCY * pool
-    text = f"{opened:,} open of {limit:,}, {settings.WEB_CONCURRENCY} workers may open {wanted:,}"
+    sum_of_pools = f"{wanted:,} ({settings.WEB_CONCURRENCY} x {pool:,})"
+    text = f"{opened:,} open of {limit:,}, the site may open {sum_of_pools}"
     if limit and opened > CONNECTION_SHARE * limit:
         return warning(f"{text}: soon it refuses new ones.", "Raise maxclients: docs/redis.md")
     if limit and wanted > limit:
@@ -158,8 +159,12 @@ def replicas() -> Finding:
             "No replica follows the primary: there is nobody to fail over to.",
             "Start one with replicaof HOST PORT in its redis.conf (and masterauth)",
         )
-    if missing := _lost_replicas():
-        return warning(f"{text}; lost: {', '.join(missing)}.", "Start it again")
+    following = {(replica["ip"], int(replica["port"])) for replica in found}
+    if missing := _lost_replicas(following):
+        return warning(
+            f"{text}; lost: {', '.join(missing)}.",
+            "Start it again; just after a failover wait 15 s",
+        )
     if any(
         replica["state"] != "online" or replica["lag"] > LAG_SECONDS or count > LAG_BYTES
         for replica, count in zip(found, behind, strict=True)
@@ -168,10 +173,10 @@ def replicas() -> Finding:
     return fine(text)
 
 
-def _lost_replicas() -> list[str]:
-    """Return the servers that the Sentinels know and do not reach."""
+def _lost_replicas(following: set[reach.Address]) -> list[str]:
+    """Return the servers that a Sentinel knows and that do not follow the primary."""
     for address in reach.sentinel_addresses():
         with suppress(TroubleError), reach.sentinel_at(address) as client:
-            known = client.sentinel_slaves(reach.service())
-            return [f"{each['ip']}:{each['port']}" for each in known if each["is_sdown"]]
+            known = {(e["ip"], int(e["port"])) for e in client.sentinel_slaves(reach.service())}
+            return [f"{host}:{port}" for host, port in sorted(known - following)]
     return []
