@@ -102,10 +102,11 @@ def measuring(
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
         )  # fmt: skip
         stack.enter_context(process)
-        assert process.stdin and process.stdout
+        source = process.stdout
+        assert process.stdin and source
 
         def answer() -> Any:
-            if line := process.stdout.readline():
+            if line := source.readline():
                 return json.loads(line)
             log.seek(0)
             raise RuntimeError(f"The measuring process has ended:\n{log.read()[-4000:]}")

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from threading import Event, Thread
 
 import httpx
@@ -162,7 +162,7 @@ if find_postgres():
         ("fault", "seconds"), [(stopped, 1), (hung, SECONDS + 2), (locked, SECONDS + 2)]
     )
     def test_postgresql_away(
-        fault: Callable[[Postgres], "contextmanager[None]"],
+        fault: Callable[[Postgres], AbstractContextManager[None]],
         seconds: float,
         server: Postgres,
         site: Site,
