@@ -18,8 +18,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from benchmarks.postgres import binaries, postgres
 from proof.conftest import module
+from proof.postgres import Postgres, find_postgres
 from proof.site import Site
 
 
@@ -143,10 +143,10 @@ def test_sqlite_backup(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with postgres() as url:
-        if url is None:
-            pytest.skip("NOT PROVED: this machine has no PostgreSQL (apt install postgresql)")
-        yield url
+    if not find_postgres():
+        pytest.skip("NOT PROVED: this machine has no PostgreSQL (apt install postgresql)")
+    with Postgres() as server:
+        yield server.url()
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def listed(site: Site, heading: str) -> str:
 
 
 def test_postgresql_backup(site: Site, url: str) -> None:
-    folder = binaries()
+    folder = find_postgres()
     assert folder
     drill = Drill(site, "Backup drill, PostgreSQL", {}, str(folder))
     with site.running(), site.browser() as ada:
