@@ -7,7 +7,6 @@ Python; each ```text block after it is what must have been printed, … being an
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -142,16 +141,16 @@ def test_sqlite_backup(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def server() -> Iterator[Postgres]:
     if not find_postgres():
         pytest.skip("NOT PROVED: this machine has no PostgreSQL (apt install postgresql)")
     with Postgres() as server:
-        yield server.url()
+        yield server
 
 
 @pytest.fixture(scope="module")
-def site(url: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return Site(tmp_path_factory.mktemp("drill"), "database", {"DATABASE_URL": url})
+def site(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return Site(tmp_path_factory.mktemp("drill"), "database", {"DATABASE_URL": server.url()})
 
 
 def listed(site: Site, heading: str) -> str:
@@ -161,21 +160,19 @@ def listed(site: Site, heading: str) -> str:
     return section.partition(f"### {heading}\n\n```\n")[2].partition("\n```")[0]
 
 
-def test_postgresql_backup(site: Site, url: str) -> None:
-    folder = find_postgres()
-    assert folder
-    drill = Drill(site, "Backup drill, PostgreSQL", {}, str(folder))
+def test_postgresql_backup(site: Site, server: Postgres) -> None:
+    drill = Drill(site, "Backup drill, PostgreSQL", {}, str(find_postgres()))
     with site.running(), site.browser() as ada:
         ada.log_in()
         assert ada.logged_in
         drill.follow(1)
-    site.variables["DATABASE_URL"] = url.rpartition("/")[0] + "/restored"
+    site.variables["DATABASE_URL"] = server.url().rpartition("/")[0] + "/restored"
     with site.running(), site.browser() as ada:
         ada.log_in()
         assert ada.logged_in, "the restored account does not open"
         drill.follow()
         assert not ada.logged_in, "everybody was to be logged out"
-    site.variables["DATABASE_URL"] = url
+    site.variables["DATABASE_URL"] = server.url()
 
 
 def examine(site: Site) -> str:
@@ -185,45 +182,47 @@ def examine(site: Site) -> str:
     return done.stdout
 
 
-def test_doctor_and_readiness_without_postgresql(site: Site, url: str) -> None:
-    with psycopg.connect(url) as connection:
-        (data,) = connection.execute("SHOW data_directory").fetchone() or ("",)
-    postmaster = int((Path(data) / "postmaster.pid").read_text().splitlines()[0])
+def wait_for(site: Site, status: int) -> dict[str, Any]:
+    """Wait until `/readyz` answers with `status`, and return what it says of the database."""
+    deadline = time.monotonic() + 20
+    with site.browser() as browser:
+        while (answer := browser.get("/readyz")).status_code != status:
+            assert time.monotonic() < deadline, f"/readyz never says {status}"
+            time.sleep(0.3)
+    return dict(answer.json()["backends"]["database"])
+
+
+def test_doctor_and_readiness_without_postgresql(site: Site, server: Postgres) -> None:
     assert "All " in examine(site)
-    with site.running(), site.browser() as browser:
-        assert browser.get("/readyz").status_code == 200
-        os.kill(postmaster, signal.SIGSTOP)
-        try:
-            time.sleep(1.1)
-            answer = browser.get("/readyz")
-            assert answer.status_code == 503
-            assert answer.json()["backends"]["database"]["state"] == "down"
-            assert "DOWN  database" in examine(site)
-            assert "does not answer in time" in examine(site)
-        finally:
-            os.kill(postmaster, signal.SIGCONT)
-        time.sleep(1.1)
-        deadline = time.monotonic() + 15
-        while browser.get("/readyz").status_code != 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
+    with site.running():
+        assert wait_for(site, 200)["state"] == "ok"
+        server.pause()
+        assert wait_for(site, 503)["state"] == "down"
+        said = examine(site)
+        assert "DOWN  database" in said and "does not answer in time" in said
+        server.resume()
+        assert wait_for(site, 200)["state"] == "ok"
+        server.stop()
+        assert wait_for(site, 503)["state"] == "down"
+        assert "DOWN  database" in (said := examine(site))
+        assert f"Nothing listens at 127.0.0.1:{server.port}/postgres: PostgreSQL is not" in said
+        server.start()
+        assert wait_for(site, 200)["state"] == "ok"
 
 
-def test_the_errors_that_are_listed(site: Site, url: str) -> None:
-    server, _, name = url.rpartition("/")
-    nowhere = f"{server.rpartition(':')[0]}:1/{name}"
+def test_the_errors_that_are_listed(site: Site, server: Postgres) -> None:
+    url = server.url()
+    nowhere, nothing = server.url(port=1), f"{url.rpartition('/')[0]}/none"
+    hba = server.folder / "data" / "pg_hba.conf"
+    hba.write_text(f"host all guest 127.0.0.1/32 scram-sha-256\n{hba.read_text()}", "utf-8")
     with psycopg.connect(url, autocommit=True) as admin:
-        (hba,) = admin.execute("SHOW hba_file").fetchone() or ("",)
         admin.execute("CREATE ROLE guest LOGIN PASSWORD 'right'")
-        Path(hba).write_text(
-            f"host all guest 127.0.0.1/32 scram-sha-256\n{Path(hba).read_text()}", "utf-8"
-        )
         admin.execute("SELECT pg_reload_conf()")
     guest = url.replace("site@", "guest:wr0ng@")
     for heading, address, words in (
         ("connection refused", nowhere, "Nothing listens at 127.0.0.1:1/postgres"),
         ("password authentication failed", guest, "refuses the user name or the password"),
-        ("database does not exist", f"{server}/none", "the server has no database of that name"),
+        ("database does not exist", nothing, "the server has no database of that name"),
     ):
         with pytest.raises(psycopg.OperationalError) as error:
             psycopg.connect(address)
