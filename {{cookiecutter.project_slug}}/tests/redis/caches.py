@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.backends.cache import RedisCache
+from apps.backends.cache_client import forget_clients
 from apps.backends.sentinel import PrimaryPool, where
 from apps.backends.servers import Topology
 from apps.backends.servers.process import Server
@@ -34,6 +35,8 @@ def make_cache(topology: Topology, prefix: str = "site", **options: Any) -> Redi
 
 
 def make_cache_at(url: str) -> RedisCache:
+    """A cache that knows nothing yet of what is there: the system gives a port twice."""
+    forget_clients()
     return RedisCache(url, {"KEY_PREFIX": "site"})
 
 
