@@ -113,7 +113,7 @@ def test_summary_line_names_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> No
         probes, "services", lambda: [Probe("cellar", fails), Probe("roof", lambda: fine("dry"))]
     )
     line = probes.summary_line()
-    assert "\n" not in line
+    assert line.startswith("Services: cellar down (") and "\n" not in line
     assert "cellar down (" in line and "roof ok (" in line
     assert line.endswith("The cellar is flooded. See: python manage.py doctor")
 

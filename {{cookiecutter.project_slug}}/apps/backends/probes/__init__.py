@@ -96,4 +96,4 @@ def summary_line() -> str:
     )
     bad = next((result for result in results if result.state is not State.OK), None)
     hint = f". {bad.finding.text} See: python manage.py doctor" if bad else ""
-    return f"Profile {settings.PROFILE}: {line}{hint}"
+    return f"Services: {line}{hint}"
