@@ -33,12 +33,16 @@ MUTATIONS = [
     Mutation(
         "session engine of redis",
         f"{SITE}/config/profiles.py",
-        '''    url = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
-    return Profile(
-        session_engine="apps.backends.sessions.redis"''',
-        '''    url = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
-    return Profile(
-        session_engine="apps.backends.sessions.db"''',
+        """        session_engine=_redis_sessions(env),
+        caches={
+            "default": {
+                "BACKEND": "apps.backends.cache.RedisCache",
+                "LOCATION": url,""",
+        """        session_engine="apps.backends.sessions.db",
+        caches={
+            "default": {
+                "BACKEND": "apps.backends.cache.RedisCache",
+                "LOCATION": url,""",
         {"profile(redis)"},
     ),
     Mutation(
@@ -79,7 +83,7 @@ MUTATIONS = [
         "cache table",
         f"{SITE}/apps/backends/apps.py",
         "post_migrate.connect(",
-        "(lambda *args, **kwargs: None)(",
+        "post_migrate.disconnect(",
         {"profile(database)"},
     ),
     Mutation(
