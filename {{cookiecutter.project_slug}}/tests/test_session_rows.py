@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
@@ -74,15 +74,16 @@ def test_last_seen_is_not_asked_of_a_page_without_session(
         https.get("/accounts/login/")
 
 
+@pytest.mark.parametrize("error", [OperationalError("read only"), InterfaceError("closed")])
 def test_a_page_is_shown_although_last_seen_cannot_be_written(
-    https: Client, user: User, caplog: pytest.LogCaptureFixture
+    error: Exception, https: Client, user: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     https.force_login(user)
     age(https.session, last_seen=timedelta(days=1))
 
     def read_only(execute: Any, sql: str, *args: Any) -> Any:
         if sql.startswith("UPDATE"):
-            raise OperationalError("attempt to write a readonly database")
+            raise error
         return execute(sql, *args)
 
     with connection.execute_wrapper(read_only), caplog.at_level("INFO"):

@@ -14,7 +14,7 @@ from django.contrib.sessions.backends.base import (
     SessionBase,
     UpdateError,
 )
-from django.db import DatabaseError, IntegrityError, connections, router, transaction
+from django.db import Error, IntegrityError, connections, router, transaction
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 
@@ -171,5 +171,5 @@ class SessionStore(SessionBase):
         try:
             with without_waiting():
                 rows.update(last_seen=timezone.now())
-        except DatabaseError as error:
+        except Error as error:
             logger.info("last_seen of a session was not written: %s", error)
