@@ -164,14 +164,15 @@ def profile(session: nox.Session, python: Python, name: str) -> None:
     """Generate a site with the profile, run its own tests, log in from outside."""
     site_tests(session, python, name, "-m", "not slow")
     proof(session, python, "proof/test_profile.py", "proof/test_throttle.py",
-          f"--profile={name}")  # fmt: skip
+          "proof/test_live.py", "-m", "not slow", f"--profile={name}")  # fmt: skip
 
 
 @check(per=PROFILES, tags=["full"], default=False)
 def thorough(session: nox.Session, python: Python, name: str) -> None:
-    """Run what takes longer: the site's slow tests, and the doctor on all that can break."""
+    """Run what takes longer: the site's slow tests, the doctor on all that can break, idling."""
     site_tests(session, python, name, "-m", "slow")
     proof(session, python, "proof/test_doctor.py", f"--profile={name}")
+    proof(session, python, "proof/test_live.py", "-m", "slow", f"--profile={name}")
 
 
 def site_tests(session: nox.Session, python: Python, profile: str, *arguments: str) -> None:

@@ -55,9 +55,7 @@ class Site:
         self.authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
             self.certificate
         )
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.variables = {
             "DJANGO_PROFILE": profile,
@@ -95,44 +93,63 @@ class Site:
             check=False,
         )
 
-    def serve_command(self, workers: int) -> list[str]:
-        """Return the command that serves the site: the Dockerfile's, with a certificate."""
+    def serve_command(self, workers: int, port: int | None = None, patience: int = 1) -> list[str]:
+        """Return the command that serves the site: the Dockerfile's, with a certificate.
+
+        `patience`: seconds for requests in flight when it is to stop. By default little,
+        since a client that keeps its TLS connection open is waited for.
+        """
         return [
             sys.executable, "-m", "config.serve",
-            "--host=127.0.0.1", f"--port={self.port}", f"--workers={workers}",
-            # A client that keeps its TLS connection open would be waited for.
-            "--timeout-graceful-shutdown=1",
+            "--host=127.0.0.1", f"--port={port or self.port}", f"--workers={workers}",
+            f"--timeout-graceful-shutdown={patience}",
             f"--ssl-keyfile={self.certificate}", f"--ssl-certfile={self.certificate}",
         ]  # fmt: skip
 
     @contextmanager
     def running(self, workers: int = 1) -> Iterator["Site"]:
         """Serve the site on its port until the block ends."""
-        log = (self.folder / "var" / "server.log").open("a+b")
-        server = subprocess.Popen(
-            self.serve_command(workers),
-            cwd=self.folder, env=self.environment | {"WEB_CONCURRENCY": str(workers)},
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-        )  # fmt: skip
-        self.process = server
+        self.start(workers)
         try:
-            self._wait(server, log.name)
             yield self
         finally:
-            server.terminate()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-            log.close()
+            self.stop()
 
-    def _wait(self, server: subprocess.Popen[bytes], log: str) -> None:
+    def start(
+        self, workers: int = 1, port: int | None = None, patience: int = 1
+    ) -> subprocess.Popen[bytes]:
+        """Serve the site on its port, or beside that on another one."""
+        with (self.folder / "var" / "server.log").open("a+b") as log:
+            server = subprocess.Popen(
+                self.serve_command(workers, port, patience),
+                cwd=self.folder, env=self.environment | {"WEB_CONCURRENCY": str(workers)},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        if port is None:
+            self.process = server
+        try:
+            self._wait(server, log.name, port or self.port)
+        except BaseException:
+            self.stop(server)
+            raise
+        return server
+
+    def stop(self, server: subprocess.Popen[bytes] | None = None) -> None:
+        """End a server, the site's own unless another is given, as systems do."""
+        server = server or self.process
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+    def _wait(self, server: subprocess.Popen[bytes], log: str, port: int) -> None:
         deadline = time.monotonic() + START_SECONDS
         with self.browser() as browser:
             while time.monotonic() < deadline and server.poll() is None:
                 try:
-                    browser.get("/accounts/login/")
+                    browser.get(f"https://127.0.0.1:{port}/accounts/login/")
                 except httpx.TransportError:
                     time.sleep(0.05)
                 else:
@@ -187,3 +204,10 @@ class Browser(httpx.Client):
     def session_key(self) -> str:
         """The session's key, from the cookie."""
         return self.cookies["__Host-sessionid"]
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

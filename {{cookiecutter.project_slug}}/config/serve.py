@@ -44,6 +44,9 @@ def main() -> None:
             server_header=False,
             access_log=False,  # config.logs does it, with the id of the request
             log_config=None,
+            # Sockets tell, and are told nothing: no large frames, and nothing to compress.
+            ws_max_size=4096,
+            ws_per_message_deflate=False,
         )
 
 

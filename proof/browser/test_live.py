@@ -1,0 +1,104 @@
+"""Live events on the dashboard, in real browsers."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from proof.browser.conftest import Console, log_in, press
+from proof.site import Site
+
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) CriOS/141.0 Safari/604.1"
+
+
+def watch(page: Page, person: str) -> Page:
+    """Log in, and wait until the dashboard is connected."""
+    log_in(page, person)
+    expect(page.locator("#live-state")).to_have_text("connected")
+    return page
+
+
+def test_a_login_elsewhere_shows_in_every_open_browser(
+    window: Callable[..., Page], people: Any
+) -> None:
+    person = next(people)
+    here, stranger = watch(window(), person), watch(window(), next(people))
+    expect(here.locator("#session-count")).to_have_text("1")
+    log_in(window(user_agent=IPHONE), person)
+    expect(here.locator("#events li")).to_have_text(
+        re.compile(r"^Signed in from Chrome on iPhone\. \w+ \d+, \d{4}, \d+:\d\d")
+    )
+    expect(here.locator("#session-count")).to_have_text("2")
+    expect(stranger.locator("#events li")).to_have_count(0)
+
+
+def test_a_session_that_is_ended_takes_its_page_away(
+    window: Callable[..., Page], person: str
+) -> None:
+    there, here = watch(window(), person), watch(window(), person)
+    here.goto("/accounts/sessions/")
+    press(here, "End all other sessions")
+    alert = there.get_by_role("alert")
+    expect(alert).to_have_text("This session was ended elsewhere. Log in again")
+    expect(there.get_by_text(person)).to_have_count(0)
+    there.get_by_role("link", name="Log in again").click()
+    there.wait_for_url("**/accounts/login/?next=%2Fdashboard%2F")
+
+
+def test_a_new_password_leaves_this_browser_connected(
+    window: Callable[..., Page], person: str
+) -> None:
+    """Its session is replaced; a second tab goes on with the new one."""
+    here, there = watch(window(), person), watch(window(), person)
+    tab = here.context.new_page()
+    tab.goto("/accounts/password/change/")
+    tab.get_by_label("Old password").fill("correct horse battery staple")
+    tab.get_by_label("New password", exact=True).fill("a rather long new one")
+    tab.get_by_label("New password confirmation").fill("a rather long new one")
+    press(tab, "Change password")
+    expect(here.locator("#events li").first).to_contain_text("Password changed.")
+    expect(there.get_by_role("alert")).to_contain_text("This session was ended elsewhere.")
+    expect(here.locator("#live-state")).to_have_text("connected")
+    expect(here.get_by_role("alert")).to_have_count(0)
+
+
+def test_reconnects_and_fetches_what_was_missed(
+    site: Site, window: Callable[..., Page], person: str, console: Console
+) -> None:
+    here = watch(window(), person)
+    expect(here.locator("#session-count")).to_have_text("1")
+    site.stop()
+    expect(here.locator("#live-state")).to_have_text("reconnecting…")
+    missed = "from django.test import Client; from apps.accounts.models import User; "
+    missed += f"Client().force_login(User.objects.get(email={person!r}))"
+    site.manage("shell", "-c", missed)
+    site.start()
+    expect(here.locator("#live-state")).to_have_text("connected", timeout=40_000)
+    expect(here.locator("#session-count")).to_have_text("2")
+    log_in(window(user_agent=IPHONE), person)
+    expect(here.locator("#events li")).to_contain_text("Chrome on iPhone")
+    console.accept("ERR_CONNECTION_REFUSED")
+
+
+def test_a_page_kept_for_the_back_button_connects_again(page: Page, person: str) -> None:
+    watch(page, person)
+    page.get_by_role("link", name="Password").click()
+    page.go_back()
+    expect(page.locator("#live-state")).to_have_text("connected")
+
+
+def test_without_scripts_it_is_a_plain_page(window: Callable[..., Page], person: str) -> None:
+    page = window(java_script_enabled=False)
+    log_in(page, person)
+    expect(page.get_by_role("heading", name="Hello, Ada")).to_be_visible()
+    expect(page.locator("#live")).to_be_hidden()
+
+
+def test_without_websockets_it_is_a_plain_page(page: Page, person: str) -> None:
+    page.add_init_script("delete window.WebSocket")
+    log_in(page, person)
+    expect(page.get_by_role("heading", name="Hello, Ada")).to_be_visible()
+    time.sleep(0.5)
+    expect(page.locator("#live")).to_be_hidden()

@@ -1,0 +1,218 @@
+"""Live events from outside: uvicorn, TLS, cookies, and as many processes as the profile has."""
+
+import json
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Thread
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
+
+from proof.site import EMAIL, PASSWORD, Browser, Site, free_port
+
+SECOND = 1.0  # what an event and the end of a session may take
+STRANGER = "eve@example.com"
+
+
+@pytest.fixture(scope="module")
+def ports(site: Site, profile: str) -> Iterator[list[int]]:
+    """Where the site is served: in the Redis profiles by two processes, each on its port."""
+    make = f"User.objects.create_user({STRANGER!r}, {PASSWORD!r})"
+    site.manage("shell", "-c", f"from apps.accounts.models import User; {make}")
+    if not profile.startswith("redis"):
+        yield [site.port, site.port]
+        return
+    port = free_port()
+    server = site.start(port=port)
+    yield [site.port, port]
+    site.stop(server)
+
+
+@contextmanager
+def opened(
+    site: Site, port: int, browser: Browser, *, origin: str | None = "", cookie: str | None = None
+) -> Iterator["Page"]:
+    """The socket of a page in a browser.
+
+    `origin`: another than the site's, None for a client that names none.
+    `cookie`: other cookies than the browser's.
+    """
+    trust = ssl.create_default_context()
+    site.authority.configure_trust(trust)
+    cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    with connect(
+        f"wss://127.0.0.1:{port}/ws/events/",
+        ssl=trust,
+        origin=None if origin is None else Origin(origin or site.url),
+        additional_headers={"Cookie": cookies if cookie is None else cookie},
+        proxy=None,
+    ) as socket:
+        yield Page(socket)
+
+
+@pytest.fixture
+def page(site: Site, ports: list[int]) -> Iterator[Callable[..., "Page"]]:
+    """A function that opens the socket of a page, at the first process or the second."""
+    with ExitStack() as stack:
+
+        def page(browser: Browser, process: int = 0, **headers: Any) -> Page:
+            return stack.enter_context(opened(site, ports[process], browser, **headers))
+
+        yield page
+
+
+class Page:
+    """The socket of a page."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+
+    def hear(self, kind: str, seconds: float = SECOND) -> dict[str, str]:
+        """Return the next event of a kind."""
+        deadline = time.monotonic() + seconds
+        while True:
+            text = self.connection.recv(max(0, deadline - time.monotonic()))
+            event: dict[str, str] = json.loads(text)
+            if event["type"] == kind:
+                return event
+
+    def end(self, seconds: float = SECOND) -> int:
+        """Return the code that the server closes the socket with."""
+        deadline = time.monotonic() + seconds
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                self.connection.recv(max(0, deadline - time.monotonic()))
+        assert closed.value.rcvd
+        return closed.value.rcvd.code
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing but heartbeats comes within a moment."""
+        with suppress(TimeoutError):
+            while True:
+                if json.loads(self.connection.recv(0.5))["type"] != "heartbeat":
+                    return False
+        return True
+
+
+@pytest.fixture
+def browsers(site: Site, ports: list[int]) -> Iterator[Callable[..., Browser]]:
+    """A function that logs in with one more browser."""
+    with ExitStack() as stack:
+
+        def log_in(email: str = EMAIL) -> Browser:
+            browser = stack.enter_context(site.browser())
+            assert browser.log_in(email).status_code == 302
+            return browser
+
+        yield log_in
+
+
+def test_an_event_crosses_to_the_owners_other_browser_alone(
+    browsers: Callable[..., Browser], page: Callable[..., Page]
+) -> None:
+    here, there, stranger = page(browsers()), page(browsers(), 1), page(browsers(STRANGER), 1)
+    for each in (here, there, stranger):
+        each.hear("heartbeat")
+    browsers()
+    for each in (here, there):
+        assert each.hear("signed_in")["text"] == "Signed in from python-httpx."
+    assert stranger.is_quiet
+
+
+def test_nobody_else_gets_in(
+    site: Site, browsers: Callable[..., Browser], page: Callable[..., Page]
+) -> None:
+    ada, gone = browsers(), browsers()
+    gone_with_cookie = dict(gone.cookies)
+    gone.log_out()
+    cookie = "; ".join(f"{name}={value}" for name, value in gone_with_cookie.items())
+    for headers in (
+        {"origin": "https://evil.example"},
+        {"origin": None},
+        {"origin": site.url.replace("https", "http")},
+        {"cookie": ""},
+        {"cookie": cookie},
+    ):
+        with pytest.raises(InvalidStatus) as refused:
+            page(ada, **headers)
+        assert refused.value.response.status_code == 403, headers
+    log = (site.folder / "var" / "server.log").read_text()
+    assert "refused" in log
+    assert "https://evil.example" in log
+    assert "nobody is logged in" in log
+
+
+def test_ends_with_its_session_in_every_process(
+    browsers: Callable[..., Browser], page: Callable[..., Page]
+) -> None:
+    ada, other = browsers(), browsers()
+    pages = [page(ada), page(ada, 1)]
+    stays = page(other, 1)
+    for each in [*pages, stays]:
+        each.hear("heartbeat")
+    ada.log_out()
+    assert [each.end() for each in pages] == [4401, 4401]
+    stays.hear("sessions_changed")
+
+
+@pytest.mark.parametrize("frame", ["no JSON", b"\xff\x00", "x" * 1_000_000])
+def test_who_sends_is_cut_off_and_nobody_else(
+    browsers: Callable[..., Browser], page: Callable[..., Page], frame: str | bytes
+) -> None:
+    ada = browsers()
+    bad, good = page(ada), page(ada)
+    good.hear("heartbeat")
+    with suppress(ConnectionClosed):
+        bad.connection.send(frame)
+    assert bad.end(5) in (1003, 1009)
+    browsers()
+    good.hear("signed_in")
+
+
+@pytest.mark.slow
+def test_idles_and_ends_though_the_message_was_lost(
+    site: Site, topology: Any, browsers: Callable[..., Browser], page: Callable[..., Page]
+) -> None:
+    """As when a process is killed after the commit of a logout, before it could say so."""
+    ada = browsers()
+    pages = [page(ada), page(ada, 1)]
+    for each in pages:
+        assert each.hear("heartbeat", 25)
+        assert each.hear("heartbeat", 25)
+    site.manage(
+        "shell", "-c",
+        "from apps.backends.models import Session; sessions = Session.objects.filter("
+        f"session_key={ada.session_key!r}); sessions._raw_delete(sessions.db)",
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    assert [each.end(deadline - time.monotonic()) for each in pages] == [4401, 4401]
+
+
+def test_sigterm_lets_requests_finish_and_tells_sockets_to_come_again(site: Site) -> None:
+    port = free_port()
+    server = site.start(port=port, patience=20)
+    answers: list[int] = []
+    with site.browser() as ada, site.browser() as late:
+        ada.log_in()
+        form = late.get(f"https://127.0.0.1:{port}/accounts/login/")
+        fields = {"username": EMAIL, "password": PASSWORD}
+
+        def log_in() -> None:
+            answers.append(late.post_form(form, fields, str(form.url)).status_code)
+
+        with opened(site, port, ada) as page:
+            page.hear("heartbeat")
+            request = Thread(target=log_in)
+            request.start()
+            time.sleep(0.05)  # hashing the password takes longer than that
+            server.terminate()
+            assert page.end(5) == 1012
+            request.join()
+    server.wait(20)
+    assert answers == [302]

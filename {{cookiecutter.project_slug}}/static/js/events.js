@@ -1,0 +1,164 @@
+// Live events of the account: what happens is listed, and parts of the page are kept as the
+// server has them. Without scripts, or WebSockets, the page stays as it was when it came.
+
+import { localise } from "./times.js";
+
+const SILENCE = 60_000; // milliseconds without a word, heartbeats included: the line is dead
+const LONGEST = 30_000; // milliseconds between two attempts to connect
+const SHOWN = 20; // events
+
+const panel = document.getElementById("live");
+const list = document.getElementById("events");
+const shown = new WeakMap(); // the text of parts of the page, as the server sent it
+let socket;
+let attempts = 0;
+let retry; // the timer of the next attempt
+let silence; // the timer of the line's death
+let update; // the timer of the next look at the present state
+let lastWords = ""; // why the session ended
+let finished = false;
+
+function connect() {
+  hangUp();
+  say(attempts ? "reconnecting" : "connecting");
+  const address = new URL("/ws/events/", location.href);
+  address.protocol = address.protocol.replace("http", "ws");
+  socket = new WebSocket(address);
+  socket.onmessage = ({ data }) => hear(JSON.parse(data));
+  socket.onclose = lost;
+  listen();
+}
+
+function hangUp() {
+  clearTimeout(silence);
+  clearTimeout(retry);
+  if (!socket) return;
+  const old = socket;
+  socket = undefined;
+  old.onmessage = old.onclose = null; // a dead line takes minutes to say that it is
+  if (old.readyState === WebSocket.CONNECTING) old.onopen = () => old.close();
+  else old.close();
+}
+
+/** Wait for the next word, and no longer than `SILENCE`. */
+function listen() {
+  clearTimeout(silence);
+  silence = setTimeout(lost, SILENCE);
+}
+
+function hear(event) {
+  listen();
+  if (panel.dataset.state !== "connected") {
+    attempts = 0;
+    lastWords = "";
+    say("connected");
+    refreshSoon(); // what has changed until now; from now on nothing is missed
+  }
+  if (event.type === "session_ended") {
+    lastWords = event.text;
+  } else if (event.type !== "heartbeat") {
+    if (event.text) show(event);
+    refreshSoon();
+  }
+}
+
+/** Connect again: later each time, and not together with everybody else. */
+function lost() {
+  hangUp();
+  say("reconnecting");
+  const longest = Math.min(LONGEST, 1000 * 2 ** attempts++);
+  // A new password replaces the session; then the cookie of the next one is on its way.
+  const least = lastWords ? 1500 : 200;
+  retry = setTimeout(again, least + Math.random() * longest);
+}
+
+/** Connect if the site answers, and if there still is a session. */
+async function again() {
+  hangUp();
+  const sentTo = await refresh();
+  if (finished) return;
+  if (sentTo) over(sentTo);
+  else if (sentTo === "") connect();
+  else lost();
+}
+
+function say(state) {
+  panel.hidden = false;
+  panel.dataset.state = state;
+  const sign = document.getElementById("live-state");
+  sign.textContent = sign.dataset[state];
+}
+
+function show({ time, text }) {
+  const moment = document.createElement("time");
+  moment.dateTime = moment.textContent = time;
+  const item = document.createElement("li");
+  item.append(text, " ", moment);
+  localise(item);
+  list.prepend(item);
+  while (list.children.length > SHOWN) list.lastChild.remove();
+}
+
+/** Fetch the present state, once for all who ask within a moment. */
+function refreshSoon() {
+  clearTimeout(update);
+  update = setTimeout(refresh, 100);
+}
+
+/**
+ * Fetch the present state of the parts that are marked. Returns the address of the login page
+ * if that is what came, "" if all is well, and undefined if the site is out of reach.
+ */
+async function refresh() {
+  const parts = [...document.querySelectorAll("[data-live]")];
+  try {
+    for (const address of new Set(parts.map((part) => part.dataset.live))) {
+      const answer = await fetch(address, { cache: "no-store" });
+      if (answer.redirected) return answer.url;
+      if (!answer.ok) return undefined;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const part of parts) replace(part, page.getElementById(part.id));
+    }
+    return "";
+  } catch {
+    return undefined;
+  }
+}
+
+function replace(part, fresh) {
+  // Texts are compared, since the tokens in forms are new each time.
+  if (!fresh || fresh.textContent === shown.get(part)) return;
+  shown.set(part, fresh.textContent);
+  part.replaceChildren(...fresh.childNodes);
+  localise(part);
+}
+
+/** Take away what the page shows of the account, and say why. */
+function over(loginPage) {
+  finished = true;
+  hangUp();
+  const address = new URL(loginPage);
+  address.searchParams.set("next", location.pathname);
+  const link = document.createElement("a");
+  link.href = address;
+  link.textContent = panel.dataset.logIn;
+  const note = document.createElement("p");
+  note.className = "alert";
+  note.setAttribute("role", "alert");
+  note.append(lastWords || panel.dataset.over, " ", link);
+  document.getElementById("main").replaceChildren(note);
+}
+
+function now() {
+  if (!finished && !document.hidden && attempts) again();
+}
+
+if ("WebSocket" in window) {
+  for (const part of document.querySelectorAll("[data-live]")) shown.set(part, part.textContent);
+  connect();
+  addEventListener("online", now);
+  document.addEventListener("visibilitychange", now);
+  // A page with an open socket would not be kept for the back button.
+  addEventListener("pagehide", hangUp);
+  addEventListener("pageshow", ({ persisted }) => persisted && !finished && again());
+}
