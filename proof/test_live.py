@@ -1,5 +1,6 @@
 """Live events from outside: uvicorn, TLS, cookies, and as many processes as the profile has."""
 
+import asyncio
 import json
 import ssl
 import time
@@ -9,8 +10,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from proof.site import EMAIL, PASSWORD, Browser, Site, free_port
@@ -45,14 +46,24 @@ def opened(
     trust = ssl.create_default_context()
     site.authority.configure_trust(trust)
     cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-    with connect(
-        f"wss://127.0.0.1:{port}/ws/events/",
-        ssl=trust,
-        origin=None if origin is None else Origin(origin or site.url),
-        additional_headers={"Cookie": cookies if cookie is None else cookie},
-        proxy=None,
-    ) as socket:
-        yield Page(socket)
+    with asyncio.Runner() as runner:
+        connection = runner.run(
+            _connect(
+                f"wss://127.0.0.1:{port}/ws/events/",
+                ssl=trust,
+                origin=None if origin is None else Origin(origin or site.url),
+                additional_headers={"Cookie": cookies if cookie is None else cookie},
+                proxy=None,
+            )
+        )
+        try:
+            yield Page(runner, connection)
+        finally:
+            runner.run(connection.close())
+
+
+async def _connect(address: str, **options: Any) -> ClientConnection:
+    return await connect(address, **options)
 
 
 @pytest.fixture
@@ -67,36 +78,49 @@ def page(site: Site, ports: list[int]) -> Iterator[Callable[..., "Page"]]:
 
 
 class Page:
-    """The socket of a page."""
+    """The socket of a page, for synchronous tests.
 
-    def __init__(self, connection: ClientConnection) -> None:
-        self.connection = connection
+    (The synchronous client of websockets reads and writes TLS in two threads, and now and
+    then they wait for each other.)
+    """
+
+    def __init__(self, runner: asyncio.Runner, connection: ClientConnection) -> None:
+        self._runner, self._connection = runner, connection
+
+    def send(self, frame: str | bytes) -> None:
+        self._runner.run(self._connection.send(frame))
+
+    def _receive(self, deadline: float) -> dict[str, str]:
+        async def receive() -> str | bytes:
+            async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
+                return await self._connection.recv()
+
+        event: dict[str, str] = json.loads(self._runner.run(receive()))
+        return event
 
     def hear(self, kind: str, seconds: float = SECOND) -> dict[str, str]:
         """Return the next event of a kind."""
         deadline = time.monotonic() + seconds
-        while True:
-            text = self.connection.recv(max(0, deadline - time.monotonic()))
-            event: dict[str, str] = json.loads(text)
-            if event["type"] == kind:
-                return event
+        while (event := self._receive(deadline))["type"] != kind:
+            pass
+        return event
 
     def end(self, seconds: float = SECOND) -> int:
-        """Return the code that the server closes the socket with."""
+        """Return the code that the server closes the socket with, 1006 if it just hangs up."""
         deadline = time.monotonic() + seconds
         with pytest.raises(ConnectionClosed) as closed:
             while True:
-                self.connection.recv(max(0, deadline - time.monotonic()))
-        assert closed.value.rcvd
-        return closed.value.rcvd.code
+                self._receive(deadline)
+        return closed.value.rcvd.code if closed.value.rcvd else 1006
 
     @property
     def is_quiet(self) -> bool:
         """Whether nothing but heartbeats comes within a moment."""
+        deadline = time.monotonic() + 0.5
         with suppress(TimeoutError):
-            while True:
-                if json.loads(self.connection.recv(0.5))["type"] != "heartbeat":
-                    return False
+            while self._receive(deadline)["type"] == "heartbeat":
+                pass
+            return False
         return True
 
 
@@ -169,8 +193,9 @@ def test_who_sends_is_cut_off_and_nobody_else(
     bad, good = page(ada), page(ada)
     good.hear("heartbeat")
     with suppress(ConnectionClosed):
-        bad.connection.send(frame)
-    assert bad.end(5) in (1003, 1009)
+        bad.send(frame)
+    # Of what is far too large not all is read, and then not even the code gets through.
+    assert bad.end(5) in ((1003,) if len(frame) < 4096 else (1009, 1006))
     browsers()
     good.hear("signed_in")
 
