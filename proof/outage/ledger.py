@@ -15,6 +15,7 @@ FAILURES = {
     "lost": "session writes lost or gone back in time",
 }
 NO_ANSWER = 599
+NOTICING = 1.0  # seconds, in which some requests meet a fault that nobody knows of yet
 
 
 class Ended(NamedTuple):
@@ -49,11 +50,14 @@ class Ledger:
         return time.monotonic() - self._since.get(phase, time.monotonic())
 
     def answered(self, phase: str, seconds: float) -> None:
-        """Note a request, which was sent in `phase`."""
+        """Note a request, which was sent in `phase` and has just been answered."""
         with self._lock:
             self.did["requests"] += 1
             # One that was sent before the fault and answered in it met the fault.
-            self._seconds["fault" if "fault" in (phase, self.phase) else phase].append(seconds)
+            phase = "fault" if self.phase == "fault" else phase
+            self._seconds[phase].append(seconds)
+            if phase == "fault" and self.since("fault") - seconds > NOTICING:
+                self._seconds["noticed"].append(seconds)
 
     def note(self, what: str) -> None:
         """Count something that people did."""
@@ -74,7 +78,10 @@ class Ledger:
             self.ended.append(session)
 
     def latency(self) -> dict[str, dict[str, float]]:
-        """Return for each phase the median, the 99th percentile and the slowest, in ms."""
+        """Return for each phase the median, the 99th percentile and the slowest, in ms.
+
+        "noticed" is the part of "fault" that remains without its first NOTICING seconds.
+        """
         with self._lock:
             return {
                 phase: {

@@ -22,7 +22,7 @@ PAGE = HERE.parent.parent / "docs" / "outage.md"
 DID = ("logins", "requests", "replays")
 FIGURES = ("p50", "p99", "max")
 COLUMNS = ("fault", "on", "sessions", *DID, *FAILURES, "usual p50", "p99", "max",
-           "fault p50", "p99", "max", "back", "seen")  # fmt: skip
+           "fault p50", "p99", "max", "noticed p99", "back", "seen")  # fmt: skip
 NAMES = {"errors": "errors", "refused": "logins refused", "logged_out": "logged out",
          "alive": "ended, yet alive", "lost": "writes lost"}  # fmt: skip
 
@@ -46,6 +46,7 @@ def row(cell: Cell) -> list[str]:
         *(str(cell["failures"].get(what, 0)) for what in FAILURES),
         *milliseconds(cell, "usual"),
         *milliseconds(cell, "fault"),
+        milliseconds(cell, "noticed")[1],
         f"{cell['back']:.1f}",
         cell["seen"],
     ]
@@ -145,7 +146,8 @@ def alone(cells: Sequence[Cell]) -> Iterator[str]:
 def latency(cells: Iterable[Cell]) -> Iterator[str]:
     """How long requests took, how much was done, and what showed that the fault was there."""
     yield from head(
-        "fault", "on", "usual p50 / p99 / slowest", "during the fault", "cache back",
+        "fault", "on", "usual p50 / p99 / slowest", "during the fault", "p99 once noticed",
+        "cache back",
         "logins", "requests", "replays", "seen from outside",
     )  # fmt: skip
     for cell in cells:
@@ -154,6 +156,7 @@ def latency(cells: Iterable[Cell]) -> Iterator[str]:
             f"{cell['profile']}, {cell['kind']}",
             " / ".join(milliseconds(cell, "usual")),
             " / ".join(milliseconds(cell, "fault")),
+            milliseconds(cell, "noticed")[1],
             f"{cell['back']:.1f} s",
             *(str(cell["did"][what]) for what in DID),
             cell["seen"],
