@@ -115,6 +115,7 @@ def test_serves_pages_static_files_and_sockets(address: str, tmp_path: Path) -> 
             assert "heartbeat" in live.recv(PATIENCE)
     output = (tmp_path / "output").read_text()
     assert f"http://{address}/ (quit with" in output
+    assert "Services: database ok (" in output
     assert '"GET /accounts/login/ HTTP/1.1" 200' in output
     assert "Traceback" not in output
 

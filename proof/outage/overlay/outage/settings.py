@@ -15,6 +15,7 @@ MIDDLEWARE = ["outage.views.name_worker", *MIDDLEWARE]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 if engine := os.environ.get("STOCK"):
+    SILENCED_SYSTEM_CHECKS = ["security.W021", "backends.E004"]  # that these cannot end is shown
     SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
     INSTALLED_APPS = [*INSTALLED_APPS, "django.contrib.sessions"]
     CACHES = {

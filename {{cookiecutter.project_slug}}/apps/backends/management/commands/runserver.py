@@ -10,6 +10,8 @@ from django.conf import settings
 from django.core.management.commands import runserver
 from django.utils.module_loading import import_string
 
+from apps.backends import probes
+
 
 class UvicornServer:
     """What Django's command asks of a server class, with uvicorn behind it.
@@ -60,3 +62,4 @@ class Command(runserver.Command):
             f"{settings.SITE_TITLE}, profile {settings.PROFILE}: "
             f"http://{host}:{server_port}/ (quit with {key})"
         )
+        self.stdout.write(probes.summary_line())
