@@ -12,7 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,11 +133,22 @@ def run(session: nox.Session, python: Python, *command: str, **options: Any) -> 
     session.run(str(python.environment), "-m", *command, env=variables, external=True, **options)
 
 
-def proof(session: nox.Session, python: Python, *arguments: str, **options: Any) -> None:
-    """Run black-box tests of `proof/`, in a folder of their own that has a space in its name."""
-    with tempfile.TemporaryDirectory(prefix="proof of ") as folder:
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Give a folder, and variables that keep all temporary files in it: cookiecutter leaves some.
+
+    Its name holds a space; other users may pass through, since PostgreSQL never runs as root.
+    """
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)
+        yield folder, dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)
+
+
+def proof(session: nox.Session, python: Python, *arguments: str) -> None:
+    """Run black-box tests of `proof/`, in a folder of their own."""
+    with temporary_folder("proof of ") as (folder, variables):
         run(session, python, "pytest", *arguments, *session.posargs,
-            f"--basetemp={folder}/t", **options)  # fmt: skip
+            f"--basetemp={folder}/t", env=variables)  # fmt: skip
 
 
 @check()
@@ -177,11 +189,13 @@ def thorough(session: nox.Session, python: Python, name: str) -> None:
 
 def site_tests(session: nox.Session, python: Python, profile: str, *arguments: str) -> None:
     """Generate a site and run its own tests in it, on the profile."""
-    with tempfile.TemporaryDirectory(prefix="site on ") as folder:
+    with temporary_folder("site on ") as (folder, variables):
         run(session, python, "cookiecutter", str(HERE), "--no-input", "--output-dir", folder,
-            f"profile={profile}", "install=no")  # fmt: skip
+            f"profile={profile}", "install=no", env=variables)  # fmt: skip
         with session.chdir(Path(folder) / "my-site"):
-            run(session, python, "pytest", *arguments, env={"DJANGO_PROFILE": profile})
+            run(
+                session, python, "pytest", *arguments, env={**variables, "DJANGO_PROFILE": profile}
+            )
 
 
 @check()
