@@ -7,6 +7,8 @@ FORWARDED_ALLOW_IPS names the proxies whose word is taken for a client's address
 
 import logging.config
 import os
+import signal
+import sys
 import tempfile
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 
@@ -35,6 +37,8 @@ def main() -> None:
     # For what this process says; in the workers Django does the same by its settings.
     logging.config.dictConfig(logs.CONFIG)
     arguments = vars(parser.parse_args())
+    # uvicorn ends gracefully, then raises the signal once more: let it end us, not kill us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with tempfile.TemporaryDirectory(prefix="metrics-", ignore_cleanup_errors=True) as folder:
         # Where the workers count, so that any of them can add up: apps/backends/metrics.py.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
