@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from apps.backends.cache import RedisCache, Unavailable
 from apps.backends.redis_client import Client, make_client
 from apps.backends.servers import Topology
+from apps.backends.servers.process import quoted
 
 from .caches import make_cache, make_cache_at, speaking_tls
 
@@ -114,9 +115,9 @@ def test_a_forked_process_has_a_client_of_its_own(server: Topology) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no Redis listens to a file on Windows")
 def test_unix_socket() -> None:
-    with tempfile.TemporaryDirectory(prefix="r") as folder:  # tmp_path is too long for a socket
+    with tempfile.TemporaryDirectory(prefix="r ") as folder:  # tmp_path is too long for a socket
         path = f"{folder}/redis"
-        with Topology(lines=[f"unixsocket {path}"]) as topology:
+        with Topology(lines=[f"unixsocket {quoted(path)}"]) as topology:
             cache = make_cache_at(f"unix://{path}?db=3")
             cache.set("k", 1)
             assert cache.get("k") == 1

@@ -19,6 +19,7 @@ from apps.backends.advice import TroubleError
 from apps.backends.probes import Probe, State, local, redis
 from apps.backends.probes.base import ask
 from apps.backends.servers import Server, Topology, find_server
+from apps.backends.servers.process import quoted
 from tests.troubleshooting import is_listed, listed, not_provoked
 
 Use = Callable[..., None]
@@ -115,10 +116,10 @@ def test_nothing_listens(server: Server, use: Use) -> None:
 
 
 @pytest.mark.skipif("sys.platform == 'win32'", reason="Windows has no such sockets in redis-py")
-def test_no_such_unix_socket(use: Use, tmp_path: Path) -> None:
-    use(f"unix://{tmp_path}/redis.sock?db=0")
+def test_no_such_unix_socket(use: Use) -> None:
+    use("unix:///no/such/redis.sock?db=0")
     assert trouble("Error 2 connecting to a Unix socket")[0].startswith(
-        f"Nothing listens at {tmp_path}/redis.sock"
+        "Nothing listens at /no/such/redis.sock"
     )
 
 
@@ -232,7 +233,7 @@ def test_messages_that_do_not_arrive(
 
 
 def test_it_cannot_save(stack: ExitStack, use: Use, tmp_path: Path) -> None:
-    lines = [f"dir {tmp_path}", "dbfilename taken", "save 1 1"]
+    lines = [f"dir {quoted(tmp_path)}", "dbfilename taken", "save 1 1"]
     server = stack.enter_context(Topology(lines=lines)).primary
     use(url(server))
     (tmp_path / "taken").mkdir()  # in the place of the file
