@@ -22,7 +22,7 @@ import nox
 nox.needs_version = ">=2026.8.10"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
-nox.options.parallel = max(2, min(os.cpu_count() or 2, 4))  # sessions wait a lot: for servers
+nox.options.parallel = min((os.cpu_count() or 2) + 1, 4)  # sessions wait a lot: for servers
 
 HERE = Path(__file__).parent
 SITE = HERE / "{{cookiecutter.project_slug}}"
