@@ -174,7 +174,8 @@ def hook(session: nox.Session, python: Python, name: str) -> None:
 @check(per=PROFILES)
 def profile(session: nox.Session, python: Python, name: str) -> None:
     """Generate a site with the profile, run its own tests, log in from outside."""
-    site_tests(session, python, name, "-m", "not slow")
+    left_out = " or ".join(["slow", *alike(name)])
+    site_tests(session, python, name, "-m", f"not ({left_out})")
     proof(session, python, "proof/test_profile.py", "proof/test_throttle.py",
           "proof/test_live.py", "-m", "not slow", f"--profile={name}")  # fmt: skip
 
@@ -182,9 +183,20 @@ def profile(session: nox.Session, python: Python, name: str) -> None:
 @check(per=PROFILES, tags=["full"], default=False)
 def thorough(session: nox.Session, python: Python, name: str) -> None:
     """Run what takes longer: the site's slow tests, the doctor on all that can break, idling."""
-    site_tests(session, python, name, "-m", "slow")
+    wanted = "slow or any_profile" if "any_profile" in alike(name) else "slow"
+    if "any_redis" in alike(name):
+        wanted = f"({wanted}) and not any_redis"
+    site_tests(session, python, name, "-m", wanted)
     proof(session, python, "proof/test_doctor.py", f"--profile={name}")
     proof(session, python, "proof/test_live.py", "-m", "slow", f"--profile={name}")
+
+
+def alike(profile: str) -> list[str]:
+    """Return the markers of those site tests which an earlier profile's session runs as well."""
+    markers = [] if profile == PROFILES[0] else ["any_profile"]
+    if profile in [name for name in PROFILES if name.startswith("redis")][1:]:
+        markers.append("any_redis")
+    return markers
 
 
 def site_tests(session: nox.Session, python: Python, profile: str, *arguments: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -72,7 +73,7 @@ class BakedProject:
         """Return the text of a file of the project."""
         return (self.folder / path).read_text("utf-8")
 
-    @property
+    @functools.cached_property
     def files(self) -> dict[str, bytes]:
         """The content of each file by its path, written with slashes."""
         every = (path for path in self.folder.rglob("*") if path.is_file())

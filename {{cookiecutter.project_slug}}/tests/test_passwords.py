@@ -27,7 +27,7 @@ from apps.accounts.models import ResetRequest, User
 from config.settings import PASSWORD_HASHERS
 from tests.conftest import PASSWORD
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_profile]
 
 NEW = "a rather long new one"
 RESET = "/accounts/password/reset/"

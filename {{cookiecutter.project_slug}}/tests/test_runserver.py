@@ -17,6 +17,8 @@ from django.conf import settings
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+pytestmark = pytest.mark.any_profile
+
 SITE = Path(__file__).parents[1]
 PATIENCE = 30  # seconds, for what takes one or two
 PASSWORD = "correct horse battery staple"

@@ -12,7 +12,7 @@ from django.db import OperationalError, connections
 
 from apps.backends.databases.sqlite3 import base
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_profile]
 SECONDS = 0.2  # the time-out of the connection
 
 

@@ -21,7 +21,7 @@ from apps.accounts import throttle
 from apps.accounts.models import User
 from tests.conftest import PASSWORD
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_profile]
 
 HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"
 WRONG = "wrong"

@@ -10,6 +10,8 @@ from redis import exceptions
 from apps.backends import breaker as module
 from apps.backends.breaker import COOLDOWN, Breaker, Unavailable
 
+pytestmark = pytest.mark.any_redis
+
 
 class Redis:
     """What the breaker passes calls on to: well, or raising `error`."""

@@ -20,6 +20,8 @@ from apps.backends.servers import Topology
 
 from .caches import location, make_cache, make_cache_at
 
+pytestmark = pytest.mark.any_redis
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Topology]:

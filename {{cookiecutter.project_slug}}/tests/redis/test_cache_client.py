@@ -20,6 +20,8 @@ from apps.backends.servers.process import quoted
 
 from .caches import make_cache, make_cache_at, speaking_tls
 
+pytestmark = pytest.mark.any_redis
+
 SITE = Path(__file__).parents[2]
 
 

@@ -14,7 +14,7 @@ from apps.backends.servers.process import wait_until
 
 from .caches import answering, make_cache, make_cache_at
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.any_redis]
 
 HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 

@@ -17,7 +17,7 @@ from apps.backends.servers import Topology
 
 from .caches import make_cache
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.any_redis]
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from apps.backends.management.commands import devredis
 from apps.backends.servers import ServerError, Topology
 from apps.backends.servers.process import reserve_port
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.any_redis]
 
 SITE = Path(__file__).parents[2]
 

@@ -13,6 +13,8 @@ from apps.backends.servers.topology import SERVICE
 
 from .caches import address_of, asked_first, make_cache, pool_of
 
+pytestmark = pytest.mark.any_redis
+
 
 def writes(server: Server) -> int:
     return int(server.client().info("commandstats").get("cmdstat_set", {}).get("calls", 0))

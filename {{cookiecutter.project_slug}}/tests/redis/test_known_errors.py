@@ -22,6 +22,8 @@ from apps.backends.servers import Server, Topology, find_server
 from apps.backends.servers.process import quoted
 from tests.troubleshooting import is_listed, listed, not_provoked
 
+pytestmark = pytest.mark.any_redis
+
 Use = Callable[..., None]
 # Microseconds for each key; and an answer now and then meanwhile.
 SLOW_TO_LOAD = ["key-load-delay 500", "loading-process-events-interval-bytes 1024"]

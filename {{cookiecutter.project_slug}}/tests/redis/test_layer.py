@@ -23,6 +23,8 @@ from apps.backends.servers import Topology
 from config import profiles
 from tests.redis.outages import host
 
+pytestmark = pytest.mark.any_redis
+
 DEADLINE = 5  # seconds, for what takes a few milliseconds
 
 

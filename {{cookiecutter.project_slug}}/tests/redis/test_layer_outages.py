@@ -25,7 +25,7 @@ from tests.redis.outages import (
     speaker,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.any_redis]
 
 QUICK = (cut, killed)
 # A send is given up after 0.3 s; the rest is for a machine that is busy with other tests.

@@ -18,7 +18,7 @@ from apps.backends.servers.topology import SERVICE
 
 from .caches import address_of, asked_first, make_cache, pool_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.any_redis]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from apps.backends.probes import State, base, redis
 from apps.backends.probes.base import ask
 from apps.backends.servers import Topology
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.any_redis]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from redis.sentinel import Sentinel
 
 from apps.backends.servers import PortTakenError, ServerError, Topology, find_server, process
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.any_redis]
 
 SITE = Path(__file__).parents[2]
 KINDS = ["valkey", "redis"] if shutil.which("redis-server") else ["valkey"]
