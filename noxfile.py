@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,9 @@ nox.needs_version = ">=2026.8.10"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.parallel = min((os.cpu_count() or 2) + 1, 4)  # sessions wait a lot: for servers
+
+# What a shell starts in the background ignores Ctrl-C, and so would those that tests send it to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
 SITE = HERE / "{{cookiecutter.project_slug}}"

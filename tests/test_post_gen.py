@@ -210,8 +210,6 @@ def test_ctrl_c_keeps_the_project(bake: Bake, tmp_path: Path) -> None:
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         start_new_session=True,
-        # What a shell starts in the background ignores it, and so would all that we start.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     output = ""
     assert process.stdout

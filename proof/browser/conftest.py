@@ -21,7 +21,14 @@ from playwright.sync_api import (
 
 from proof.site import PASSWORD, Site
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+NAMES = (
+    "chromium-headless-shell",  # without windows of its own to draw: half the time
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+)
 PEOPLE = 30
 ARGUMENTS = [
     "--disable-gpu",
