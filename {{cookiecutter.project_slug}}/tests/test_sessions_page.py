@@ -84,7 +84,7 @@ def test_it_lists_where_one_is_logged_in(log_in: Callable[..., Client]) -> None:
     for text in ("Firefox on Linux", "Safari on macOS", "Unknown browser"):
         assert page.count(text) == 1
     assert "192.0.2.1" in page and "198.51.100.7" in page and "<script>alert" not in page
-    first, *others = response.context["object_list"]
+    first, *others = response.context["sessions"]
     assert first.is_this and not any(other.is_this for other in others)
     assert page.count("This one") == 1
     for session in Session.objects.all():
@@ -96,13 +96,13 @@ def test_what_is_over_is_not_listed(log_in: Callable[..., Client], user: User) -
     user.sessions.filter(session_key=there.session.session_key).update(
         expire_date=timezone.now() - timedelta(seconds=1)
     )
-    assert len(here.get(PAGE).context["object_list"]) == 1
+    assert len(here.get(PAGE).context["sessions"]) == 1
 
 
 def test_nobody_sees_or_ends_the_sessions_of_others(log_in: Callable[..., Client]) -> None:
     User.objects.create_user("grace@example.com", PASSWORD)
     ada, grace = log_in(), log_in(email="grace@example.com")
-    assert len(grace.get(PAGE).context["object_list"]) == 1
+    assert len(grace.get(PAGE).context["sessions"]) == 1
     assert end(grace, ada).status_code == 302
     assert grace.post(OTHERS).status_code == 302
     assert logged_in(ada) and logged_in(grace)

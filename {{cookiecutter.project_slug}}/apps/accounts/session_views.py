@@ -1,7 +1,7 @@
 """Your sessions: where you are logged in, and how to end that."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.contrib import messages
@@ -19,10 +19,11 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
-from django.views.generic import FormView, ListView
+from django.views.generic import FormView, TemplateView
 
 from apps.accounts import browsers, events
 from apps.accounts.forms import ConfirmForm
+from apps.accounts.models import User
 from apps.backends.models import Session
 
 # How long after a login sessions can be ended without the password: whoever finds a
@@ -31,27 +32,46 @@ CONFIRMED = timedelta(minutes=15)
 SHOWN = 100
 
 
+class OwnRequest(HttpRequest):
+    """A request of somebody who is logged in."""
+
+    user: User
+
+
+class Shown(NamedTuple):
+    """A session as the page shows it."""
+
+    session: Session
+    is_this: bool  # the one that asks
+    browser: str
+    system: str
+
+
 @method_decorator(never_cache, name="dispatch")
-class SessionsView(LoginRequiredMixin, ListView):
+class SessionsView(LoginRequiredMixin, TemplateView):
     """The open sessions of the user: this one, then the others, the last used first."""
 
     template_name = "accounts/sessions.html"
-
-    def get_queryset(self) -> list[Session]:
-        sessions = self.request.user.sessions.alive().defer("session_data")
-        found = list(sessions.order_by("-last_seen")[:SHOWN])
-        for session in found:
-            session.is_this = session.session_key == self.request.session.session_key
-            session.browser, session.system = browsers.describe(session.user_agent)
-        return sorted(found, key=lambda session: not session.is_this)
+    request: OwnRequest
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(confirmed=confirmed(self.request), **kwargs)
+        return super().get_context_data(
+            sessions=self.shown(), confirmed=confirmed(self.request), **kwargs
+        )
+
+    def shown(self) -> list[Shown]:
+        sessions = self.request.user.sessions.alive().defer("session_data")
+        this = self.request.session.session_key
+        found = [
+            Shown(session, session.session_key == this, *browsers.describe(session.user_agent))
+            for session in sessions.order_by("-last_seen")[:SHOWN]
+        ]
+        return sorted(found, key=lambda shown: not shown.is_this)
 
 
 @login_required
 @require_POST
-def end_session(request: HttpRequest, public_id: UUID) -> HttpResponse:
+def end_session(request: OwnRequest, public_id: UUID) -> HttpResponse:
     """End one session of the user, or none if it has ended already."""
     session = request.user.sessions.filter(public_id=public_id)
     if session.filter(session_key=request.session.session_key).exists():
@@ -62,12 +82,12 @@ def end_session(request: HttpRequest, public_id: UUID) -> HttpResponse:
 
 @login_required
 @require_POST
-def end_other_sessions(request: HttpRequest) -> HttpResponse:
+def end_other_sessions(request: OwnRequest) -> HttpResponse:
     """End all sessions of the user but the one that asks."""
     return _end(request, request.user.sessions.exclude(session_key=request.session.session_key))
 
 
-def _end(request: HttpRequest, sessions: QuerySet[Session]) -> HttpResponse:
+def _end(request: OwnRequest, sessions: QuerySet[Session]) -> HttpResponse:
     if not confirmed(request):
         return redirect("confirm")
     count, _objects = sessions.delete()
@@ -80,7 +100,7 @@ def _end(request: HttpRequest, sessions: QuerySet[Session]) -> HttpResponse:
     return redirect("sessions")
 
 
-def confirmed(request: HttpRequest) -> bool:
+def confirmed(request: OwnRequest) -> bool:
     """Whether the user has given their password lately; each time a session begins."""
     return request.user.sessions.filter(
         session_key=request.session.session_key, created_at__gt=timezone.now() - CONFIRMED
@@ -92,6 +112,7 @@ class ConfirmView(LoginRequiredMixin, FormView):
     """Asks for the password again, and begins a new session in place of this one."""
 
     template_name = "accounts/confirm.html"
+    request: OwnRequest
     form_class = ConfirmForm
     success_url = reverse_lazy("sessions")
 
