@@ -12,7 +12,7 @@ from django.core.management import execute_from_command_line
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
-        settings.configured or settings._setup()
+        settings.DEBUG  # noqa: B018  (whoever reads one setting has all of them read)
     except ImproperlyConfigured as error:
         sys.exit(f"The site cannot start: {error}")
     execute_from_command_line(sys.argv)

@@ -46,15 +46,15 @@ def security_headers(get_response: Callable[[HttpRequest], Any]) -> Callable[[Ht
     """Add the policies to every response that does not have its own."""
     if iscoroutinefunction(get_response):
 
-        async def middleware(request: HttpRequest) -> HttpResponseBase:
+        async def asynchronous(request: HttpRequest) -> HttpResponseBase:
             return _with_headers(await get_response(request))
 
-    else:
+        return asynchronous
 
-        def middleware(request: HttpRequest) -> HttpResponseBase:
-            return _with_headers(get_response(request))
+    def synchronous(request: HttpRequest) -> HttpResponseBase:
+        return _with_headers(get_response(request))
 
-    return middleware
+    return synchronous
 
 
 def _with_headers(response: HttpResponseBase) -> HttpResponseBase:

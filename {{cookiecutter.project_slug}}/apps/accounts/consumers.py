@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import random
+from collections.abc import Mapping
 from datetime import datetime
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -72,15 +73,15 @@ class EventsConsumer(AsyncWebsocketConsumer):
         self.group = group_of(self.visitor.user_id)
         await self.channel_layer.group_add(self.group, self.channel_name)
         await self.accept()
-        self.watching = asyncio.create_task(self.watch())
+        self.watching = asyncio.create_task(self.watch(self.visitor))
 
-    async def watch(self) -> None:
+    async def watch(self, visitor: "Visitor") -> None:
         """Look at the session now and then, the first time at once, and end with it."""
         try:
             ends_at = None
             while not self.over:
                 with contextlib.suppress(db.Error):  # then nobody can end a session either
-                    ends_at = await find_end(self.visitor)
+                    ends_at = await find_end(visitor)
                 seconds = (ends_at - timezone.now()).total_seconds() if ends_at else CHECK
                 if seconds <= 0:
                     await self.end(NOT_LOGGED_IN, _("This session has ended."))
@@ -98,7 +99,7 @@ class EventsConsumer(AsyncWebsocketConsumer):
 
     async def session_ended(self, message: dict[str, Any]) -> None:
         """Receive the end of one of the user's sessions."""
-        if message["session"] == name_of(self.visitor.session_key):
+        if self.visitor and message["session"] == name_of(self.visitor.session_key):
             await self.end(NOT_LOGGED_IN, _("This session was ended elsewhere."))
         else:
             await self.tell(event("sessions_changed"))
@@ -139,7 +140,7 @@ class Visitor(NamedTuple):
     auth_hash: str  # changes with the password
 
 
-async def admit(scope: dict[str, Any]) -> Visitor:
+async def admit(scope: Mapping[str, Any]) -> Visitor:
     """Return who opens the socket; raises RefusedError unless it is somebody of this site."""
     if not is_own_origin(scope):
         origin = header(scope, b"origin")[:100]
@@ -157,8 +158,9 @@ async def admit(scope: dict[str, Any]) -> Visitor:
 def find_visitor(session_key: str) -> Visitor | None:
     """Return who is logged in in a session, by the rules of a request."""
     request = HttpRequest()
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key or None)
-    user = user_of(request.session) or auth.get_user(request)
+    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key or None)
+    request.session = session
+    user = user_of(session) or auth.get_user(request)
     if not user.is_authenticated:
         return None
     return Visitor(session_key, user.pk, user.get_session_auth_hash())
@@ -172,6 +174,7 @@ def find_end(visitor: Visitor) -> datetime:
     session = rows.select_related("user").defer("session_data").first()
     if (
         session is None
+        or session.user is None
         or not session.user.is_active
         or not constant_time_compare(session.user.get_session_auth_hash(), visitor.auth_hash)
     ):
@@ -179,12 +182,12 @@ def find_end(visitor: Visitor) -> datetime:
     return session.ends_at()
 
 
-def session_key(scope: dict[str, Any]) -> str:
+def session_key(scope: Mapping[str, Any]) -> str:
     """Return what the cookie names, "" without one."""
     return parse_cookie(header(scope, b"cookie")).get(settings.SESSION_COOKIE_NAME, "")
 
 
-def is_own_origin(scope: dict[str, Any]) -> bool:
+def is_own_origin(scope: Mapping[str, Any]) -> bool:
     """Whether a page of this site opens the socket: any other could, in the user's name.
 
     With DEBUG that may be at any name this machine goes by, such as 127.0.0.1.
@@ -198,6 +201,6 @@ def is_own_origin(scope: dict[str, Any]) -> bool:
     return origin in settings.CSRF_TRUSTED_ORIGINS
 
 
-def header(scope: dict[str, Any], name: bytes) -> str:
+def header(scope: Mapping[str, Any], name: bytes) -> str:
     """Return a header of the handshake, "" if it is missing."""
     return b"; ".join(value for key, value in scope["headers"] if key == name).decode("latin-1")

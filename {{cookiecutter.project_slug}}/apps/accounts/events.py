@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
+from channels.layers import channel_layers
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
@@ -46,7 +46,7 @@ def publish(user_id: Any, kind: str, text: str = "") -> None:
 
 
 def _send(user_id: Any, message: dict[str, Any]) -> None:
-    async_to_sync(get_channel_layer().group_send)(group_of(user_id), message)
+    async_to_sync(channel_layers["default"].group_send)(group_of(user_id), message)
 
 
 @receiver(user_logged_in)

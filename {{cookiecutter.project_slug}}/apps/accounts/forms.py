@@ -89,7 +89,7 @@ class PasswordResetForm(auth_forms.PasswordResetForm):
     def get_users(self, email: str) -> Iterable[User]:
         return self.users
 
-    def save(self, **options: Any) -> None:
+    def save(self, *args: Any, **options: Any) -> None:
         """Find the user, one query either way; whatever depends on that happens later.
 
         That is rendering and sending the mail, which takes seconds, or fails (Django logs
@@ -100,6 +100,6 @@ class PasswordResetForm(auth_forms.PasswordResetForm):
         self.users = [user for user in users if user.has_usable_password()]
         site = urlsplit(settings.SITE_URL)
         link = {"domain_override": site.netloc, "use_https": site.scheme == "https"}
-        later = Timer(MAIL_DELAY, super().save, kwargs=options | link)
+        later = Timer(MAIL_DELAY, super().save, args, options | link)
         later.name = "mail"
         later.start()

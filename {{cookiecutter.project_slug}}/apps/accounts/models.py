@@ -1,7 +1,7 @@
 """The user: an e-mail address and a password; and who asked for a new one."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
@@ -33,9 +33,10 @@ class UserManager(BaseUserManager["User"]):
 class User(AbstractUser):
     """Django's user with the e-mail address, in one spelling, as the login name."""
 
-    username = None
-    first_name = None
-    last_name = None
+    # Django's way to leave out a field of a model above; its types know of none.
+    username = None  # type: ignore[assignment]
+    first_name = None  # type: ignore[assignment]
+    last_name = None  # type: ignore[assignment]
     name = models.CharField(_("name"), max_length=150, blank=True)
     email = FoldedEmailField(
         _("e-mail address"),
@@ -43,16 +44,17 @@ class User(AbstractUser):
         error_messages={"unique": _("There is an account with this e-mail address already.")},
     )
 
-    objects = UserManager()
+    objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]  # no username
 
     USERNAME_FIELD = "email"
-    REQUIRED_FIELDS: list[str] = []
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    _password: str | None  # set by `set_password()`, and not where only the hash is renewed
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """As Django; and a new password or the end of the account ends all its sessions.
 
         Django notices both at the next request of a session, but a WebSocket makes none.
-        `_password` is set by `set_password()`, and not where only the hash is renewed.
         """
         ended = self._password is not None or not self.is_active
         super().save(*args, **kwargs)
@@ -64,9 +66,6 @@ class User(AbstractUser):
 
     def get_short_name(self) -> str:
         return self.name.partition(" ")[0] or self.email
-
-    def __str__(self) -> str:
-        return self.email
 
 
 class ResetRequest(models.Model):

@@ -20,21 +20,29 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from axes.backends import AxesBackend
 from axes.handlers.database import AxesDatabaseHandler
-from axes.helpers import get_client_username, get_cool_off
+from axes.helpers import get_client_username
 from axes.models import AccessAttempt, AccessLog
 from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
 from apps.accounts.fields import FoldedEmailField
+from apps.accounts.models import User
 
 NAME_LENGTH = 255  # of the column in which Axes keeps names
 HOME = timedelta(days=90)  # an account's address stays known for, after the last login there
 NETWORK_BITS = 64  # of an IPv6 address; the rest is the customer's to choose from
+
+
+class ThrottledRequest(HttpRequest):
+    """A request, with what Axes notes in it."""
+
+    axes_ip_address: str | None
+    axes_attempt_time: datetime
+    axes_credentials: dict[str, Any] | None
 
 
 def client_address(request: HttpRequest) -> str | None:
@@ -73,7 +81,9 @@ class ThrottleHandler(AxesDatabaseHandler):
     these settings; those of strangers elsewhere keep counting (NIST SP 800-63B, 5.2.2).
     """
 
-    def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
+    def get_failures(
+        self, request: ThrottledRequest, credentials: dict[str, Any] | None = None
+    ) -> int:
         """Answer the one question Axes has, whether this reaches `AXES_FAILURE_LIMIT`."""
         return settings.AXES_FAILURE_LIMIT if self.locked_until(request, credentials) else 0
 
@@ -92,11 +102,11 @@ class ThrottleHandler(AxesDatabaseHandler):
         )
 
     def locked_until(
-        self, request: HttpRequest, credentials: dict[str, Any] | None = None
+        self, request: ThrottledRequest, credentials: dict[str, Any] | None = None
     ) -> datetime | None:
         """Return when the request's name can log in from its address again, None if now."""
         name, address = get_client_username(request, credentials), request.axes_ip_address
-        since = request.axes_attempt_time - get_cool_off()
+        since = request.axes_attempt_time - settings.AXES_COOLOFF_TIME
         failures = AccessAttempt.objects.filter(username=name, attempt_time__gt=since)
         here = _locked_until(failures.filter(ip_address=address), settings.AXES_FAILURE_LIMIT)
         anywhere = _locked_until(failures, settings.THROTTLE_ACCOUNT_LIMIT)
@@ -112,7 +122,7 @@ def _locked_until(failures: QuerySet[AccessAttempt], limit: int) -> datetime | N
     for time, number in rows:
         count += number
         if count >= limit:
-            return time + get_cool_off()
+            return time + settings.AXES_COOLOFF_TIME
     return None
 
 
@@ -130,7 +140,7 @@ class ThrottledBackend(AxesBackend):
         username: str | None = None,
         password: str | None = None,
         **kwargs: Any,
-    ) -> AbstractBaseUser | None:
+    ) -> User | None:
         """Return the user, None for a wrong password; raises PermissionDenied when locked."""
         super().authenticate(request, username, password, **kwargs)
         user = ModelBackend.authenticate(self, request, username, password, **kwargs)
@@ -139,20 +149,24 @@ class ThrottledBackend(AxesBackend):
         return user
 
     async def aauthenticate(
-        self, request: HttpRequest | None, **credentials: Any
-    ) -> AbstractBaseUser | None:
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,
+    ) -> User | None:
         """As `authenticate`: ModelBackend's own would go round Axes."""
-        return await sync_to_async(self.authenticate)(request, **credentials)
+        return await sync_to_async(self.authenticate)(request, username, password, **kwargs)
 
 
 def clear_expired() -> None:
     """Delete failures that are forgotten, and logins from addresses not used for long."""
     now = timezone.now()
-    AccessAttempt.objects.filter(attempt_time__lte=now - get_cool_off()).delete()
+    AccessAttempt.objects.filter(attempt_time__lte=now - settings.AXES_COOLOFF_TIME).delete()
     AccessLog.objects.filter(attempt_time__lte=now - HOME).delete()
 
 
-def refuse(request: HttpRequest, *args: Any) -> HttpResponse:
+def refuse(request: ThrottledRequest, *args: Any) -> HttpResponse:
     """Return the page that stands in for the view's when somebody has to wait."""
     until = ThrottleHandler().locked_until(request, request.axes_credentials)
     return wait_page(request, until or timezone.now())

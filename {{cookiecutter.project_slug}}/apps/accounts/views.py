@@ -5,6 +5,7 @@ from typing import Any
 from axes.utils import reset
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth import forms as auth_forms
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import HttpResponse
@@ -26,7 +27,7 @@ class LoginView(auth_views.LoginView):
     authentication_form = forms.LoginForm
     redirect_authenticated_user = True
 
-    def form_valid(self, form: forms.LoginForm) -> HttpResponse:
+    def form_valid(self, form: auth_forms.AuthenticationForm) -> HttpResponse:
         response = super().form_valid(form)
         # None: until the browser closes, as SESSION_EXPIRE_AT_BROWSER_CLOSE says.
         remember = form.cleaned_data["remember"]
@@ -66,7 +67,7 @@ class PasswordChangeView(auth_views.PasswordChangeView):
     def get_form_kwargs(self) -> dict[str, Any]:
         return super().get_form_kwargs() | {"request": self.request}
 
-    def form_valid(self, form: forms.PasswordChangeForm) -> HttpResponse:
+    def form_valid(self, form: auth_forms.PasswordChangeForm) -> HttpResponse:
         messages.success(
             self.request, _("Your password has been changed. Your other sessions have ended.")
         )
@@ -85,7 +86,7 @@ class PasswordResetView(auth_views.PasswordResetView):
         "minutes": settings.PASSWORD_RESET_TIMEOUT // 60,
     }
 
-    def form_valid(self, form: forms.PasswordResetForm) -> HttpResponse:
+    def form_valid(self, form: auth_forms.PasswordResetForm) -> HttpResponse:
         email = form.cleaned_data["email"]
         if until := ResetRequest.admit(email, client_address(self.request)):
             return wait_page(self.request, until)
@@ -104,7 +105,7 @@ class PasswordResetConfirmView(auth_views.PasswordResetConfirmView):
     template_name = "accounts/password_reset_confirm.html"
     success_url = reverse_lazy("login")
 
-    def form_valid(self, form: Any) -> HttpResponse:
+    def form_valid(self, form: auth_forms.SetPasswordForm) -> HttpResponse:
         messages.success(self.request, _("Your password has been changed: log in with it."))
-        reset(username=self.user.get_username())  # guesses at the old one
+        reset(username=form.user.get_username())  # guesses at the old one
         return super().form_valid(form)

@@ -85,7 +85,7 @@ def explain_database(error: BaseException) -> tuple[str, ...]:
     else:
         host = config["HOST"]
         who, at = "PostgreSQL", f"{host or 'localhost'}:{config['PORT'] or 5432}/{config['NAME']}"
-    start = {
+    start: tuple[str, ...] = {
         "Windows": ("Start it: net start postgresql-x64-17",),
         "Darwin": ("Start it: brew services start postgresql",),
     }.get(platform.system(), ("Start it: sudo systemctl start postgresql",))

@@ -17,7 +17,7 @@ OPTIONS says the rest: `{"sentinels": [("host", 26379), ...], "sentinel_kwargs":
 """
 
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -55,6 +55,9 @@ class StrictRedisCache(django_redis.RedisCache):
     for every request, and each of them dials Redis anew.
     """
 
+    _servers: list[str]
+    _options: dict[str, Any]
+
     def __init__(self, server: str | list[str], params: dict[str, Any]):
         servers = [server] if isinstance(server, str) else server
         if len(servers) != 1:
@@ -74,12 +77,12 @@ class StrictRedisCache(django_redis.RedisCache):
         """The redis-py client of this process, behind its breaker."""
         return self._cache.redis
 
-    def clear(self) -> bool:
+    def clear(self) -> bool:  # type: ignore[override]  # as Django's, which its types forget
         """Remove what is under this cache's KEY_PREFIX, in all versions, and nothing else."""
         prefix = self.key_prefix
         for sign in "\\*?[":
             prefix = prefix.replace(sign, f"\\{sign}")
-        return self._cache.clear(self.key_func("*", prefix, "*"))
+        return self._cache.delete_matching(self.key_func("*", prefix, "*"))
 
     aadd, aget, aset, atouch, adelete, ahas_key, aincr, aclear = map(
         in_thread, ("add", "get", "set", "touch", "delete", "has_key", "incr", "clear")
@@ -137,7 +140,7 @@ class RedisCache(StrictRedisCache):
 
     def set_many(
         self,
-        data: Mapping[str, Any],
+        data: dict[str, Any],
         timeout: Any = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> list[str]:
@@ -170,7 +173,7 @@ class RedisCache(StrictRedisCache):
         with contextlib.suppress(Unavailable):
             super().delete_many(keys, version=version)
 
-    def clear(self) -> bool:
+    def clear(self) -> bool:  # type: ignore[override]  # see above
         """Remove what is under this cache's KEY_PREFIX; return whether that was done."""
         with contextlib.suppress(Unavailable):
             return super().clear()

@@ -5,10 +5,12 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from django.core.cache.backends import redis as django_redis
 from redis.exceptions import ResponseError
+from redis.typing import KeyT
 
 from .breaker import Unavailable
 from .counting import count_read
@@ -25,16 +27,19 @@ class RedisCacheClient(django_redis.RedisCacheClient):
     behalf of a value that `get` does not see.
     """
 
+    _pool_options: dict[str, Any]
+    _serializer: JSONSerializer
+
     def __init__(self, servers: list[str], *, canary: str, **options: Any):
         super().__init__(servers, **{"serializer": JSONSerializer, **options})
         self._pool_options.pop("driver_info", None)
         self.redis = make_client(servers[0], canary, **self._pool_options)
 
-    def get_client(self, key: str | None = None, *, write: bool = False) -> Client:
+    def get_client(self, key: KeyT | None = None, *, write: bool = False) -> Client:
         """Return the one client, for reading as for writing."""
         return self.redis
 
-    def get(self, key: str, default: Any) -> Any:
+    def get(self, key: KeyT, default: Any) -> Any:
         """As Django's, with a miss for a corrupt value."""
         try:
             return self._load(key, self.redis.get(key), default)
@@ -42,37 +47,37 @@ class RedisCacheClient(django_redis.RedisCacheClient):
             self._remove(key, error)
             return default
 
-    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+    def get_many(self, keys: Iterable[KeyT]) -> dict[KeyT, Any]:
         """As Django's, without the corrupt values."""
         keys, missing = list(keys), object()
         data = self.redis.mget(keys) if keys else []
         found = {k: self._load(k, v, missing) for k, v in zip(keys, data, strict=True)}
         return {key: value for key, value in found.items() if value is not missing}
 
-    def _load(self, key: str, data: bytes | None, default: Any) -> Any:
+    def _load(self, key: KeyT, data: bytes | str | None, default: Any) -> Any:
         result, value = "miss", default
         try:
-            if data is not None:
+            if isinstance(data, bytes):
                 result, value = "hit", self._serializer.loads(data)
         except CorruptValueError as error:
             self._remove(key, error)
         count_read(result)
         return value
 
-    def _remove(self, key: str, error: Exception) -> None:
+    def _remove(self, key: KeyT, error: Exception) -> None:
         # Not the key: it may be the key of a session.
         logger.warning("A value in the cache is a miss, and removed: %s.", error)
         with contextlib.suppress(Unavailable):
             self.redis.unlink(key)
 
-    def incr(self, key: str, delta: int) -> int:
+    def incr(self, key: KeyT, delta: int) -> Any:
         """As Django's; raises ValueError for a value that is no number as well."""
         try:
             return super().incr(key, delta)
         except ResponseError as error:
             raise ValueError(f"Key {key!r} cannot be counted up by {delta!r}: {error}.") from error
 
-    def set_many(self, data: Mapping[str, Any], timeout: int | None) -> None:
+    def set_many(self, data: Mapping[KeyT, Any], timeout: int | timedelta | None) -> None:
         """As Django's, with the time-out in the same command as the value."""
         values = {key: self._serializer.dumps(value) for key, value in data.items()}
         if timeout == 0:
@@ -83,8 +88,8 @@ class RedisCacheClient(django_redis.RedisCacheClient):
             pipeline.set(key, value, ex=timeout)
         pipeline.execute()
 
-    def clear(self, pattern: str) -> bool:
-        """Remove the keys that match `pattern`; Django's flushes the database, whoever uses it."""
+    def delete_matching(self, pattern: str) -> bool:
+        """Remove keys; Django's `clear()` flushes the database, whoever else uses it."""
         batch: list[bytes] = []
         for key in self.redis.scan_iter(match=pattern, count=1000):
             batch.append(key)

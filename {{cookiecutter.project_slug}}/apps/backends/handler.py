@@ -1,9 +1,11 @@
 """How the server hands requests to Django."""
 
+from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.handlers import asgi
+from django.http import HttpRequest
 
 
 class ASGIHandler(asgi.ASGIHandler):
@@ -14,7 +16,8 @@ class ASGIHandler(asgi.ASGIHandler):
     ORM are synchronous anyway; asynchronous views are still awaited, by the thread.
     """
 
+    _middleware_chain: Callable[[HttpRequest], Any]
+
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
-        chain: Any = self._middleware_chain
-        self._middleware_chain = sync_to_async(chain, thread_sensitive=True)
+        self._middleware_chain = sync_to_async(self._middleware_chain, thread_sensitive=True)

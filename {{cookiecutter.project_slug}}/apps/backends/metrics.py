@@ -7,6 +7,7 @@ What the numbers mean, and alerts: deploy/alerts.yml and docs/operations.md.
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
 
 from django.conf import settings
 from django.core.cache import caches
@@ -21,6 +22,9 @@ from prometheus_client.registry import Collector
 from apps.backends import counting, probes
 from apps.backends.models import Session
 from apps.backends.probes import State
+
+if TYPE_CHECKING:  # profiles without Redis do not install its client
+    from apps.backends.cache import RedisCache
 
 
 def answer(request: HttpRequest) -> HttpResponse:
@@ -54,10 +58,11 @@ class SiteCollector(Collector):
         if results["database"].state is not State.DOWN:
             yield from count_sessions()
         if probes.redis_in_use():
+            cache = cast("RedisCache", caches["default"])
             yield GaugeMetricFamily(
                 "site_cache_breaker_open",
                 "1 while the worker that was asked leaves Redis alone.",
-                float(caches["default"].client.breaker.state == "open"),
+                float(cache.client.breaker.state == "open"),
             )
 
 

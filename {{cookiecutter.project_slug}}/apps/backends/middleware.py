@@ -1,18 +1,21 @@
 """Session and user of a request, for one question to the database."""
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth import middleware as auth_middleware
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.sessions import middleware as session_middleware
-from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.utils.functional import SimpleLazyObject
+
+from apps.backends.sessions.db import SessionStore
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
 
 
 class SessionMiddleware(session_middleware.SessionMiddleware):
@@ -20,13 +23,13 @@ class SessionMiddleware(session_middleware.SessionMiddleware):
 
     def process_request(self, request: HttpRequest) -> None:
         super().process_request(request)
-        request.session.opened_by(
+        session_of(request).opened_by(
             request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_USER_AGENT", "")
         )
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         response = super().process_response(request, response)
-        request.session.touch()
+        session_of(request).touch()
         return response
 
 
@@ -35,24 +38,32 @@ class AuthenticationMiddleware(auth_middleware.AuthenticationMiddleware):
 
     def process_request(self, request: HttpRequest) -> None:
         super().process_request(request)
-        request.user = SimpleLazyObject(lambda: _get_user(request))
+        user: Any = SimpleLazyObject(lambda: _get_user(request))
+        request.user = user
         request.auser = partial(_aget_user, request)
 
 
 def _get_user(request: HttpRequest) -> Any:
-    if not hasattr(request, "_cached_user"):
-        request._cached_user = user_of(request.session) or auth.get_user(request)
-    return request._cached_user
+    kept = vars(request)
+    if "_cached_user" not in kept:
+        kept["_cached_user"] = user_of(session_of(request)) or auth.get_user(request)
+    return kept["_cached_user"]
 
 
 async def _aget_user(request: HttpRequest) -> Any:
-    if not hasattr(request, "_acached_user"):
+    kept = vars(request)
+    if "_acached_user" not in kept:
         await request.session.aget(auth.SESSION_KEY)  # in a thread, the next line must not wait
-        request._acached_user = user_of(request.session) or await auth.aget_user(request)
-    return request._acached_user
+        kept["_acached_user"] = user_of(session_of(request)) or await auth.aget_user(request)
+    return kept["_acached_user"]
 
 
-def user_of(session: SessionBase) -> AbstractBaseUser | None:
+def session_of(request: HttpRequest) -> SessionStore:
+    """Return the session of a request: `manage.py check` refuses engines of another class."""
+    return cast(SessionStore, request.session)
+
+
+def user_of(session: SessionStore) -> "User | None":
     """Return the user that came with the session, if Django would return the very same.
 
     None, and Django is to find out itself, wherever `django.contrib.auth.get_user()` does
@@ -69,12 +80,12 @@ def user_of(session: SessionBase) -> AbstractBaseUser | None:
     ):
         return None
     backend = auth.load_backend(path)
-    plain = (
+    if not (
         isinstance(backend, ModelBackend)
         and type(backend).get_user is ModelBackend.get_user
         and type(backend).aget_user is ModelBackend.aget_user
-    )
-    if not plain or not backend.user_can_authenticate(user):
+        and backend.user_can_authenticate(user)
+    ):
         return None
     expected, given = user.get_session_auth_hash(), session.get(auth.HASH_SESSION_KEY, "")
     return user if constant_time_compare(given, expected) else None

@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime, timedelta
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.sessions.base_session import AbstractBaseSession, BaseSessionManager
@@ -63,7 +63,7 @@ class Session(AbstractBaseSession):
     address = models.GenericIPAddressField(_("address"), null=True, unpack_ipv4=True)
     user_agent = models.CharField(_("browser"), max_length=300)
 
-    objects = BaseSessionManager.from_queryset(SessionQuerySet)()
+    objects: ClassVar = BaseSessionManager.from_queryset(SessionQuerySet)()
 
     def __str__(self) -> str:
         return str(self.public_id)
@@ -71,7 +71,10 @@ class Session(AbstractBaseSession):
     def ends_at(self) -> datetime:
         """Return the moment from which on this session is dead, unless it is used before."""
         now = timezone.now()
-        return min(getattr(self, column) + (now - moment) for column, moment in bounds().items())
+        ends: list[datetime] = [
+            getattr(self, column) + (now - moment) for column, moment in bounds().items()
+        ]
+        return min(ends)
 
     @classmethod
     def get_session_store_class(cls) -> Any:

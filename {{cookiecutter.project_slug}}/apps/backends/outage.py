@@ -13,6 +13,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template import loader
+from django.utils.safestring import SafeString
 from django.views import debug, defaults
 
 from apps.backends.advice import explain
@@ -64,13 +65,13 @@ class ExceptionReporter(debug.ExceptionReporter):
     instead of the sockets' traceback, which is still there to be unfolded.
     """
 
-    def get_traceback_html(self) -> str:
-        if not is_outage(self.exc_value):
+    def get_traceback_html(self) -> SafeString:
+        if self.exc_value is None or not is_outage(self.exc_value):
             return super().get_traceback_html()
         sentence, *remedies = explain(self.exc_value)
         details = "".join(traceback.format_exception(self.exc_value))
         context = {"sentence": sentence, "remedies": remedies, "details": details}
-        return loader.get_template("debug_outage.html").render(context)
+        return SafeString(loader.get_template("debug_outage.html").render(context))
 
 
 class ExceptionReporterFilter(debug.SafeExceptionReporterFilter):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trustme
 from asgiref.sync import async_to_sync
-from channels_redis import pubsub
+from channels_redis import pubsub, utils
 from environ import Env
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
@@ -277,8 +277,8 @@ def test_names_that_are_not_ours_are_as_they_were() -> None:
         pubsub.RedisSingleShardConnection._receive_message: "self message",
         pubsub.RedisSingleShardConnection._ensure_redis: "self",
         pubsub.RedisSingleShardConnection._ensure_receiver: "self",
-        pubsub._wrap_close: "proxy loop",
-        pubsub.decode_hosts: "hosts",
+        utils._wrap_close: "proxy loop",
+        utils.decode_hosts: "hosts",
         pubsub.create_pool: "host",
         ConnectionPool.release: "self connection",
         AbstractConnection.send_command: "self args kwargs",

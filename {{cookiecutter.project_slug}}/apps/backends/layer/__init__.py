@@ -15,6 +15,7 @@ import logging
 from typing import Any
 
 from channels_redis import pubsub
+from channels_redis.utils import _wrap_close, decode_hosts
 
 from .outage import Outage
 from .shard import Shard
@@ -51,8 +52,9 @@ class LoopLayer(pubsub.RedisPubSubLoopLayer):
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """Return the next message, passing over what is none."""
-        while (message := await super().receive(channel)) is None:
-            pass
+        message: dict[str, Any] | None = None
+        while message is None:
+            message = await super().receive(channel)
         return message
 
 
@@ -64,6 +66,8 @@ class PubSubLayer(pubsub.RedisPubSubChannelLayer):
     that wait for a consumer, 100 as in Channels.
     """
 
+    _layers: dict[asyncio.AbstractEventLoop, LoopLayer]
+
     def __init__(
         self,
         hosts: list[str | dict[str, Any]],
@@ -72,7 +76,7 @@ class PubSubLayer(pubsub.RedisPubSubChannelLayer):
         **serialization: Any,
     ) -> None:
         super().__init__(**serialization)
-        self.hosts = pubsub.decode_hosts(hosts)
+        self.hosts = decode_hosts(hosts)
         self.prefix = prefix
         self.capacity = capacity
         self.outages = [Outage() for _ in self.hosts]
@@ -81,7 +85,7 @@ class PubSubLayer(pubsub.RedisPubSubChannelLayer):
         loop = asyncio.get_running_loop()
         if loop not in self._layers:
             self._layers[loop] = LoopLayer(self)
-            pubsub._wrap_close(self, loop)
+            _wrap_close(self, loop)
         return self._layers[loop]
 
     def deserialize(self, message: bytes) -> dict[str, Any] | None:

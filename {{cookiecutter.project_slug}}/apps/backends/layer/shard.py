@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from channels_redis import pubsub
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio import Redis
+from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -32,6 +33,8 @@ class Shard(pubsub.RedisSingleShardConnection):
 
     SENDING = "sending"  # the part of an outage that all event loops of a process share
 
+    _redis: Redis
+
     def __init__(
         self, host: dict[str, Any], layer: "LoopLayer", prefix: str, outage: Outage
     ) -> None:
@@ -43,7 +46,7 @@ class Shard(pubsub.RedisSingleShardConnection):
         self._asked_sentinel = -math.inf  # when, by the clock of the event loop
         # What somebody here listens to, and whether Redis has confirmed it.
         self._wanted: dict[str, asyncio.Event] = {}
-        self._connection: AbstractConnection | None = None  # the one that receives
+        self._connection: Connection | None = None  # the one that receives
 
     def _on_wire(self, channel: str) -> str:
         """Pub/sub ignores database numbers: only the prefix keeps two sites apart."""
@@ -155,7 +158,7 @@ class Shard(pubsub.RedisSingleShardConnection):
             await connection.disconnect(nowait=True)
             await pool.release(connection)
 
-    async def _read(self, connection: AbstractConnection) -> None:
+    async def _read(self, connection: Connection) -> None:
         """Hand out what arrives; raise when Redis is silent, or is the primary no more."""
         clock = asyncio.get_running_loop().time
         beat = clock()

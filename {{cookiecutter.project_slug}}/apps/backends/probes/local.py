@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import django
-from channels.layers import get_channel_layer
+from channels.layers import channel_layers
 from django.conf import settings
 from django.core.cache import caches
 
@@ -120,8 +120,8 @@ def message_round_trip() -> Finding:
 
 
 async def _send_and_receive() -> None:
-    layer = get_channel_layer()
-    channel = await layer.new_channel("doctor")
+    layer = channel_layers["default"]
+    channel = await layer.new_channel()
     message = {"type": "doctor", "text": secrets.token_hex(8)}
     async with asyncio.timeout(SECONDS):
         await layer.send(channel, message)

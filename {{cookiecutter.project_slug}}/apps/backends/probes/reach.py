@@ -21,7 +21,7 @@ SECONDS = 0.4  # for one answer: Sentinels and then the primary fit into READY_S
 
 
 def cache_setting() -> dict[str, Any]:
-    return settings.CACHES["default"]  # type: ignore[no-any-return]
+    return settings.CACHES["default"]
 
 
 def options() -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _named_by(address: Address) -> Address | None:
             named = client.sentinel_get_master_addr_by_name(service())
     except TroubleError:
         return None
-    return (str(named[0]), int(named[1])) if named else None
+    return (str(named[0]), int(named[1])) if isinstance(named, tuple) else None
 
 
 @contextmanager
@@ -97,16 +97,15 @@ def _client(who: str, host: str, port: int, login: dict[str, Any]) -> Iterator[R
         password = "REDIS_SENTINEL_PASSWORD" if who == "the Sentinel" else "REDIS_PASSWORD"
         variable = f"REDIS_SENTINELS or {password}"
     place = {} if "path" in login else {"host": host, "port": port}
-    pool = ConnectionPool(
+    arguments: dict[str, Any] = {
         **place,
-        **{
-            "socket_timeout": SECONDS,
-            "socket_connect_timeout": SECONDS,
-            "retry": Retry(NoBackoff(), 0),
-            "decode_responses": True,
-            **login,
-        },
-    )
+        "socket_timeout": SECONDS,
+        "socket_connect_timeout": SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        "decode_responses": True,
+        **login,
+    }
+    pool = ConnectionPool(**arguments)
     try:
         with Redis(connection_pool=pool) as client:
             yield client

@@ -3,11 +3,13 @@
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.cache import caches
 
 from apps.backends.advice import TroubleError
+from apps.backends.cache import RedisCache
 from apps.backends.probes import reach
 from apps.backends.probes.base import Finding, Probe, down, fine, warning
 from apps.backends.probes.relational import clock_finding
@@ -46,7 +48,7 @@ def sentinel(number: int) -> Finding:
     """Whom this Sentinel calls the primary, and whether it sees enough others for a failover."""
     address = reach.sentinel_addresses()[number - 1]
     with reach.sentinel_at(address) as client:
-        state = client.sentinel_master(reach.service())
+        state = cast(dict[str, Any], client.sentinel_master(reach.service()))
     others, quorum = state["num-other-sentinels"], state["quorum"]
     text = (
         f"at {address[0]}:{address[1]}, primary {state['ip']}:{state['port']}, "
@@ -121,7 +123,7 @@ def connections() -> Finding:
     with reach.primary() as (client, _):
         info = client.info("clients")
     opened, limit = info["connected_clients"], info.get("maxclients", 0)
-    pool = caches["default"].client.connection_pool.max_connections
+    pool = cast(RedisCache, caches["default"]).client.connection_pool.max_connections
     wanted = settings.WEB_CONCURRENCY * pool
     sum_of_pools = f"{wanted:,} ({settings.WEB_CONCURRENCY} x {pool:,})"
     text = f"{opened:,} open of {limit:,}, the site may open {sum_of_pools}"

@@ -2,12 +2,12 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
 from contextlib import nullcontext
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import SESSION_KEY, get_user_model
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.sessions.backends.base import (
     VALID_KEY_CHARS,
     CreateError,
@@ -20,6 +20,9 @@ from django.utils.crypto import get_random_string
 
 from apps.backends.models import Session
 from apps.backends.sessions.lookup import find
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +42,11 @@ class SessionStore(SessionBase):
     Asynchronous methods are those of `SessionBase`, which run these in a thread.
     """
 
-    user: AbstractBaseUser | None = None  # came with the row, see middleware.py
+    user: "User | None" = None  # came with the row, see middleware.py
     unseen = False  # `last_seen` is due
     address: str | None = None
     user_agent = ""
+    _get_session: Callable[..., dict[str, Any]]
 
     @classmethod
     def database(cls) -> str:
@@ -51,7 +55,7 @@ class SessionStore(SessionBase):
 
     def _validate_session_key(self, key: str | None) -> bool:
         """Let no key reach database, file system or Redis that Django cannot have made."""
-        return bool(key) and 8 <= len(key) <= 40 and set(key) <= set(VALID_KEY_CHARS)
+        return key is not None and 8 <= len(key) <= 40 and set(key) <= set(VALID_KEY_CHARS)
 
     def _get_new_session_key(self) -> str:
         """Return a random key without asking, as Django does, whether it is there already.
@@ -110,6 +114,11 @@ class SessionStore(SessionBase):
             "last_seen": timezone.now(),
             "user_id": self._user_id(),
         }
+        opened = {
+            "session_key": self.session_key,
+            "address": self.address,
+            "user_agent": self.user_agent,
+        }
         rows = Session.objects.using(using).filter(session_key=self.session_key)
         try:
             if not must_create:
@@ -118,18 +127,13 @@ class SessionStore(SessionBase):
                     raise UpdateError
             else:
                 with transaction.atomic(using=using):
-                    Session(
-                        session_key=self.session_key,
-                        address=self.address,
-                        user_agent=self.user_agent,
-                        **values,
-                    ).save(force_insert=True, using=using)
+                    Session(**opened, **values).save(force_insert=True, using=using)
         except IntegrityError as error:
             # The key is taken; or the user has been deleted, and their sessions with them.
             raise (CreateError if must_create else UpdateError) from error
 
     def _user_id(self) -> Any:
-        value = self._session.get(SESSION_KEY)
+        value = self.get(SESSION_KEY)
         return None if value is None else get_user_model()._meta.pk.to_python(value)
 
     # --- Ending ---

@@ -7,15 +7,17 @@ than to run it here; and a database two milliseconds away costs that for every q
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import connections, models
 from django.utils import timezone
 
 from apps.backends.models import Session, bounds
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
 
 
 class Found(NamedTuple):
@@ -23,7 +25,7 @@ class Found(NamedTuple):
 
     data: str | None  # encoded; None: the version asked about is the row's
     unseen: bool  # `last_seen` is due to be written
-    user: AbstractBaseUser | None
+    user: "User | None"
 
 
 class _Statement(NamedTuple):
@@ -33,7 +35,7 @@ class _Statement(NamedTuple):
     converters: list[tuple[int, Any, list[Callable[..., Any]]]]
 
 
-def find(session_key: str, version: str, using: str) -> Found | None:
+def find(session_key: str | None, version: str, using: str) -> Found | None:
     """Return the session `session_key` of the database `using`, if it is alive.
 
     Its data is left out, and not even read, where its version is `version`.
@@ -58,7 +60,7 @@ def last_seen_interval() -> timedelta:
 
     At most a tenth of the idle time-out, which therefore errs by no more than that.
     """
-    seconds = settings.SESSION_LAST_SEEN_SECONDS
+    seconds: float = settings.SESSION_LAST_SEEN_SECONDS
     if settings.SESSION_IDLE_SECONDS:
         seconds = min(seconds, settings.SESSION_IDLE_SECONDS / 10)
     return timedelta(seconds=seconds)
@@ -70,13 +72,17 @@ def _statement(using: str) -> _Statement:
     # A connection of its own, never opened: that of a thread must not be kept here.
     connection = connections.create_connection(using)
     quote = connection.ops.quote_name
-    s = {field.attname: f"s.{quote(field.column)}" for field in Session._meta.concrete_fields}
+
+    def quoted(field: models.Field) -> str:
+        return quote(str(field.column))  # concrete fields have one
+
+    s = {field.attname: f"s.{quoted(field)}" for field in Session._meta.concrete_fields}
     user = get_user_model()
     fields = user._meta.concrete_fields if _loads_plainly(user) else ()
     select = [
         f"CASE WHEN {s['version']} = %s THEN NULL ELSE {s['session_data']} END",
         f"{s['last_seen']} < %s",
-        *(f"u.{quote(field.column)}" for field in fields),
+        *(f"u.{quoted(field)}" for field in fields),
     ]
     columns = [field.get_col("u") for field in fields]
     converters = [
@@ -86,7 +92,7 @@ def _statement(using: str) -> _Statement:
     return _Statement(
         sql=f"SELECT {', '.join(select)} FROM {quote(Session._meta.db_table)} s"  # noqa: S608
         f" LEFT JOIN {quote(user._meta.db_table)} u"
-        f" ON u.{quote(user._meta.pk.column)} = {s['user_id']}"
+        f" ON u.{quoted(user._meta.pk)} = {s['user_id']}"
         f" WHERE {s['session_key']} = %s",
         columns=s,
         user_fields=[field.attname for field in fields],
@@ -103,7 +109,7 @@ def _loads_plainly(user: type[models.Model]) -> bool:
     return manager.get_queryset is models.Manager.get_queryset and not user._meta.parents
 
 
-def _user(statement: _Statement, values: list[Any], using: str) -> AbstractBaseUser | None:
+def _user(statement: _Statement, values: list[Any], using: str) -> "User | None":
     """Make the user from its row, as the ORM does."""
     connection = connections[using]
     for position, column, functions in statement.converters:

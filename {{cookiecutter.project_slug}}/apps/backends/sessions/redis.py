@@ -29,7 +29,7 @@ class SessionStore(db.SessionStore):
         return caches["default"]
 
     @staticmethod
-    def cache_key(session_key: str) -> str:
+    def cache_key(session_key: str | None) -> str:
         return f"session:{session_key}"
 
     def fetch(self, copy: str | None = None) -> str | None:

@@ -47,7 +47,7 @@ class SessionStore(redis.SessionStore):
         cls._mark(session.session_key)
 
     @classmethod
-    def _mark(cls, session_key: str) -> None:
+    def _mark(cls, session_key: str | None) -> None:
         seconds = settings.SESSION_REVALIDATE_SECONDS
         cls.cache().set(cls.cache_key(session_key), CHANGED, seconds)
 

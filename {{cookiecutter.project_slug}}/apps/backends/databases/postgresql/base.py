@@ -21,6 +21,7 @@ class Connection(psycopg.Connection[Any]):
     """A connection of the pool, which waits for an answer no longer than for a connection."""
 
     unreachable: ClassVar[bool] = False  # as far as the last attempt to connect tells
+    patience: float | None  # seconds
 
     @classmethod
     def connect(cls, *args: Any, **kwargs: Any) -> Self:

@@ -50,7 +50,8 @@ class Command(runserver.Command):
     """
 
     help = "Starts a web server for development, which reloads changed code."
-    server_cls = UvicornServer
+    server_cls = UvicornServer  # type: ignore[assignment]  # Django's types: wsgiref's alone
+    addr: str
 
     def get_handler(self, *args: Any, **options: Any) -> Any:
         return import_string(settings.ASGI_APPLICATION)
