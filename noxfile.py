@@ -35,7 +35,11 @@ SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 
 
 # The environments that sessions share, and what of pyproject.toml is in each.
-ENVIRONMENTS = {"environment": ["test"], "browser-environment": ["test", "browser"]}
+ENVIRONMENTS = {
+    "environment": ["test"],
+    "browser-environment": ["test", "browser"],
+    "bench-environment": ["test", "bench"],
+}
 
 
 class Python(NamedTuple):
@@ -253,9 +257,9 @@ def production(session: nox.Session, python: Python) -> None:
     proof(session, python, "proof/test_compose.py", "proof/test_drills.py")
 
 
-@check(default=False)
+@check(environment="bench-environment", default=False)
 def bench(session: nox.Session, python: Python) -> None:
-    """Measure: `nox -s bench -- pages --rounds 5 --json figures.json`."""
+    """Measure: `nox -s bench -- pages --rounds 5 --json figures.json`; `-- --help` says what."""
     run(session, python, "benchmarks", *session.posargs)
 
 

@@ -15,21 +15,22 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.report import Figures, Row, interleave
+from benchmarks.report import Figures, Options, Table, interleave, rows_of
 from proof.site import EMAIL, PASSWORD, TEMPLATE
 
 STEP = re.compile(r"^(?P<label>\w[\w. ]+?) \.+ (?P<seconds>\d+\.\d) s$", re.M)
+TIME_LIMIT = 300  # seconds for each step
 BIN = "Scripts" if os.name == "nt" else "bin"
 
 
-def run(rounds: int) -> Iterator[tuple[str, list[Row]]]:
+def run(options: Options) -> Iterator[Table]:
     """Yield the table of whole runs; every one ends in a folder that is thrown away."""
     ways: dict[str, Callable[[], Figures]] = {"pip, empty cache": partial(by_template, "pip")}
     if shutil.which("uv"):
         ways["uv, warm cache"] = partial(by_template, "uv")
         ways["uv, empty cache"] = partial(by_template, "uv", cold=True)
         ways["floor: startproject, uv, warm cache"] = by_hand
-    yield "generate (seconds)", interleave(ways, rounds, "generate")
+    yield Table("generate (seconds)", rows_of(interleave(ways, options.rounds, "generate")))
 
 
 @contextmanager
@@ -60,6 +61,7 @@ def by_template(installer: str, *, cold: bool = False) -> Figures:
             capture_output=True,
             text=True,
             check=True,
+            timeout=TIME_LIMIT,
         )
         total = time.monotonic() - start
         steps = {match["label"]: float(match["seconds"]) for match in STEP.finditer(done.stdout)}
@@ -85,6 +87,7 @@ def seconds_to_login(site: Path, python: Path, variables: dict[str, str]) -> flo
         env=variables | {"DJANGO_SUPERUSER_PASSWORD": PASSWORD},
         capture_output=True,
         check=True,
+        timeout=TIME_LIMIT,
     )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -97,7 +100,7 @@ def seconds_to_login(site: Path, python: Path, variables: dict[str, str]) -> flo
         stderr=subprocess.DEVNULL,
     )
     try:
-        while server.poll() is None:
+        while server.poll() is None and time.monotonic() - start < TIME_LIMIT:
             try:
                 if logs_in(f"http://127.0.0.1:{port}"):
                     return time.monotonic() - start
@@ -105,7 +108,11 @@ def seconds_to_login(site: Path, python: Path, variables: dict[str, str]) -> flo
                 time.sleep(0.02)
     finally:
         server.terminate()
-        server.wait()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
     raise RuntimeError("The generated site did not let anybody in.")
 
 
@@ -131,5 +138,8 @@ def by_hand() -> Figures:
             [str(python), "-m", "django", "startproject", "floor", str(home)],
             [str(python), "manage.py", "migrate"],
         ):
-            subprocess.run(command, cwd=home, env=variables, capture_output=True, check=True)
+            subprocess.run(
+                command,
+                cwd=home, env=variables, capture_output=True, check=True, timeout=TIME_LIMIT,
+            )  # fmt: skip
         return {"in all": time.monotonic() - start}

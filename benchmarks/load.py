@@ -1,47 +1,100 @@
-"""A load of keep-alive connections that costs little itself: plain sockets, no HTTP library."""
+"""Sites to load, and a load of keep-alive connections that costs little itself: plain sockets."""
 
 import asyncio
+import copy
 import os
 import ssl
+import sys
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from proof.site import Site
+from proof.site import Site, free_port
+
+TIME_LIMIT = 60.0  # seconds for the last answers
 
 
-def browse(site: Site, cookie: str, connections: int, seconds: float, path: str) -> list[float]:
-    """Ask for `path` over and over; return the seconds that each answer took.
+def generate(folder: Path, profile: str, variables: dict[str, str], **options: Any) -> Site:
+    """Return a new site, as `Site` does, without what the hook has to say."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 1)
+        return Site(folder, profile, variables, **options)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def beside(site: Site, variables: dict[str, str]) -> Site:
+    """Return a second server of the same folder, with a port and variables of its own."""
+    other = copy.copy(site)
+    vars(other).pop("connection", None)  # the first one's
+    other.port = free_port()
+    other.url = f"https://127.0.0.1:{other.port}"
+    other.variables = site.variables | variables | {"SITE_URL": other.url}
+    return other
+
+
+class Answers(NamedTuple):
+    """The seconds that each answer took, and how many came per second of the load's time."""
+
+    took: list[float]
+    per_second: float
+
+
+def browse(site: Site, cookie: str, connections: int, seconds: float, path: str) -> Answers:
+    """Ask for `path` over and over.
 
     Raises RuntimeError for anything but 200: a redirect to the login page is quick.
     """
-    return asyncio.run(_browse(site, cookie, connections, seconds, path))
+    ask = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nCookie: {cookie}\r\n\r\n"
+    return send(site, ask.encode(), connections, seconds)
 
 
-async def _browse(
-    site: Site, cookie: str, connections: int, seconds: float, path: str
-) -> list[float]:
+def send(site: Site, ask: bytes, connections: int, seconds: float, status: int = 200) -> Answers:
+    """Send a request over and over, on so many connections at the same time.
+
+    Raises RuntimeError for another status, TimeoutError if answers do not come.
+    """
+    return asyncio.run(
+        asyncio.wait_for(_send(site, ask, connections, seconds, status), seconds + TIME_LIMIT)
+    )
+
+
+async def _send(site: Site, ask: bytes, connections: int, seconds: float, status: int) -> Answers:
     trust = ssl.create_default_context()
     site.authority.configure_trust(trust)
-    ask = (
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nCookie: {cookie}\r\n\r\n"
-    ).encode()
+    streams = [
+        await asyncio.open_connection("127.0.0.1", site.port, ssl=trust)
+        for _ in range(connections)
+    ]
     end = time.perf_counter() + seconds
     took: list[float] = []
+    in_time = 0
 
-    async def person() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", site.port, ssl=trust)
+    async def person(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal in_time
         while (start := time.perf_counter()) < end:
-            writer.write(ask)
-            head = await reader.readuntil(b"\r\n\r\n")
-            if not head.startswith(b"HTTP/1.1 200"):
-                raise RuntimeError(head.decode())
-            length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-            await reader.readexactly(int(length))
+            answered = await exchange(reader, writer, ask)
+            if answered != status:
+                raise RuntimeError(f"{answered} instead of {status} for {ask[:60]!r}")
             took.append(time.perf_counter() - start)
+            in_time += start + took[-1] <= end
         writer.close()
 
-    await asyncio.gather(*(person() for _ in range(connections)))
-    return took
+    await asyncio.gather(*(person(*stream) for stream in streams))
+    return Answers(took, in_time / seconds)
+
+
+async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ask: bytes) -> int:
+    """Send a request, read the answer to its end and return its status."""
+    writer.write(ask)
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    if length := head.partition(b"content-length: ")[2].partition(b"\r\n")[0]:
+        await reader.readexactly(int(length))
+    return int(head.split(maxsplit=2)[1])
 
 
 def cpu_seconds(pid: int) -> float:
@@ -51,3 +104,12 @@ def cpu_seconds(pid: int) -> float:
     except OSError:
         return float("nan")
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def kilobytes(pid: int, name: str = "VmRSS") -> float:
+    """Return the memory of a process (Linux; VmHWM is its peak), or nan."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return float("nan")
+    return float(status.partition(f"{name}:")[2].split()[0])

@@ -1,6 +1,8 @@
-"""A page of somebody logged in: each profile beside Django's stock engines, same server."""
+"""A page of somebody logged in: each profile beside Django's stock engines, same servers.
 
-import shutil
+All sites run at the same time, from one folder and on one database, and are asked in turn.
+"""
+
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -8,17 +10,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import browse, cpu_seconds
-from benchmarks.report import Figures, Row, interleave, percentile, progress
+from benchmarks.load import beside, browse, cpu_seconds, generate
+from benchmarks.report import (
+    Figures,
+    Options,
+    Table,
+    add_ratio,
+    interleave,
+    percentile,
+    progress,
+    rows_of,
+)
 from proof.conftest import module
 from proof.postgres import Postgres, find_postgres
-from proof.site import Site
+from proof.site import Browser, Site
 
-CONNECTIONS, SECONDS, COUNTED = 16, 3.0, 50
+CONNECTIONS, WARM_UP, SECONDS, COUNTED = 16, 0.3, 3.0, 50
 OVERLAY = Path(__file__).parent / "overlay"
+BASE, RATIO = "stock db", "times stock db"
 # Whose cache and sessions: the profile's own, or a stock engine of Django on its servers.
 SUBJECTS = {
-    "stock db": ("database", "db"),
+    BASE: ("database", "db"),
     "database": ("database", ""),
     "file": ("file", ""),
     "dummy": ("dummy", ""),
@@ -27,73 +39,84 @@ SUBJECTS = {
     "redis": ("redis", ""),
     "redis-sentinel": ("redis-sentinel", ""),
 }
+# What a server is told by nobody's page: links between servers, and our own questions.
+NOT_OF_PAGES = {"info", "ping", "psync", "publish", "replconf", "role"}
 
 
-def run(rounds: int) -> Iterator[tuple[str, list[Row]]]:
+def run(options: Options) -> Iterator[Table]:
     """Yield a table on SQLite, and one on PostgreSQL where there is a server."""
     with tempfile.TemporaryDirectory(prefix="pages ") as folder:
-        yield "pages on SQLite", measure(Path(folder) / "sqlite", {}, rounds)
+        yield measure("SQLite", Path(folder) / "sqlite", {}, options.rounds)
         if find_postgres():
             with Postgres() as server:
                 variables = {"DATABASE_URL": server.url()}
-                yield "pages on PostgreSQL", measure(Path(folder) / "postgres", variables, rounds)
+                yield measure("PostgreSQL", Path(folder) / "pg", variables, options.rounds)
         else:
             progress("No PostgreSQL here: its table is left out.\n")
 
 
-def measure(folder: Path, variables: dict[str, str], rounds: int) -> list[Row]:
-    """Return a row for each subject; all run on one machine's servers at the same time."""
+def measure(database: str, folder: Path, variables: dict[str, str], rounds: int) -> Table:
+    """Return a row for each subject."""
+    title = f"pages on {database}"
+    progress(f"{title}: starting the sites")
     with ExitStack() as stack:
-        topologies = {
+        servers = {
             name: stack.enter_context(module("apps.backends.servers").Topology(**sizes))
             for name, sizes in module("config.profiles").SERVERS.items()
         }
-        sites = {
-            subject: Subject(folder / subject, profile, stock, topologies.get(profile), variables)
-            for subject, (profile, stock) in SUBJECTS.items()
+        generated = generate(folder, "database", variables, overlay=OVERLAY)
+        beside(generated, settings("db")).manage("migrate", "--verbosity=0")
+        subjects = {
+            name: Subject(generated, profile, stock, servers.get(profile), stack)
+            for name, (profile, stock) in SUBJECTS.items()
         }
-        subjects: dict[str, Callable[[], Figures]] = {
-            subject: partial(site.round) for subject, site in sites.items()
-        }
-        rows = interleave(subjects, rounds, "pages")
-    base = rows[0].figures["requests/s"][0]
-    return [
-        Row(row.subject, row.figures | {"against stock db": (ratio, ratio, ratio)})
-        for row in rows
-        for ratio in [row.figures["requests/s"][0] / base]
-    ]
+        rounds_of = {name: partial(subject.round) for name, subject in subjects.items()}
+        measured = interleave(rounds_of, rounds, title)
+        add_ratio(measured, "requests/s", BASE, RATIO)
+        for name, subject in subjects.items():
+            counted = subject.counts()
+            for figures in measured[name]:
+                figures |= counted
+    return Table(title, rows_of(measured))
+
+
+def settings(stock: str) -> dict[str, str]:
+    """Return the variables of a site with a stock engine, or with the profile's own."""
+    return {"DJANGO_SETTINGS_MODULE": "measured.settings", "STOCK": stock}
 
 
 class Subject:
-    """A site on a profile, or on a stock engine with that profile's servers."""
+    """A running site on a profile, or on a stock engine with that profile's servers."""
 
     def __init__(
-        self, folder: Path, profile: str, stock: str, topology: Any, variables: dict[str, str]
+        self, generated: Site, profile: str, stock: str, topology: Any, stack: ExitStack
     ) -> None:
-        progress(f"pages: generating {folder.name}")
         self.topology = topology
-        self.site = Site(folder, profile, variables | (topology.environment() if topology else {}))
-        shutil.copytree(OVERLAY, self.site.folder, dirs_exist_ok=True)
-        self.site.variables |= {"DJANGO_SETTINGS_MODULE": "measured.settings", "STOCK": stock}
-        self.site.manage("migrate", "--verbosity=0")
+        variables = settings(stock) | {"DJANGO_PROFILE": profile}
+        self.site = beside(generated, variables | (topology.environment() if topology else {}))
+        stack.enter_context(self.site.running())
+        self.browser: Browser = stack.enter_context(self.site.browser())
+        self.browser.log_in()
+        self.cookie = f"__Host-sessionid={self.browser.session_key}"
 
     def round(self) -> Figures:
-        """Return the figures of one round, with a server and a session of its own."""
-        with self.site.running() as site, site.browser() as browser:
-            browser.log_in()
-            cookie = f"__Host-sessionid={browser.session_key}"
-            browse(site, cookie, CONNECTIONS, 0.5, "/dashboard/")  # warm up
-            before = cpu_seconds(site.process.pid)
-            took = browse(site, cookie, CONNECTIONS, SECONDS, "/dashboard/")
-            cpu = cpu_seconds(site.process.pid) - before
-            figures = {
-                "requests/s": len(took) / SECONDS,
-                "p50 ms": percentile(took, 0.5) * 1000,
-                "p99 ms": percentile(took, 0.99) * 1000,
-                "CPU ms": cpu / len(took) * 1000,
-            }
-            redis = self._redis_per_request(partial(browser.get, "/dashboard/"))
-        return figures | redis | {"queries": self._queries()}
+        """Return the figures of one round."""
+        ask = partial(browse, self.site, self.cookie, CONNECTIONS, path="/dashboard/")
+        ask(WARM_UP)
+        before = cpu_seconds(self.site.process.pid)
+        took, per_second = ask(SECONDS)
+        cpu = cpu_seconds(self.site.process.pid) - before
+        return {
+            "requests/s": per_second,
+            "p50 ms": percentile(took, 0.5) * 1000,
+            "p99 ms": percentile(took, 0.99) * 1000,
+            "CPU ms": cpu / len(took) * 1000,
+        }
+
+    def counts(self) -> Figures:
+        """Return what one request asks for; the same in every round."""
+        redis = self._redis_per_request(partial(self.browser.get, "/dashboard/"))
+        return redis | {"queries": self._queries()}
 
     def _redis_per_request(self, ask: Callable[[], Any]) -> Figures:
         """Return the commands and the new connections that one request takes, on average."""
@@ -104,16 +127,26 @@ class Subject:
             for _ in range(COUNTED):
                 ask()
             after = client.info("all")
-        gets = after["cmdstat_get"]["calls"] - before.get("cmdstat_get", {"calls": 0})["calls"]
         opened = after["total_connections_received"] - before["total_connections_received"]
-        return {"Redis GETs": gets / COUNTED, "Redis connections": opened / COUNTED}
+        return {
+            "Redis commands": round((commands(after) - commands(before)) / COUNTED, 1),
+            "Redis connections": round(opened / COUNTED, 1),
+        }
 
     def _queries(self) -> float:
-        self.site.variables["COUNT_QUERIES"] = "1"
-        try:
-            with self.site.running() as site, site.browser() as browser:
-                browser.log_in()
-                browser.get("/dashboard/")
-                return float(browser.get("/dashboard/").headers["X-Queries"])
-        finally:
-            del self.site.variables["COUNT_QUERIES"]
+        """Return how often the database is asked, as a server that counts says."""
+        counting = beside(self.site, {"COUNT_QUERIES": "1"})
+        with counting.running(), counting.browser() as browser:
+            browser.log_in()
+            browser.get("/dashboard/")
+            return float(browser.get("/dashboard/").headers["X-Queries"])
+
+
+def commands(info: dict[str, Any]) -> int:
+    """Return how many commands a server has been told by clients."""
+    return sum(
+        of["calls"]
+        for name, of in info.items()
+        if name.startswith("cmdstat_")
+        and name.removeprefix("cmdstat_").partition("|")[0] not in NOT_OF_PAGES
+    )

@@ -9,11 +9,20 @@ import platform
 import statistics
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+NAMES = ("generate", "pages", "sessions", "growth", "logins", "live", "outage")
 
 Figures = dict[str, float]
+Measured = dict[str, list[Figures]]  # for each subject the figures of every round
+
+
+class Options(NamedTuple):
+    """What can be asked for; `stored` are the numbers of sessions that `growth` compares."""
+
+    rounds: int = 3
+    stored: tuple[int, ...] = (1_000, 100_000)
 
 
 class Row(NamedTuple):
@@ -23,20 +32,40 @@ class Row(NamedTuple):
     figures: dict[str, tuple[float, float, float]]
 
 
+class Table(NamedTuple):
+    """What a benchmark yields; `plot` is what `plot.py` draws, where there is something."""
+
+    title: str
+    rows: list[Row]
+    plot: Any = None
+
+
 def interleave(
     subjects: Mapping[str, Callable[[], Figures]], rounds: int, title: str = ""
-) -> list[Row]:
+) -> Measured:
     """Measure each subject once per round, in turn, with a progress line on standard error."""
-    measured: dict[str, list[Figures]] = {subject: [] for subject in subjects}
+    measured: Measured = {subject: [] for subject in subjects}
     for number in range(1, rounds + 1):
         for subject, measure in subjects.items():
             progress(f"{title}: round {number} of {rounds}, {subject}")
             measured[subject].append(measure())
     progress("")
+    return measured
+
+
+def rows_of(measured: Measured) -> list[Row]:
+    """Return a row for each subject."""
     return [
         Row(subject, {name: spread([run[name] for run in runs]) for name in runs[0]})
         for subject, runs in measured.items()
     ]
+
+
+def add_ratio(measured: Measured, figure: str, base: str, name: str) -> None:
+    """Add to each subject how many times the base's figure it has, round by round."""
+    for runs in measured.values():
+        for run, of_base in zip(runs, measured[base], strict=True):
+            run[name] = run[figure] / of_base[figure]
 
 
 def spread(values: list[float]) -> tuple[float, float, float]:
@@ -70,9 +99,10 @@ def table(title: str, rows: list[Row]) -> str:
 
 def _cell(median: float, low: float, high: float) -> str:
     digits = 0 if abs(median) >= 100 else 1 if abs(median) >= 10 else 2
+    text = f"{median:.{digits}f}"
     if low == high:
-        return f"{median:.{digits}f}"
-    return f"{median:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"  # noqa: RUF001
+        return text.removesuffix(".00")  # what was counted
+    return f"{text} ({low:.{digits}f}–{high:.{digits}f})"  # noqa: RUF001
 
 
 def machine() -> str:
@@ -84,6 +114,6 @@ def machine() -> str:
         ]
         model = names[0].partition(":")[2].strip() if names else model
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} × {model}, "  # noqa: RUF001
-        f"{platform.system()}, Python {platform.python_version()}"
+        f"{os.cpu_count()} × {model}, {platform.system()}, "  # noqa: RUF001
+        f"Python {platform.python_version()}"
     )

@@ -1,4 +1,7 @@
-"""Open pages: what sockets cost one process, and how quickly an event is with all of them."""
+"""Open pages: what sockets cost one process, and how quickly an event is with all of them.
+
+Every page is one person's, who logs out in one of them: the others hear of it.
+"""
 
 import asyncio
 import json
@@ -16,28 +19,32 @@ from pathlib import Path
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Origin
 
-from benchmarks.report import Figures, Row, interleave, percentile
+from benchmarks.load import generate, kilobytes
+from benchmarks.report import Figures, Options, Table, interleave, percentile, progress, rows_of
 from proof.conftest import module
 from proof.site import Browser, Site, free_port
 
 PROFILES = ("database", "redis")
 SOCKETS = (100, 1000)
 AT_ONCE = 20  # handshakes
+TIME_LIMIT = 60.0  # seconds
 
 
-def run(rounds: int) -> Iterator[tuple[str, list[Row]]]:
-    """Yield a table for each number of sockets, all of one person's pages."""
+def run(options: Options) -> Iterator[Table]:
+    """Yield a table for each number of sockets."""
+    progress("live: generating the sites")
     servers = module("config.profiles").SERVERS
-    with tempfile.TemporaryDirectory(prefix="sockets ") as folder:
+    with tempfile.TemporaryDirectory(prefix="live ") as folder:
         sites = {}
         topology = module("apps.backends.servers").Topology(**servers["redis"])
         with topology:
             for profile in PROFILES:
                 variables = topology.environment() if profile in servers else {}
-                sites[profile] = Site(Path(folder) / profile, profile, variables)
+                sites[profile] = generate(Path(folder) / profile, profile, variables)
             for number in SOCKETS:
                 subjects = {profile: partial(measure, sites[profile], number) for profile in sites}
-                yield f"{number} sockets on one process", interleave(subjects, rounds, "sockets")
+                title = f"live: {number} sockets on one process"
+                yield Table(title, rows_of(interleave(subjects, options.rounds, title)))
 
 
 def measure(site: Site, number: int) -> Figures:
@@ -60,7 +67,10 @@ def behind_a_proxy(site: Site) -> Iterator[tuple[int, str]]:
         command, cwd=site.folder, env=site.environment, stderr=subprocess.DEVNULL
     )
     try:
+        deadline = time.monotonic() + TIME_LIMIT
         while not answers(port):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("The site without TLS did not start.")
             time.sleep(0.05)
         yield server.pid, f"http://127.0.0.1:{port}"
     finally:
@@ -80,8 +90,11 @@ async def _measure(
     cookies = "; ".join(f"{name}={value}" for name, value in ada.cookies.items())
     door = asyncio.Semaphore(AT_ONCE)
 
+    handshakes: list[float] = []
+
     async def open_page() -> ClientConnection:
         async with door:
+            start = time.perf_counter()
             page = await stack.enter_async_context(
                 connect(
                     f"{url.replace('http', 'ws')}/ws/events/",
@@ -89,26 +102,32 @@ async def _measure(
                     origin=Origin(site.url),
                     additional_headers={"Cookie": cookies},
                     proxy=None,
+                    open_timeout=TIME_LIMIT,
+                    ping_interval=None,
                 )
             )
             await page.recv()  # the first heartbeat: its session has been looked at
+            handshakes.append(time.perf_counter() - start)
             return page
 
     async with AsyncExitStack() as stack:
         await open_page()  # what the first one loads is not of its kind
-        before = memory(pid)
+        handshakes.clear()
+        before = kilobytes(pid)
         start = time.perf_counter()
         pages = await asyncio.gather(*(open_page() for _ in range(number)))
         figures = {
-            "ms to open": (time.perf_counter() - start) / number * 1000,
-            "kB each": (memory(pid) - before) / number,
+            "s until all are open": time.perf_counter() - start,
+            "ms to connect, p50": percentile(handshakes, 0.5) * 1000,
+            "ms to connect, p99": percentile(handshakes, 0.99) * 1000,
+            "kB each": (kilobytes(pid) - before) / number,
         }
         if other:
             hearing = asyncio.gather(*(hear(page) for page in pages))
             await asyncio.to_thread(other.log_out)
-            delays = await hearing
-            figures["ms from event to median page"] = percentile(delays, 0.5) * 1000
-            figures["ms to the last"] = max(delays) * 1000
+            delays = await asyncio.wait_for(hearing, TIME_LIMIT)
+            figures["ms until an event is there, p50"] = percentile(delays, 0.5) * 1000
+            figures["ms until an event is there, p99"] = percentile(delays, 0.99) * 1000
     return figures
 
 
@@ -118,12 +137,3 @@ async def hear(page: ClientConnection) -> float:
         event = json.loads(await page.recv())
         if event["type"] == "signed_out":
             return time.time() - datetime.fromisoformat(event["time"]).timestamp()
-
-
-def memory(pid: int) -> float:
-    """Return the resident memory of a process in kB (Linux), or nan."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return float("nan")
-    return float(status.partition("VmRSS:")[2].split()[0])

@@ -1,0 +1,68 @@
+"""The plot of `outage`: a small picture for each fault and each kind of sessions."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+COLOURS = {"ok": "#3b6ea5", "error": "#c1272d", "logged out": "#e08a00"}
+MARKERS = {"ok": "o", "error": "x", "logged out": "v"}
+LOWEST, HIGHEST = 1.0, 10_000.0  # milliseconds
+
+
+def series(panel: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
+    """Return for each outcome when requests began and how many milliseconds they took."""
+    found: dict[str, tuple[list[float], list[float]]] = {outcome: ([], []) for outcome in COLOURS}
+    for at, took, outcome in panel["answers"]:
+        found[outcome][0].append(at)
+        found[outcome][1].append(min(max(took, LOWEST), HIGHEST))
+    return found
+
+
+def grid(panels: Iterable[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """Return the faults, one a row, and whose sessions they hit, one a column."""
+    panels = list(panels)
+    return (
+        list(dict.fromkeys(panel["fault"] for panel in panels)),
+        list(dict.fromkeys(panel["who"] for panel in panels)),
+    )
+
+
+def draw(panels: list[dict[str, Any]], path: Path) -> None:
+    """Write the picture as PNG."""
+    faults, who = grid(panels)
+    figure, axes = pyplot.subplots(
+        len(faults), len(who), sharex=True, sharey=True, squeeze=False,
+        figsize=(4.6 * len(who), 1.75 * len(faults) + 0.9), layout="constrained",
+    )  # fmt: skip
+    for panel in panels:
+        axis = axes[faults.index(panel["fault"])][who.index(panel["who"])]
+        axis.axvspan(0, panel["lasted"], color="#000000", alpha=0.08, linewidth=0)
+        found = series(panel)
+        for outcome, (at, took) in found.items():
+            axis.plot(at, took, MARKERS[outcome], color=COLOURS[outcome], markersize=3.2,
+                      markeredgewidth=1, alpha=0.8, label=outcome)  # fmt: skip
+        failed = sum(len(found[outcome][0]) for outcome in ("error", "logged out"))
+        axis.set_title(
+            f"{panel['fault']}: {failed} of {len(panel['answers'])} failed",
+            fontsize=9, loc="left", color=COLOURS["error"] if failed else "black",
+        )  # fmt: skip
+        axis.set_yscale("log")
+        axis.set_ylim(LOWEST, HIGHEST)
+        axis.grid(axis="y", color="#dddddd", linewidth=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    for column, name in zip(axes[0], who, strict=True):
+        column.annotate(name, (0.5, 1.22), xycoords="axes fraction", ha="center",
+                        fontsize=11, fontweight="bold")  # fmt: skip
+    figure.supxlabel("seconds since the fault (shaded while it lasts)", fontsize=9)
+    figure.supylabel("milliseconds of each request", fontsize=9)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=3, fontsize=8, frameon=False)
+    # No date and no version inside: the same figures make the same file.
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
