@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-Parts = dict[str, Any]
+from benchmarks.outage import FAULTS, OURS, TITLE
 
-OURS = ": this template"
-FAULTS = ("stopped", "hung", "failover, primary killed", "failover, planned")
+Parts = dict[str, Any]
 
 
 class Wanted(NamedTuple):
@@ -44,20 +43,20 @@ def worst(find: Callable[[dict[str, Any]], float]) -> Callable[[Parts], float]:
     """Return a function that finds the worst fault of `outage`, by the figures of its row."""
 
     def found(parts: Parts) -> float:
-        (rows,) = parts["outage"]["tables"].values()
-        return max(find(rows[fault + OURS]) for fault in FAULTS)
+        rows = parts["outage"]["tables"][TITLE]
+        return max(find(rows[f"{fault.title}: {OURS}"]) for fault in FAULTS)
 
     return found
 
 
 def failed(parts: Parts) -> float:
     """Return the requests that failed in the failovers of all rounds' worst."""
-    (rows,) = parts["outage"]["tables"].values()
+    rows = parts["outage"]["tables"][TITLE]
     return float(
         sum(
-            rows[fault + OURS][what][2]
+            rows[f"{fault.title}: {OURS}"][what][2]
             for fault in FAULTS
-            if fault.startswith("failover")
+            if fault.profile == "redis-sentinel"
             for what in ("errors", "logged out")
         )
     )

@@ -25,6 +25,7 @@ BEFORE, LASTS, AFTER = 2.0, 4.0, 4.0  # seconds; a failover lasts as long as it 
 NOTICED = 1.0  # seconds after which a fault counts as noticed
 TIME_LIMIT = 5.0  # seconds after which a request has failed
 WORKERS = 2
+TITLE = f"outage: {PER_SECOND} requests per second, two processes"
 OURS, STOCK = "this template", "Django's cache sessions"
 
 
@@ -82,8 +83,7 @@ def run(options: Options) -> Iterator[Table]:
                     plot.append({"fault": fault.title, "who": name, "lasted": round(lasted, 2),
                                  "answers": points})  # fmt: skip
     progress("")
-    title = f"outage: {PER_SECOND} requests per second, two processes"
-    yield Table(title, rows_of(measured), plot)
+    yield Table(TITLE, rows_of(measured), plot)
 
 
 def watch(fault: Fault, sites: dict[str, Site]) -> tuple[float, dict[str, list[Answer]]]:
@@ -130,7 +130,7 @@ async def _watch(
     else:
         await asyncio.to_thread(topology.wait_failover, old)
     lasted = time.perf_counter() - start_of_fault
-    await asyncio.sleep(AFTER)
+    await asyncio.sleep(max(AFTER, LASTS + AFTER - lasted))
     over.set()
     answers = await asyncio.wait_for(asyncio.gather(*watchers), 2 * TIME_LIMIT)
     return lasted, dict(zip(sites, answers, strict=True))
@@ -180,12 +180,15 @@ async def connect(
 
 
 def figures_of(answers: list[Answer], lasted: float) -> Figures:
-    """Return the figures of one fault; milliseconds of requests whatever came of them."""
+    """Return the figures of one fault; milliseconds of requests whatever came of them.
+
+    A failover may be over before it is noticed: what follows it is looked at as well.
+    """
 
     def took(first: float, last: float) -> list[float]:
         return [answer.took for answer in answers if first <= answer.at < last]
 
-    usual, noticed = took(-BEFORE / 2, 0), took(NOTICED, lasted)
+    usual, noticed = took(-BEFORE, 0), took(NOTICED, max(lasted, LASTS))
     return {
         "s it lasted": lasted,
         "requests": len(answers),
@@ -194,5 +197,5 @@ def figures_of(answers: list[Answer], lasted: float) -> Figures:
         "usual p50 ms": percentile(usual, 0.5),
         "usual p99": percentile(usual, 0.99),
         "slowest, noticing": max(took(0, NOTICED)),
-        "p99 once noticed": percentile(noticed or [0.0], 0.99),
+        "p99 once noticed": percentile(noticed, 0.99),
     }
