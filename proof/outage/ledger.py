@@ -15,6 +15,8 @@ FAILURES = {
     "lost": "session writes lost or gone back in time",
 }
 NO_ANSWER = 599
+# Milliseconds that nobody may wait, twice what is to be held on a quiet machine.
+SLOWEST = 2000.0
 NOTICING = 1.0  # seconds, in which some requests meet a fault that nobody knows of yet
 
 
@@ -60,9 +62,11 @@ class Ledger:
                 self._seconds["noticed"].append(seconds)
 
     def note(self, what: str) -> None:
-        """Count something that people did."""
+        """Count something that people did, and whether they did it during the fault."""
         with self._lock:
             self.did[what] += 1
+            if self.phase == "fault":
+                self.did[f"{what} during the fault"] += 1
 
     def fail(self, what: str, detail: str) -> None:
         """Count one of FAILURES and keep the first details."""

@@ -173,6 +173,7 @@ class Person(threading.Thread):
         if answer.status_code != 302:
             return None
         session = Ended(key, door.worker)
+        self.ledger.note("logouts")
         self.ended.append(session)
         self.ledger.end(session)
         return session
@@ -221,7 +222,7 @@ class Racer(Person):
         for began, user in rival.result():
             if session and began > acknowledged and user:
                 self.ledger.fail("alive", f"{user}, asked for while it was ended")
-            self.ledger.note("races")
+            self.ledger.note("racing requests")
 
     def hurry(self, key: str, stop: threading.Event) -> list[tuple[float, str | None]]:
         """Read and write the session through both workers; return when, and as whom."""

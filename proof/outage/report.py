@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from proof.outage.ledger import FAILURES
+from proof.outage.ledger import FAILURES, SLOWEST
 
 Cell = dict[str, Any]
 
@@ -117,10 +117,15 @@ def head(*texts: str) -> list[str]:
 
 def failed(cells: Iterable[Cell]) -> str:
     """Return what went wrong in cells, in words, or 0."""
+    cells = list(cells)
     sums = {
         name: sum(cell["failures"].get(what, 0) for cell in cells) for what, name in NAMES.items()
     }
-    return ", ".join(f"{number} {name}" for name, number in sums.items() if number) or "0"
+    words = [f"{number} {name}" for name, number in sums.items() if number]
+    slowest = max((cell["latency"]["fault"]["max"] for cell in cells), default=0)
+    if slowest > SLOWEST:
+        words.append(f"waits of {slowest / 1000:.0f} s")
+    return ", ".join(words) or "0"
 
 
 def beside(cells: Sequence[Cell]) -> Iterator[str]:

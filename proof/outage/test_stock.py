@@ -6,6 +6,7 @@ import pytest
 
 from proof.outage.cell import Result, play
 from proof.outage.faults import FAULTS, Fault
+from proof.outage.ledger import SLOWEST
 from proof.outage.scene import KINDS, Scene
 
 ENGINES = ["cache", "cached_db"]
@@ -20,6 +21,7 @@ WELL = {("cached_db", "flushall"), ("cached_db", "restarted-empty")}
 def test_stock_fails(scene: Scene, fault: Fault, record: Callable[[Result], None]) -> None:
     result = play(scene, fault, patience=3)
     record(result)
-    assert result.failures or (scene.names["sessions"], fault.name) in WELL, (
+    waited = result.latency["fault"]["max"] > SLOWEST
+    assert result.failures or waited or (scene.names["sessions"], fault.name) in WELL, (
         "Django's own engines are known to fail here, and did not."
     )
