@@ -34,6 +34,10 @@ PROFILES = json.loads((HERE / "cookiecutter.json").read_text("utf-8"))["profile"
 SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 
 
+# No test waits without end: after so many seconds it fails, and pytest-timeout prints what
+# each thread was doing. On an idle machine the longest takes a tenth of that.
+LIMIT = "--timeout=300"
+
 # The environments that sessions share, and what of pyproject.toml is in each.
 ENVIRONMENTS = {
     "environment": ["test"],
@@ -155,7 +159,7 @@ def temporary_folder(prefix: str) -> Iterator[tuple[str, dict[str, str]]]:
 def proof(session: nox.Session, python: Python, *arguments: str) -> None:
     """Run black-box tests of `proof/`, in a folder of their own."""
     with temporary_folder("proof of ") as (folder, variables):
-        run(session, python, "pytest", *arguments, *session.posargs,
+        run(session, python, "pytest", LIMIT, *arguments, *session.posargs,
             f"--basetemp={folder}/t", env=variables)  # fmt: skip
 
 
@@ -214,7 +218,8 @@ def alike(profile: str) -> list[str]:
 def site_tests(session: nox.Session, python: Python, profile: str, *arguments: str) -> None:
     """Generate a site and run its own tests in it, on the profile."""
     with generated(session, python, profile) as variables:
-        run(session, python, "pytest", *arguments, env={**variables, "DJANGO_PROFILE": profile})
+        variables = {**variables, "DJANGO_PROFILE": profile}
+        run(session, python, "pytest", LIMIT, *arguments, env=variables)
 
 
 @contextmanager
@@ -248,7 +253,7 @@ def update(session: nox.Session, python: Python) -> None:
 @check(tags=["full"], default=False)
 def recipe(session: nox.Session, python: Python) -> None:
     """Add a sixth profile to a copy of the template, as CONTRIBUTING.md says, and prove it."""
-    proof(session, python, "proof/test_sixth_profile.py")
+    proof(session, python, "proof/test_sixth_profile.py", "--timeout=900")  # runs nox itself
 
 
 @check(tags=["full"], default=False)

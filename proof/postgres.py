@@ -7,10 +7,12 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 START_SECONDS = 30
+PATIENCE = 120  # seconds for any of its programs, on whatever machine
 
 
 def find_postgres() -> Path | None:
@@ -69,7 +71,7 @@ class Postgres:
         """Stop the server at once, as a crash does."""
         self.resume()
         self._run("pg_ctl", "stop", "-D", "data", "-m", "immediate")
-        self.process.wait()
+        self.process.wait(PATIENCE)
 
     def pause(self) -> None:
         """Hang: connections are accepted, by the system, and nothing is answered."""
@@ -83,12 +85,14 @@ class Postgres:
         listed = ["pgrep", "-P", str(self.process.pid)]
         children = subprocess.run(listed, capture_output=True, text=True, check=False).stdout
         for pid in [self.process.pid, *map(int, children.split())]:
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # one that served a connection, and has just ended
+                os.kill(pid, number)
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
             [*self._as_other, str(self._programs / program), *arguments],
             cwd=self.folder, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            timeout=PATIENCE,
         )  # fmt: skip
 
     def __enter__(self) -> Self:

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -26,6 +27,7 @@ from cookiecutter.main import cookiecutter
 TEMPLATE = Path(__file__).parent.parent
 EMAIL, PASSWORD = "ada@example.com", "correct horse battery staple"
 START_SECONDS = 30
+PATIENCE = 180  # seconds for a command of `manage.py`
 # In one process, since starting Django takes as long as each of them.
 PREPARE = f"""
 from django.core.management import call_command
@@ -96,6 +98,7 @@ class Site:
             capture_output=True,
             text=True,
             check=False,
+            timeout=PATIENCE,
         )
 
     def serve_command(self, workers: int, port: int | None = None, patience: int = 1) -> list[str]:
@@ -128,7 +131,7 @@ class Site:
             server = subprocess.Popen(
                 self.serve_command(workers, port, patience),
                 cwd=self.folder, env=self.environment | {"WEB_CONCURRENCY": str(workers)},
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         if port is None:
             self.process = server
@@ -146,8 +149,11 @@ class Site:
         try:
             server.wait(10)
         except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+            if sys.platform == "win32":
+                server.kill()
+            else:  # its workers as well, who would not notice that it is gone
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait(10)
 
     def _wait(self, server: subprocess.Popen[bytes], log: str, port: int) -> None:
         deadline = time.monotonic() + START_SECONDS

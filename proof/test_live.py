@@ -238,7 +238,7 @@ def test_sigterm_lets_requests_finish_and_tells_sockets_to_come_again(site: Site
             time.sleep(0.05)  # hashing the password takes longer than that
             server.terminate()
             assert page.end(5) == 1012
-            request.join()
+            request.join(30)
     # Not killed by the signal, which would leave its temporary folder.
     assert server.wait(20) == 0
     assert answers == [302]

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,13 +22,15 @@ ENOUGH = {
     "replays": 20,  # of cookies whose sessions were ended
     "replays at the other worker": 20,
     "racing requests": 20,
-    "writes during the fault": 5,  # a planned failover takes a second
-    "logouts during the fault": 5,
+    "writes during the fault": 3,  # a planned failover takes a second
+    "logouts during the fault": 3,
 }
 PATIENCE = 60.0  # seconds that a slow machine is given to do enough
+LEAVE = 60.0  # seconds that everybody is given to look at everything once more, and to go
 CACHE_BACK = 5.0  # seconds
-# Milliseconds: twice what is to be held on a quiet machine, as is ledger.SLOWEST.
-P99_ABOVE = 600.0
+# Milliseconds, beside ledger.SLOWEST; who waits longer waits for Redis, again and again. Added
+# to each is NOISE times what is usual in the cell: a slow machine, or a busy one, is no failure.
+ONE_IN_A_HUNDRED, ONE_IN_TWO, NOISE = 600.0, 200.0, 5
 
 
 def email(number: int) -> str:
@@ -60,20 +63,21 @@ class Result:
             for what, enough in ENOUGH.items()
             if self.did.get(what, 0) < enough
         ]
-        if self.back > CACHE_BACK:
-            wrong.append(f"the cache was used again after {self.back:.1f} s")
-        if (slowest := self.latency["fault"]["max"]) > SLOWEST:
-            wrong.append(f"a request took {slowest:.0f} ms during the fault")
-        if self.p99_above() > P99_ABOVE:
-            wrong.append(
-                f"one request in a hundred took {self.p99_above():.0f} ms more than before"
-            )
-        return wrong
+        return wrong + [
+            f"{who} waited for {waited:.0f} ms, where {limit:.0f} are much"
+            for who, waited, limit in self.waits()
+            if waited > limit
+        ]
 
-    def p99_above(self) -> float:
-        """Return by how many milliseconds the 99th percentile rose once the fault was noticed."""
-        noticed = self.latency.get("noticed", self.latency["fault"])
-        return noticed["p99"] - self.latency["usual"]["p99"]
+    def waits(self) -> Iterator[tuple[str, float, float]]:
+        """Return who waited, for how long, and how long that may be, in milliseconds."""
+        usual, fault = self.latency["usual"], self.latency["fault"]
+        noticed = self.latency.get("noticed", fault)
+        noise, noise_of_most = NOISE * usual["p99"], NOISE * usual["p50"]
+        yield "the slowest request during the fault", fault["max"], SLOWEST + noise
+        yield "one request in a hundred", noticed["p99"], ONE_IN_A_HUNDRED + noise
+        yield "every other request", noticed["p50"], ONE_IN_TWO + noise_of_most
+        yield "the cache, to be used again,", 1000 * self.back, 1000 * CACHE_BACK + noise
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -134,12 +138,14 @@ def watch(
             time.sleep(0.05)
     finally:
         ledger.over.set()
+        deadline = time.monotonic() + LEAVE
         for person in people:
-            person.join()
+            person.join(max(0, deadline - time.monotonic()))
         scene.tidy()
     for person in people:
         if person.error:
             raise person.error
+        assert not person.is_alive(), f"{person.email} is still there after {LEAVE:.0f} s."
     return back
 
 

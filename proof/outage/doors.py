@@ -9,6 +9,7 @@ import httpx
 from proof.outage.ledger import NO_ANSWER, Ledger
 from proof.site import Browser, Site
 
+DOORS_OPEN = 60  # seconds in which each worker has to answer
 SESSION, CACHE = "/outage/session/", "/outage/cache/"  # see overlay/outage/views.py
 
 
@@ -55,7 +56,8 @@ class Door(Browser):
 def open_doors(site: Site, ledger: Ledger, workers: int = 2) -> list[Door]:
     """Return a door to each of the site's workers."""
     doors: dict[str, Door] = {}
-    for _ in range(200):
+    deadline = time.monotonic() + DOORS_OPEN
+    while time.monotonic() < deadline:
         door = Door(site, ledger)
         door.get(SESSION)
         if doors.setdefault(door.worker, door) is not door:
@@ -64,4 +66,6 @@ def open_doors(site: Site, ledger: Ledger, workers: int = 2) -> list[Door]:
             return list(doors.values())
     for door in doors.values():
         door.close()
-    raise AssertionError(f"Only the workers {', '.join(doors)} answer, not {workers} of them.")
+    raise AssertionError(
+        f"Of {workers} workers only these answered in {DOORS_OPEN} s: {', '.join(doors) or 'none'}"
+    )

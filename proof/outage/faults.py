@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from proof.outage.scene import PASSWORD, Scene, web_server
+from proof.outage.scene import HUNG, PASSWORD, Scene, web_server
 
 SECONDS = 4.5  # of most faults; LEAVING of people.py fits in
 BOTH = ("redis", "redis-sentinel")
@@ -61,7 +61,7 @@ def killed_back_after_3s(scene: Scene) -> None:
 def hung_5s(scene: Scene) -> None:
     old = scene.primary
     old.pause()
-    scene.watch(5, "[Tt]imeout", old)
+    scene.watch(5, HUNG, old)
     scene.failed_over(old)
     old.resume()
 
@@ -70,7 +70,7 @@ def hung_5s(scene: Scene) -> None:
 def hung_for_good(scene: Scene) -> None:
     old = scene.primary
     old.pause()
-    scene.watch(SECONDS, "[Tt]imeout", old)
+    scene.watch(SECONDS, HUNG, old)
     if not scene.failed_over(old):
         old.start(empty=True)  # as a service manager does, or an operator
 
@@ -126,7 +126,7 @@ def loading(scene: Scene) -> None:
     slowly = ("key-load-delay 1000", "loading-process-events-interval-bytes 1024")
     with scene.configured(*slowly):
         scene.primary.start(wait=False)
-        scene.watch(SECONDS, "loading", scene.primary, settle=1)
+        scene.watch(SECONDS, "loading", scene.primary, settle=2)
     scene.primary.start()
 
 
@@ -181,7 +181,7 @@ def hung_with_sentinels_5s(scene: Scene) -> None:
     hung = [scene.primary, *scene.topology.sentinels]
     for server in hung:
         server.pause()
-    scene.watch(5, "[Tt]imeout", *hung)
+    scene.watch(5, HUNG, *hung)
     for server in hung:
         server.resume()
 
@@ -191,7 +191,7 @@ def hung_with_sentinels(scene: Scene) -> None:
     hung = [scene.primary, *scene.topology.sentinels]
     for server in hung:
         server.pause()
-    scene.watch(SECONDS, "[Tt]imeout", *hung)
+    scene.watch(SECONDS, HUNG, *hung)
     for server in hung:
         server.start()
 

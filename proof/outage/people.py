@@ -215,10 +215,12 @@ class Racer(Person):
         door = next(self.turn)
         door.cookies = login.jar
         rival = pool.submit(self.hurry, door.session_key, stop)
-        time.sleep(0.02)
-        session, acknowledged = self.log_out(login), time.monotonic()
-        time.sleep(0.05)
-        stop.set()
+        try:
+            time.sleep(0.02)
+            session, acknowledged = self.log_out(login), time.monotonic()
+            time.sleep(0.05)
+        finally:
+            stop.set()  # the pool would wait for it without end
         for began, user in rival.result():
             if session and began > acknowledged and user:
                 self.ledger.fail("alive", f"{user}, asked for while it was ended")

@@ -94,7 +94,8 @@ def test_many_writers_on_sqlite_are_no_outage(sqlite_site: Site) -> None:
                 assert answer.result().status_code == 302
         finally:
             over.set()
-            writer.join()
+            writer.join(90)
+            assert not writer.is_alive(), "The other writer still waits for the lock."
         assert answer.result().elapsed.total_seconds() > SECONDS, "it did not wait at all"
         assert browser.logged_in
 
@@ -136,7 +137,8 @@ def hung(server: Postgres) -> Iterator[None]:
 
 @contextmanager
 def locked(server: Postgres) -> Iterator[None]:
-    with psycopg.connect(server.url()) as somebody:
+    url = f"{server.url()}?connect_timeout=10&options=-c%20lock_timeout%3D30s"
+    with psycopg.connect(url) as somebody:
         somebody.execute("LOCK TABLE backends_session IN ACCESS EXCLUSIVE MODE")
         yield
         somebody.rollback()
