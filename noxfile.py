@@ -272,9 +272,14 @@ def bench(session: nox.Session, python: Python) -> None:
     per=["redis", "redis-sentinel", "database"], default=False, tags=["full"], allow_parallel=False
 )
 def outage(session: nox.Session, python: Python, name: str) -> None:
-    """Stop, hang, empty and fail over Redis, or the database, below a site in use."""
+    """Stop, hang, empty and fail over Redis, or the database, below a site in use.
+
+    Each fault once, on Valkey or on Redis; on both with `nox -s outage -- --every-kind`.
+    """
     of_redis = f"proof/outage/test_outage.py::test_{name.replace('-', '_')}"
-    proof(session, python, {"database": "proof/outage/test_database.py"}.get(name, of_redis))
+    tests = {"database": "proof/outage/test_database.py"}.get(name, of_redis)
+    # A machine on which many cells take long shall say so, and not go on for an hour.
+    proof(session, python, tests, "--session-timeout=900")
 
 
 @check(default=False, allow_parallel=False)

@@ -8,9 +8,9 @@ import pytest
 
 from proof.conftest import module
 from proof.outage.cell import PEOPLE, Result, email
-from proof.outage.faults import Fault
+from proof.outage.faults import FAULTS, Fault
 from proof.outage.report import add_to, table
-from proof.outage.scene import DATABASES, PASSWORD, Scene
+from proof.outage.scene import DATABASES, KINDS, PASSWORD, Scene
 from proof.site import PASSWORD as LOGIN_PASSWORD
 from proof.site import Site
 
@@ -20,6 +20,25 @@ CELLS = pytest.StashKey[list[dict[str, Any]]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--json", metavar="PATH", help="add what the cells have to show to a file")
+    parser.addoption("--every-kind", action="store_true", help="each fault on Valkey and Redis")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep each fault for one kind of server, the kinds in turn, unless all are asked for."""
+    if not config.getoption("--every-kind"):
+        left_out = [item for item in items if is_of_another_kind(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def is_of_another_kind(item: pytest.Item) -> bool:
+    """Whether a test is a cell of ours, whose fault is thrown at another kind of server."""
+    cell: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    if "scene" not in cell:
+        return False
+    profile, kind, stock = cell["scene"]
+    number = FAULTS[profile].index(cell["fault"])
+    return not stock and kind != KINDS[number % len(KINDS)]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Tables of outages: one for the terminal, and docs/outage.md from the JSON of the runs.
 
-nox -s outage outage-stock -- --json=outage.json
+nox -s outage outage-stock -- --every-kind --json=outage.json
 python -m proof.outage.report outage.json
 """
 

@@ -1,4 +1,7 @@
-"""Faults in Redis, thrown at a site that people use all the time: nobody notices."""
+"""Faults in Redis, thrown at a site that people use all the time: nobody notices.
+
+Each fault once, on Valkey and on Redis in turn; `--every-kind`: each on both (conftest.py).
+"""
 
 from collections.abc import Callable
 
