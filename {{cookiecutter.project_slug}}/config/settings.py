@@ -7,6 +7,7 @@ a file that holds it (Docker and Kubernetes hand secrets over that way).
 
 import tomllib
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -50,6 +51,11 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 
 PROFILE = env.str("DJANGO_PROFILE", default="")
 _profile = profiles.load(PROFILE, env, VAR, env.str("REDIS_PREFIX", default=SLUG))
+if PROFILE in profiles.SERVERS and not find_spec("redis"):
+    raise ImproperlyConfigured(
+        f"The profile {PROFILE} needs the package redis: run 'uv pip install -r pyproject.toml "
+        "--extra redis', or 'pip install \".[redis]\"', or choose another DJANGO_PROFILE."
+    )
 SESSION_ENGINE = _profile.session_engine
 CACHES = _profile.caches
 CHANNEL_LAYERS = _profile.channel_layers

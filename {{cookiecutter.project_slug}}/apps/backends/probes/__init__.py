@@ -5,8 +5,6 @@
 closer, for `manage.py doctor`.
 """
 
-from importlib.util import find_spec
-
 from django.conf import settings
 
 from apps.backends.probes import local, relational
@@ -38,8 +36,6 @@ def services() -> list[Probe]:
     if local.folders_in_use():
         found.append(Probe("files", local.files, required=True))
     if redis_in_use():
-        if find_spec("redis") is None:  # only these profiles install it
-            return [*found, Probe("redis", local.no_redis_package)]
         from apps.backends.probes import redis
 
         found += redis.services()
@@ -63,7 +59,7 @@ def examinations() -> list[Probe]:
         Probe("message round trip", local.message_round_trip, needs=message_needs),
         Probe("database clock", relational.clock, needs="database"),
     ]
-    if redis_in_use() and find_spec("redis"):
+    if redis_in_use():
         from apps.backends.probes import redis
 
         found += redis.examinations()

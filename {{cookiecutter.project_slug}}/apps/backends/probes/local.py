@@ -14,7 +14,6 @@ from channels.layers import channel_layers
 from django.conf import settings
 from django.core.cache import caches
 
-from apps.backends.advice import GO_WITHOUT
 from apps.backends.probes.base import Finding, down, fine, warning
 
 SECONDS = 2.0  # for a message to come back
@@ -59,16 +58,6 @@ def versions() -> Finding:
         except PackageNotFoundError:
             continue
     return fine(", ".join(found) + f", {platform.system()}")
-
-
-def no_redis_package() -> Finding:
-    """What to say where the profile needs redis-py and it is not there."""
-    return down(
-        "The package redis is not installed, and this profile needs it.",
-        "With uv: uv pip install -r pyproject.toml --extra redis",
-        'With pip: pip install ".[redis]"',
-        GO_WITHOUT,
-    )
 
 
 def session_round_trip() -> Finding:
