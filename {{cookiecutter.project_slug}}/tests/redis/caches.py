@@ -2,10 +2,8 @@
 
 import contextlib
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from apps.backends.cache import RedisCache
@@ -82,22 +80,5 @@ def answering(answer: bytes, greeting: bytes = b"") -> contextlib.AbstractContex
         connection.sendall(greeting)
         while connection.recv(65536):
             connection.sendall(answer)
-
-    return serving(serve)
-
-
-def speaking_tls(port: int, certificates: Path) -> contextlib.AbstractContextManager[int]:
-    """TLS in front of a server that need not know how: the wheel of Valkey does not."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
-
-    def serve(connection: socket.socket) -> None:
-        with (
-            context.wrap_socket(connection, server_side=True) as client,
-            socket.create_connection(("127.0.0.1", port)) as server,
-        ):
-            while command := client.recv(65536):
-                server.sendall(command)
-                client.sendall(server.recv(65536))
 
     return serving(serve)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trustme
 from django.core.exceptions import ImproperlyConfigured
 
 from apps.backends.cache import RedisCache, Unavailable
@@ -18,7 +17,8 @@ from apps.backends.redis_client import Client, make_client
 from apps.backends.servers import Topology
 from apps.backends.servers.process import quoted
 
-from .caches import make_cache, make_cache_at, speaking_tls
+from .caches import make_cache, make_cache_at
+from .tls import make_certificates, speak_tls
 
 pytestmark = pytest.mark.any_redis
 
@@ -133,16 +133,8 @@ def test_unix_socket() -> None:
 @pytest.fixture
 def encrypted(tmp_path: Path) -> Iterator[int]:
     """The port of a server behind TLS, with a certificate that nobody else trusts."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    with (
-        Topology(password="s@cret") as server,
-        speaking_tls(server.primary.port, tmp_path) as port,
-    ):
-        yield port
+    with Topology(password="s@cret") as topology:
+        yield speak_tls(topology.primary.port, make_certificates(tmp_path))
 
 
 def test_tls(encrypted: int, tmp_path: Path) -> None:

@@ -1,25 +1,22 @@
 """Every error of Redis that the site knows, provoked on a real server and put into words."""
 
-import asyncio
 import contextlib
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import pytest
-import trustme
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from apps.backends.advice import TroubleError
 from apps.backends.probes import Probe, State, local, redis
 from apps.backends.probes.base import ask
-from apps.backends.servers import Server, Topology, find_server
+from apps.backends.servers import Server, Topology
 from apps.backends.servers.process import quoted
+from tests.redis.tls import make_certificates, speak_tls
 from tests.troubleshooting import is_listed, listed, not_provoked
 
 pytestmark = pytest.mark.any_redis
@@ -324,47 +321,12 @@ def test_sentinels_of_another_service(stack: ExitStack, use: Use) -> None:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a throw-away authority and its certificate for 127.0.0.1."""
-    folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    return folder
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
-def tls_port(stack: ExitStack, certificates: Path) -> int:
-    """The port of a server that speaks TLS: itself, or, if not built for it, by a proxy."""
-    if b"libssl" in find_server().read_bytes():
-        return stack.enter_context(Topology(tls=certificates)).primary.port
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
-    server = stack.enter_context(Topology()).primary
-    loop, ports = asyncio.new_event_loop(), Queue[int]()
-    thread = threading.Thread(
-        target=loop.run_until_complete, args=(serve_tls(context, server.port, ports),), daemon=True
-    )
-    thread.start()
-    return ports.get(timeout=10)
-
-
-async def serve_tls(context: ssl.SSLContext, port: int, ports: "Queue[int]") -> None:
-    """Serve TLS at a free port, put into `ports`, for the server at `port`; until the end."""
-
-    async def pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(65536):
-                target.write(data)
-        target.close()
-
-    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pipe(reader, back), pipe(there, writer))
-
-    proxy = await asyncio.start_server(connect, "127.0.0.1", 0, ssl=context)
-    ports.put(proxy.sockets[0].getsockname()[1])
-    await proxy.serve_forever()
+def tls_port(server: Server, certificates: Path) -> int:
+    return speak_tls(server.port, certificates)
 
 
 def test_tls(tls_port: int, certificates: Path, use: Use, settings: Any) -> None:

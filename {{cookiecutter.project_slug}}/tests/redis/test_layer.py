@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from asgiref.sync import async_to_sync
 from channels_redis import pubsub, utils
 from environ import Env
@@ -22,6 +21,7 @@ from apps.backends.layer import PubSubLayer
 from apps.backends.servers import Topology
 from config import profiles
 from tests.redis.outages import host
+from tests.redis.tls import make_certificates, speak_tls
 
 pytestmark = pytest.mark.any_redis
 
@@ -204,7 +204,6 @@ LOGINS: dict[str, dict[str, Any]] = {
         "password": "site-secret",
         "lines": ACL,
     },
-    "TLS": {"tls": True},
     "Sentinels with a password": {
         "sentinels": 1,
         "password": "secret",
@@ -215,33 +214,34 @@ LOGINS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("login", LOGINS.values(), ids=LOGINS)
 def test_logs_in_with_what_the_environment_says(
-    login: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    login: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "tls" in login:
-        login = {"tls": certificate(tmp_path)}
     with Topology(**login) as topology:
         for name, value in topology.environment().items():
             monkeypatch.setenv(name, value)
-        profile = "redis-sentinel" if "sentinels" in login else "redis"
-        layers = profiles.load(profile, Env(), tmp_path, "site").channel_layers
-        assert layers["default"]["BACKEND"] == "apps.backends.layer.PubSubLayer"
-        layer = PubSubLayer(**layers["default"]["CONFIG"])
-
-        async def scenario() -> None:
-            channel = await layer.new_channel()
-            await layer.send(channel, {"type": "x"})
-            await hear(layer, channel)
-
-        run(scenario())
+        send_and_hear("redis-sentinel" if "sentinels" in login else "redis")
 
 
-def certificate(folder: Path) -> Path:
-    authority = trustme.CA()
-    server = authority.issue_cert("127.0.0.1")
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    server.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    server.private_key_pem.write_to_path(folder / "key.pem")
-    return folder
+def test_speaks_tls(topology: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = speak_tls(topology.primary.port, make_certificates(tmp_path))
+    monkeypatch.setenv(
+        "REDIS_URL", f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}"
+    )
+    send_and_hear("redis")
+
+
+def send_and_hear(profile: str) -> None:
+    """Send a message through the layer of a profile, as the environment makes it."""
+    layers = profiles.load(profile, Env(), Path(), "site").channel_layers
+    assert layers["default"]["BACKEND"] == "apps.backends.layer.PubSubLayer"
+    layer = PubSubLayer(**layers["default"]["CONFIG"])
+
+    async def scenario() -> None:
+        channel = await layer.new_channel()
+        await layer.send(channel, {"type": "x"})
+        await hear(layer, channel)
+
+    run(scenario())
 
 
 def test_speaks_through_a_socket_in_the_file_system() -> None:
