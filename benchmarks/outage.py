@@ -21,7 +21,7 @@ from proof.site import Site
 
 OVERLAY = Path(__file__).parent / "overlay"
 PER_SECOND = 25
-BEFORE, LASTS, AFTER = 2.0, 4.0, 4.0  # seconds; a failover lasts as long as it takes
+BEFORE, LASTS, AFTER = 2.0, 4.0, 3.0  # seconds; a failover lasts as long as it takes
 NOTICED = 1.0  # seconds after which a fault counts as noticed
 TIME_LIMIT = 5.0  # seconds after which a request has failed
 WORKERS = 2

@@ -1,6 +1,6 @@
 """What `benchmarks/growth.py` asks, inside the site: a line of JSON in, a line out.
 
-["fill", number] stores so many sessions in all of STORES, ["time", store, page] gives the
+["fill", number, stores] stores so many sessions in each of these, ["time", store, page] gives the
 microseconds of a request by somebody who is logged in with one of them.
 """
 
@@ -16,7 +16,8 @@ from typing import Any
 
 from apps.accounts.models import User
 from apps.backends.models import Session
-from apps.backends.sessions.db import version_of
+from apps.backends.sessions import db
+from apps.backends.sessions.file import PREFIX
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS
@@ -36,6 +37,8 @@ PAYLOAD = "x" * 200
 
 class Store(Client):
     """The sessions of one engine; `keys` are those that visit in the next round."""
+
+    suffix = ""  # of its keys
 
     def __init__(self, variant: Variant) -> None:
         self.variant = variant
@@ -61,7 +64,7 @@ class Rows(Store):
         # "Last seen" lies ahead, so that no visit writes it.
         Session.objects.bulk_create(
             Session(
-                session_key=key, user_id=user, session_data=data, version=version_of(data),
+                session_key=key, user_id=user, session_data=data, version=db.version_of(data),
                 expire_date=now + timedelta(days=14), address="127.0.0.1",
                 user_agent="Mozilla/5.0", last_seen=now + timedelta(hours=1),
             )
@@ -69,24 +72,25 @@ class Rows(Store):
         )  # fmt: skip
 
 
-class Copies(Rows):
-    """Ours: rows with copies in Redis."""
+class Copies(Store):
+    """Ours: copies in Redis of rows that are there already."""
 
     def write(self, sessions: list[tuple[str, Any, str]]) -> None:
-        super().write(sessions)
         copies = {self.engine.cache_key(key): data for key, _, data in sessions}
         caches["default"].set_many(copies, 14 * 24 * 3600)
 
 
 class Files(Rows):
-    """Ours: rows with files."""
+    """Ours: rows with files, beside those without."""
+
+    suffix = "file"
 
     def write(self, sessions: list[tuple[str, Any, str]]) -> None:
         folder = Path(settings.SESSION_FILE_PATH)
         folder.mkdir(mode=0o700, exist_ok=True)
         for key, _, data in sessions:
             (folder / key).write_text(data, "ascii")
-        super().write([(key, user, f"file:{key}") for key, user, _ in sessions])
+        super().write([(key + self.suffix, user, f"{PREFIX}{key}") for key, user, _ in sessions])
 
 
 class DjangosRows(Store):
@@ -125,32 +129,32 @@ STORES = {
 }
 
 
-def fill(store: Store, number: int, users: list[User]) -> None:
-    """Store sessions until there are so many, of all users in turn."""
-    with store.selected():
-        encode = store.engine().encode
-        sessions = [
-            (
-                user.pk,
-                encode(
-                    {
-                        auth.SESSION_KEY: str(user.pk),
-                        auth.BACKEND_SESSION_KEY: settings.AUTHENTICATION_BACKENDS[-1],
-                        auth.HASH_SESSION_KEY: user.get_session_auth_hash(),
-                        "payload": PAYLOAD,
-                    }
-                ),
-            )
-            for user in users
+def fill(stores: dict[str, Store], number: int, users: list[User]) -> None:
+    """Store so many sessions in each, of all users in turn, the same in all of them."""
+    encode = db.SessionStore().encode  # as Django's: all sign with the name of the class
+    turns = cycle(
+        (
+            user.pk,
+            encode(
+                {
+                    auth.SESSION_KEY: str(user.pk),
+                    auth.BACKEND_SESSION_KEY: settings.AUTHENTICATION_BACKENDS[-1],
+                    auth.HASH_SESSION_KEY: user.get_session_auth_hash(),
+                    "payload": PAYLOAD,
+                }
+            ),
+        )
+        for user in users
+    )
+    for start in range(0, number, AT_ONCE):
+        new = [
+            (get_random_string(32, VALID_KEY_CHARS), *session)
+            for session in islice(turns, min(AT_ONCE, number - start))
         ]
-        turns = cycle(sessions)
-        while some := min(AT_ONCE, number - len(store.stored)):
-            new = [
-                (get_random_string(32, VALID_KEY_CHARS), *session)
-                for session in islice(turns, some)
-            ]
-            store.write(new)
-            store.stored += [key for key, *_ in new]
+        for store in stores.values():
+            with store.selected():
+                store.write(new)
+            store.stored += [key + store.suffix for key, *_ in new]
 
 
 def answers(stores: dict[str, Store], users: list[User]) -> Iterator[Any]:
@@ -159,9 +163,9 @@ def answers(stores: dict[str, Store], users: list[User]) -> Iterator[Any]:
     for line in sys.stdin:
         what, *arguments = json.loads(line)
         if what == "fill":
-            for store in stores.values():
-                fill(store, arguments[0], users)
-            yield arguments[0]
+            number, names = arguments
+            fill({name: stores[name] for name in names}, number, users)
+            yield number
         else:
             name, page = arguments
             yield stores[name].time(page)
