@@ -1,4 +1,4 @@
-"""Run benchmarks by name, all of them by default.
+"""Run benchmarks by name, all but `checks` by default.
 
 nox -s bench -- generate pages --rounds 5 --json figures.json
 nox -s bench -- --json again.json --compare docs/benchmarks.json
@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import held, report
 from benchmarks.compare import compare
-from benchmarks.report import NAMES
+from benchmarks.report import NAMES, ON_DEMAND
 
 
 def main() -> None:
@@ -27,7 +27,8 @@ def main() -> None:
         prog="nox -s bench --",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(NAMES)}")
+    known = ", ".join((*NAMES, *ON_DEMAND))
+    parser.add_argument("names", nargs="*", metavar="name", help=f"some of {known}")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each (default: 3)")
     parser.add_argument(
         "--stored", type=int, nargs="+", metavar="NUMBER", default=report.Options().stored,
@@ -41,8 +42,8 @@ def main() -> None:
         "--document", type=Path, metavar="JSON", help="measure nothing: write the page of docs/"
     )
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(NAMES):
-        parser.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(NAMES)}")
+    if unknown := set(arguments.names) - {*NAMES, *ON_DEMAND}:
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}: there are {known}")
     other = json.loads(arguments.compare.read_text("utf-8")) if arguments.compare else None
     if arguments.document:
         from benchmarks.document import write  # the plot's library takes a second to import

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks import held
 from benchmarks.compare import compare
 from benchmarks.plot import draw
-from benchmarks.report import NAMES, Row, table
+from benchmarks.report import NAMES, ON_DEMAND, Row, table
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
@@ -37,7 +37,7 @@ def page(parts: dict[str, Any], again: dict[str, Any] | None = None) -> str:
         "runs": "\n".join(runs(parts)),
         "faster": "\n".join(faster(parts)) or "Nowhere in this run.",
         "again": compare(parts, again) if again else "No second run was compared yet.",
-        **{name: "\n".join(tables(parts, name)) for name in NAMES},
+        **{name: "\n".join(tables(parts, name)) for name in (*NAMES, *ON_DEMAND)},
     }
     text = (HERE / "page.md").read_text("utf-8")
     for name, content in places.items():
@@ -54,7 +54,7 @@ def held_table(parts: dict[str, Any]) -> Iterator[str]:
 def runs(parts: dict[str, Any]) -> Iterator[str]:
     """When and where each benchmark ran, and how long it took."""
     yield from ("| | date | rounds | took | on |", "|---|---|---:|---:|---|")
-    for name in NAMES:
+    for name in (*NAMES, *ON_DEMAND):
         if part := parts.get(name):
             yield (
                 f"| `{name}` | {part['date']} | {part['rounds']} | {part['seconds']} s "
@@ -68,7 +68,7 @@ def tables(parts: dict[str, Any], name: str) -> Iterator[str]:
         rows = [Row(subject, figures) for subject, figures in subjects.items()]
         yield table(title.removeprefix(f"{name}: "), rows)
     if not found:
-        yield "Not measured in this run."
+        yield "Not measured."
 
 
 def faster(parts: dict[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 NAMES = ("generate", "pages", "sessions", "growth", "logins", "live", "outage")
+ON_DEMAND = ("checks",)
 
 Figures = dict[str, float]
 Measured = dict[str, list[Figures]]  # for each subject the figures of every round
