@@ -193,8 +193,11 @@ def main() -> int:
         print(f"\n{slug} is kept, although this failed: {failed}. When the cause is gone, finish:")
     else:
         if profile.startswith("redis"):
-            print(f"\nThe REDIS_ variables in .env say where Redis is. None at hand? This starts "
-                  f"what is needed:\n\n    {PYTHON} manage.py devredis")  # fmt: skip
+            print(
+                "\nRedis is looked for on this machine; REDIS_ variables in .env can say where else "
+                "(.env.example).\nNone at hand? In the folder below, in a terminal of its own, this "
+                f"starts what is needed:\n\n    {PYTHON} manage.py devredis"
+            )
         print(f"\n{slug} is there, with the profile {profile}. Next, make an account and log in:")
     todo += [[PYTHON, "manage.py", "createsuperuser"], [PYTHON, "manage.py", "runserver"]]
     print("", *("    " + typed(command) for command in [["cd", str(Path.cwd())], *todo]), sep="\n")
