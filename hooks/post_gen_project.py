@@ -194,9 +194,9 @@ def main() -> int:
     else:
         if profile.startswith("redis"):
             print(
-                "\nRedis is looked for on this machine; REDIS_ variables in .env can say where else "
-                "(.env.example).\nNone at hand? In the folder below, in a terminal of its own, this "
-                f"starts what is needed:\n\n    {PYTHON} manage.py devredis"
+                "\nRedis is looked for on this machine; REDIS_ variables in .env can say where "
+                "else (.env.example).\nNone at hand? In the folder below, in a terminal of its "
+                f"own, this starts what is needed:\n\n    {PYTHON} manage.py devredis"
             )
         print(f"\n{slug} is there, with the profile {profile}. Next, make an account and log in:")
     todo += [[PYTHON, "manage.py", "createsuperuser"], [PYTHON, "manage.py", "runserver"]]
