@@ -6,9 +6,11 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -16,6 +18,7 @@ from websockets.typing import Origin
 
 from proof.site import EMAIL, PASSWORD, Browser, Site, free_port
 
+OVERLAY = Path(__file__).parent / "overlay"
 SECOND = 1.0  # what an event and the end of a session may take
 STRANGER = "eve@example.com"
 
@@ -217,6 +220,34 @@ def test_idles_and_ends_though_the_message_was_lost(
     )  # fmt: skip
     deadline = time.monotonic() + 30
     assert [each.end(deadline - time.monotonic()) for each in pages] == [4401, 4401]
+
+
+@pytest.mark.slow
+def test_ends_though_the_process_that_should_say_so_was_killed(
+    site: Site,
+    browsers: Callable[..., Browser],
+    page: Callable[..., Page],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the commit of a logout and its message, which nobody will ever send."""
+    ada = browsers()
+    port = free_port()
+    with monkeypatch.context() as patch:
+        patch.setitem(site.variables, "PYTHONPATH", str(OVERLAY))
+        patch.setitem(site.variables, "DJANGO_SETTINGS_MODULE", "killed.settings")
+        mortal = site.start(port=port)
+    try:
+        here = page(ada)
+        here.hear("heartbeat")
+        form = ada.get(f"https://127.0.0.1:{port}/dashboard/")
+        with pytest.raises(httpx.TransportError):
+            ada.post_form(form, {}, f"https://127.0.0.1:{port}/accounts/logout/")
+        logged_out = time.monotonic()
+        assert mortal.wait(10) == 137
+        assert not ada.logged_in
+        assert here.end(logged_out + 30 - time.monotonic()) == 4401
+    finally:
+        site.stop(mortal)
 
 
 def test_sigterm_lets_requests_finish_and_tells_sockets_to_come_again(site: Site) -> None:
