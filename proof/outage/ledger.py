@@ -55,8 +55,8 @@ class Ledger:
         """Note a request, which was sent in `phase` and has just been answered."""
         with self._lock:
             self.did["requests"] += 1
-            # One that was sent before the fault and answered in it met the fault.
-            phase = "fault" if self.phase == "fault" else phase
+            if phase != "after" and self.phase in ("fault", "after"):
+                phase = "fault"  # sent before it and answered in it, or after it: that met it
             self._seconds[phase].append(seconds)
             if phase == "fault" and self.since("fault") - seconds > NOTICING:
                 self._seconds["noticed"].append(seconds)
