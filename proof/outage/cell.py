@@ -11,6 +11,7 @@ from typing import Any
 from proof.outage.doors import CACHE, Door, open_doors
 from proof.outage.faults import Fault
 from proof.outage.ledger import FAILURES, SLOWEST, Ledger
+from proof.outage.listeners import Listeners
 from proof.outage.people import Person, Racer
 from proof.outage.scene import Scene
 
@@ -22,15 +23,15 @@ ENOUGH = {
     "replays": 20,  # of cookies whose sessions were ended
     "replays at the other worker": 20,
     "racing requests": 20,
-    "writes during the fault": 3,  # a planned failover takes a second
-    "logouts during the fault": 3,
 }
+ENOUGH_MEANWHILE = {f"{what} during the fault": 3 for what in ("writes", "logouts", "events")}
 PATIENCE = 60.0  # seconds that a slow machine is given to do enough
 LEAVE = 60.0  # seconds that everybody is given to look at everything once more, and to go
 CACHE_BACK = 5.0  # seconds
 # Milliseconds, beside ledger.SLOWEST; who waits longer waits for Redis, again and again. Added
 # to each is NOISE times what is usual in the cell: a slow machine, or a busy one, is no failure.
-ONE_IN_A_HUNDRED, ONE_IN_TWO, NOISE = 600.0, 200.0, 5
+ONE_IN_A_HUNDRED, ONE_IN_TWO, SEND, NOISE = 600.0, 200.0, 300.0, 5
+HEARD_AGAIN = 10.0  # seconds
 
 
 def email(number: int) -> str:
@@ -51,6 +52,7 @@ class Result:
     details: list[str]
     latency: dict[str, dict[str, float]]
     back: float
+    sockets: dict[str, float]  # Listeners.report(), or nothing
     seen: str
 
     def verdict(self) -> list[str]:
@@ -60,9 +62,14 @@ class Result:
         wrong += self.details
         wrong += [
             f"{self.did.get(what, 0)} {what} are too few to prove anything, {enough} are needed"
-            for what, enough in ENOUGH.items()
+            for what, enough in (ENOUGH | ENOUGH_MEANWHILE).items()
             if self.did.get(what, 0) < enough
         ]
+        if sockets := self.sockets:
+            closed = sockets["opened"] - sockets["open"]
+            failed = {"closed": closed, "deaf at the end": sockets["deaf"]}
+            wrong += [f"{number} sockets {what}" for what, number in failed.items() if number]
+            wrong += [f"{sockets['raised']} sends raised"] if sockets["raised"] else []
         return wrong + [
             f"{who} waited for {waited:.0f} ms, where {limit:.0f} are much"
             for who, waited, limit in self.waits()
@@ -78,6 +85,9 @@ class Result:
         yield "one request in a hundred", noticed["p99"], ONE_IN_A_HUNDRED + noise
         yield "every other request", noticed["p50"], ONE_IN_TWO + noise_of_most
         yield "the cache, to be used again,", 1000 * self.back, 1000 * CACHE_BACK + noise
+        if sockets := self.sockets:
+            yield "the slowest event", sockets["slowest"], SEND + noise_of_most
+            yield "sockets, to hear again,", 1000 * sockets["again"], 1000 * HEARD_AGAIN + noise
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -100,7 +110,8 @@ def play(scene: Scene, fault: Fault, *, patience: float = PATIENCE) -> Result:
         watchers = doors()
         people = [Person(n, email(n), doors(), scene.ledger) for n in range(PEOPLE)]
         people.append(Racer(PEOPLE, email(PEOPLE), doors(), doors(), scene.ledger))
-        back = watch(scene, fault, people, watchers, patience)
+        listeners = Listeners(scene.site, email(PEOPLE + 1), doors(), scene.ledger)
+        back = watch(scene, fault, people, watchers, listeners, patience)
     return Result(
         did=dict(scene.ledger.did),
         before=dict(scene.ledger.before),
@@ -108,16 +119,27 @@ def play(scene: Scene, fault: Fault, *, patience: float = PATIENCE) -> Result:
         details=scene.ledger.details,
         latency=scene.ledger.latency(),
         back=back,
+        sockets=listeners.report() if listeners.sockets else {},
         seen="; ".join(scene.seen),
     )
 
 
 def watch(
-    scene: Scene, fault: Fault, people: list[Person], watchers: list[Door], patience: float
+    scene: Scene,
+    fault: Fault,
+    people: list[Person],
+    watchers: list[Door],
+    listeners: Listeners,
+    patience: float,
 ) -> float:
     """Return how many seconds after the fault all workers used Redis again."""
     ledger = scene.ledger
+    threads: list[Person | Listeners] = [*people]
     wait_for_cache(scene, watchers)
+    if scene.names["sessions"] == "ours":  # Django's engines let no socket in
+        threads.append(listeners)
+        listeners.start()
+        listeners.ready.wait(LEAVE)
     for person in people:
         person.start()
     try:
@@ -134,18 +156,19 @@ def watch(
             ledger.since("after") < AFTER
             or ledger.since("fault") < 4.5
             or any(ledger.did[what] < enough for what, enough in ENOUGH.items())
+            or (listeners.is_alive() and not listeners.are_well)
         ):
             time.sleep(0.05)
     finally:
         ledger.over.set()
         deadline = time.monotonic() + LEAVE
-        for person in people:
-            person.join(max(0, deadline - time.monotonic()))
+        for thread in threads:
+            thread.join(max(0, deadline - time.monotonic()))
         scene.tidy()
-    for person in people:
-        if person.error:
-            raise person.error
-        assert not person.is_alive(), f"{person.email} is still there after {LEAVE:.0f} s."
+    for thread in threads:
+        if thread.error:
+            raise thread.error
+        assert not thread.is_alive(), f"{thread.name} is still there after {LEAVE:.0f} s."
     return back
 
 

@@ -58,7 +58,7 @@ def scene(
         if url := variables.get("REDIS_URL"):
             variables["REDIS_URL"] = url.removesuffix("/0") + f"/{DATABASES[profile]}"
         site = Site(tmp_path_factory.mktemp("site"), profile, variables, overlay=OVERLAY)
-        people = [email(number) for number in range(PEOPLE + 1)]
+        people = [email(number) for number in range(PEOPLE + 2)]
         site.manage(
             "shell", "-c",
             "from apps.accounts.models import User\n"

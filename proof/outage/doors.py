@@ -10,7 +10,8 @@ from proof.outage.ledger import NO_ANSWER, Ledger
 from proof.site import Browser, Site
 
 DOORS_OPEN = 60  # seconds in which each worker has to answer
-SESSION, CACHE = "/outage/session/", "/outage/cache/"  # see overlay/outage/views.py
+# See overlay/outage/views.py.
+SESSION, CACHE, SAY = "/outage/session/", "/outage/cache/", "/outage/say/"
 
 
 class Door(Browser):

@@ -17,6 +17,7 @@ FAILURES = {
 NO_ANSWER = 599
 # Milliseconds that nobody may wait, twice what is to be held on a quiet machine.
 SLOWEST = 2000.0
+AFTERMATH = 3.0  # seconds that idle connections lead to the former primary after a failover
 NOTICING = 1.0  # seconds, in which some requests meet a fault that nobody knows of yet
 
 
@@ -62,10 +63,13 @@ class Ledger:
                 self._seconds["noticed"].append(seconds)
 
     def note(self, what: str) -> None:
-        """Count something that people did, and whether they did it during the fault."""
+        """Count something that people did, and whether they did it during the fault.
+
+        That lasts AFTERMATH at least.
+        """
         with self._lock:
             self.did[what] += 1
-            if self.phase == "fault":
+            if self.phase == "fault" or 0 < self.since("fault") < AFTERMATH:
                 self.did[f"{what} during the fault"] += 1
 
     def fail(self, what: str, detail: str) -> None:

@@ -36,7 +36,7 @@ class Person(threading.Thread):
     """
 
     def __init__(self, number: int, email: str, doors: list[Door], ledger: Ledger) -> None:
-        super().__init__(daemon=True)
+        super().__init__(daemon=True, name=email)
         self.email, self.doors, self.ledger = email, doors, ledger
         self.turn = itertools.cycle(doors)
         self.random = random.Random(number)

@@ -22,7 +22,8 @@ PAGE = HERE.parent.parent / "docs" / "outage.md"
 DID = ("logins", "requests", "replays")
 FIGURES = ("p50", "p99", "max")
 COLUMNS = ("fault", "on", "sessions", *DID, *FAILURES, "usual p50", "p99", "max",
-           "fault p50", "p99", "max", "noticed p99", "back", "seen")  # fmt: skip
+           "fault p50", "p99", "max", "noticed p99", "back", "open", "deaf", "again", "raised",
+           "slowest send", "seen")  # fmt: skip
 NAMES = {"errors": "errors", "refused": "logins refused", "logged_out": "logged out",
          "alive": "ended, yet alive", "lost": "writes lost"}  # fmt: skip
 
@@ -48,7 +49,22 @@ def row(cell: Cell) -> list[str]:
         *milliseconds(cell, "fault"),
         milliseconds(cell, "noticed")[1],
         f"{cell['back']:.1f}",
+        *sockets(cell),
         cell["seen"],
+    ]
+
+
+def sockets(cell: Cell) -> list[str]:
+    """Return who stayed open, who is deaf, when all heard again, how sends went."""
+    found = cell.get("sockets")
+    if not found:  # Django's engines
+        return [""] * 5
+    return [
+        f"{found['open']}/{found['opened']}",
+        str(found["deaf"]),
+        f"{found['again']:.1f}",
+        str(found["raised"]),
+        f"{found['slowest']:.0f}",
     ]
 
 
@@ -99,6 +115,7 @@ def page(data: dict[str, Any]) -> str:
         "failures": str(sum(sum(cell["failures"].values()) for cell in ours)),
         "beside": "\n".join(beside(cells)),
         "sentinel": "\n".join(alone([cell for cell in ours if cell["profile"] != "redis"])),
+        "sockets": "\n".join(live(ours)),
         "latency": "\n".join(latency(ours)),
     }
     text = (HERE / "page.md").read_text("utf-8")
@@ -146,6 +163,16 @@ def alone(cells: Sequence[Cell]) -> Iterator[str]:
     yield from head("fault", "this template")
     for fault in dict.fromkeys(cell["fault"] for cell in cells):
         yield line(fault, failed([cell for cell in cells if cell["fault"] == fault]))
+
+
+def live(cells: Iterable[Cell]) -> Iterator[str]:
+    """What became of the pages that were open."""
+    yield from head(
+        "fault", "on", "stayed open", "deaf in the end", "whole again, s", "sends that raised",
+        "slowest send, ms",
+    )  # fmt: skip
+    for cell in cells:
+        yield line(cell["fault"], f"{cell['profile']}, {cell['kind']}", *sockets(cell))
 
 
 def latency(cells: Iterable[Cell]) -> Iterator[str]:

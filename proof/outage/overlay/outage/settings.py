@@ -8,6 +8,7 @@ import os
 from config.settings import *  # noqa: F403
 from config.settings import INSTALLED_APPS, MIDDLEWARE
 
+INSTALLED_APPS = [*INSTALLED_APPS, "outage"]
 ROOT_URLCONF = "outage.urls"
 MIDDLEWARE = ["outage.views.name_worker", *MIDDLEWARE]
 

@@ -1,8 +1,12 @@
 """Pages that show what no page of the site shows so plainly."""
 
 import os
+import time
 from collections.abc import Callable
 
+from apps.accounts.events import event, group_of
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -36,3 +40,16 @@ def cached(request: HttpRequest) -> JsonResponse:
     name = request.GET["name"]
     cache.set(name, name, timeout=60)
     return JsonResponse({"cached": cache.get(name) == name})
+
+
+@csrf_exempt
+def say(request: HttpRequest) -> JsonResponse:
+    """Tell all open pages of the user a name; return the wait in ms, and what was raised."""
+    message = {"type": "account.event", "event": event("outage", request.POST["name"])}
+    group = group_of(request.user.pk)  # looks up the session, which is no part of sending
+    began, raised = time.perf_counter(), ""
+    try:
+        async_to_sync(get_channel_layer().group_send)(group, message)
+    except Exception as error:
+        raised = repr(error)
+    return JsonResponse({"waited": 1000 * (time.perf_counter() - began), "error": raised})

@@ -1,0 +1,16 @@
+"""Lets a socket say which of the server's processes it is at, as pages do."""
+
+import os
+from functools import partialmethod
+
+from django.apps import AppConfig
+
+
+class OutageConfig(AppConfig):
+    name = "outage"
+
+    def ready(self) -> None:
+        from apps.accounts.consumers import EventsConsumer
+
+        worker = [(b"x-worker", str(os.getpid()).encode())]
+        EventsConsumer.accept = partialmethod(EventsConsumer.accept, headers=worker)
