@@ -6,6 +6,7 @@ the site is run, and run beside each other. The profiles come from `cookiecutter
 
 import atexit
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -38,11 +39,21 @@ SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 # each thread was doing. On an idle machine the longest takes a tenth of that.
 LIMIT = "--timeout=300"
 
-# The environments that sessions share, and what of pyproject.toml is in each.
+
+class Environment(NamedTuple):
+    """What of pyproject.toml is in an environment, and in which versions, in uv's word."""
+
+    groups: list[str]
+    resolution: str = ""  # what is there already, else the newest
+
+
+# The environments that sessions share.
 ENVIRONMENTS = {
-    "environment": ["test"],
-    "browser-environment": ["test", "browser"],
-    "bench-environment": ["test", "bench"],
+    "environment": Environment(["test"]),
+    "browser-environment": Environment(["test", "browser"]),
+    "bench-environment": Environment(["test", "bench"]),
+    "lowest-environment": Environment(["test"], "lowest-direct"),
+    "newest-environment": Environment(["test"], "highest"),
 }
 
 
@@ -110,27 +121,43 @@ def check(
     return register
 
 
-def make_environment(session: nox.Session, groups: list[str]) -> None:
-    """Install what the site, its tests and the tests of the template need, once."""
+def requirements(groups: list[str]) -> list[str]:
+    """Return what the site, its tests and these groups of the template's own tools need."""
     site = nox.project.load_toml(SITE / "pyproject.toml")
     own = nox.project.load_toml(HERE / "pyproject.toml")
-    session.install(
+    return [
         *site["project"]["dependencies"],
         *(item for extra in site["project"]["optional-dependencies"].values() for item in extra),
         *nox.project.dependency_groups(site, "dev", "types"),
         *nox.project.dependency_groups(own, *groups),
-    )
+    ]
+
+
+def make_environment(session: nox.Session, python: Python, wanted: Environment) -> None:
+    """Install what sessions share, once; the ends of the ranges anew each time."""
+    options = []
+    if wanted.resolution:
+        if session.venv_backend != "uv":
+            session.error("Only uv can choose the lowest versions: pip install uv")
+        options = ["--upgrade", f"--resolution={wanted.resolution}"]
+        if python.version != "3.11":
+            options.append("django>=6.1")  # Python 3.11 proves the lowest of Django 5.2
+    session.install(*requirements(wanted.groups), *options)
 
 
 for _python in PYTHONS:
-    for _name, _groups in ENVIRONMENTS.items():
+    for _name, _wanted in ENVIRONMENTS.items():
         nox.session(
             name=_name + _python.suffix,
             python=_python.path,
             reuse_venv=True,
             allow_parallel=True,
             default=False,
-        )(functools.wraps(make_environment)(functools.partial(make_environment, groups=_groups)))
+        )(
+            functools.wraps(make_environment)(
+                functools.partial(make_environment, python=_python, wanted=_wanted)
+            )
+        )
 
 
 def run(session: nox.Session, python: Python, *command: str, **options: Any) -> None:
@@ -266,6 +293,47 @@ def recipe(session: nox.Session, python: Python) -> None:
 def production(session: nox.Session, python: Python) -> None:
     """Run what compose.yaml and the Dockerfile run, and follow the drills of the documents."""
     proof(session, python, "proof/test_compose.py", "proof/test_drills.py")
+
+
+def prove_versions(session: nox.Session, python: Python) -> None:
+    """Test the template and, without and with Redis, a site on the versions that are there."""
+    template(session, python)
+    profile(session, python, "database")
+    profile(session, python, "redis")
+
+
+@check(environment="lowest-environment", tags=["ranges"], default=False)
+def lowest(session: nox.Session, python: Python) -> None:
+    """Test on the lowest versions that pyproject.toml allows; what those need is newer."""
+    prove_versions(session, python)
+
+
+@check(environment="newest-environment", tags=["ranges"], default=False)
+def newest(session: nox.Session, python: Python) -> None:
+    """Test on the newest versions that pyproject.toml allows."""
+    prove_versions(session, python)
+
+
+@nox.session(venv_backend="none", default=False, tags=["ranges"])
+def wheels(session: nox.Session) -> None:
+    """Look for the lowest versions as wheels, for every Python and system: nothing is built."""
+    uv = shutil.which("uv") or shutil.which(os.environ.get("UV", "uv"))
+    if not uv:
+        session.error("Only uv can choose the lowest versions: pip install uv")
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = Path(folder) / "requirements.in"
+        wanted.write_text("\n".join(requirements(["test", "browser", "bench"])), "utf-8")
+        for version, system in itertools.product(SUPPORTED, ("linux", "macos", "windows")):
+            command = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate",
+                       "--resolution=lowest-direct", f"--python-version={version}",
+                       f"--python-platform={system}", str(wanted)]  # fmt: skip
+            lowest, found = (
+                set(subprocess.check_output([*command, *only], text=True).splitlines())
+                for only in ([], ["--only-binary=:all:"])
+            )
+            if lowest != found:
+                missing = ", ".join(sorted(lowest - found))
+                session.error(f"No wheel for Python {version} on {system}: {missing}")
 
 
 @check(environment="bench-environment", default=False)

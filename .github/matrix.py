@@ -1,7 +1,8 @@
-"""Turn `nox --json -l -t quick full` on standard input into the matrix of the workflow.
+"""Turn `nox --json -l -t quick full ranges` on standard input into the matrix of the workflow.
 
 Every session on every Python on Linux; the ordinary ones once more on macOS, and those
-that need no server on Windows, for which there is no Redis or Valkey as a wheel.
+that need no server on Windows, for which there is no Redis or Valkey as a wheel. Both ends
+of the ranges of versions on the oldest Python and a new one, hence on both Djangos.
 """
 
 import json
@@ -11,17 +12,19 @@ from typing import Any
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 NEWEST_WITH_ALL_WHEELS = "3.13"
-NOT_ALONE = ("environment", "browser-environment", "mutations", "bench", "outage-stock")
+PYTHONS_OF = {"full": [NEWEST_WITH_ALL_WHEELS], "ranges": ["3.11", NEWEST_WITH_ALL_WHEELS]}
 
 
 def jobs(sessions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield a job for each session, Python and system that belong together."""
     for each in sessions:
-        session, full = each["session"], "full" in each["tags"]
+        session, [*tags] = each["session"], each["tags"]
         # Sessions of further Pythons exist where those are found; a job has one Python.
-        if session.startswith(NOT_ALONE) or "-py3" in session:
+        # What has no tag is an environment, which others bring along, or is asked for by name.
+        if not tags or "-py3" in session:
             continue
-        for python in [NEWEST_WITH_ALL_WHEELS] if full else PYTHONS:
+        full = tags != ["quick"]  # needs Redis and more, or takes long: on one system
+        for python in PYTHONS_OF.get(tags[0], PYTHONS):
             yield {"session": session, "python": python, "os": "ubuntu-latest", "full": full}
         if full:
             continue
