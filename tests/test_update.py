@@ -55,10 +55,10 @@ class Copy(NamedTuple):
     folder: Path
     variables: dict[str, str]
 
-    def cruft(self, *arguments: str, **variables: str) -> str:
+    def cruft(self, *arguments: str, typed: str = "", **variables: str) -> str:
         """Run cruft in the site; return what it and the hooks print."""
         command = [sys.executable, "-m", "cruft", *arguments]
-        done = run(command, self.folder, self.variables | variables)
+        done = run(command, self.folder, self.variables | variables, typed)
         assert done.returncode == 0, done.stdout
         return done.stdout
 
@@ -125,6 +125,35 @@ def test_what_both_changed_is_left_to_the_owner_without_a_secret(site: Copy) -> 
     assert NEW in text + rejected
     assert secret(site) not in text + rejected
     assert (site.folder / "docs" / "new.md").exists()
+
+
+def test_a_site_made_without_cruft_is_linked_and_then_updated(
+    repository: Path, bake: Bake
+) -> None:
+    git(repository, "checkout", "v1")
+    made = bake(author="Ada Lovelace", profile="file")
+    bare = made.files
+    site = Copy(made.folder, made.variables)
+    git(site.folder, "init", "--initial-branch=main")
+    commit(site.folder, "The site")
+    answers = "\n\n\nAda Lovelace\n2\nn\n"
+    the_proposed_commit = "\n"
+    site.cruft(
+        "link", str(repository), "--checkout=v1", typed=answers + the_proposed_commit,
+        **ONLY_GENERATE,
+    )  # fmt: skip
+    link = json.loads(site.folder.joinpath(".cruft.json").read_text("utf-8"))
+    context = link["context"]["cookiecutter"]
+    assert (context["author"], context["profile"], link["checkout"]) == (
+        "Ada Lovelace", "file", "v1",
+    )  # fmt: skip
+    commit(site.folder, "Where it came from")
+    assert "up to date" in site.cruft("update", "--skip-apply-ask", **ONLY_GENERATE)
+    site.cruft("update", "--skip-apply-ask", "--checkout=v2", **ONLY_GENERATE)
+    assert (site.folder / "docs" / "new.md").read_text("utf-8") == NEW
+    for unchanged in (".env", "README.md", "docs/redis.md"):
+        assert (site.folder / unchanged).read_bytes() == bare[unchanged]
+    assert not site.files("*.rej")
 
 
 def test_a_site_of_a_tag_of_a_repository(repository: Path, bake: Bake) -> None:
