@@ -52,6 +52,7 @@ ENVIRONMENTS = {
     "environment": Environment(["test"]),
     "browser-environment": Environment(["test", "browser"]),
     "bench-environment": Environment(["test", "bench"]),
+    "coverage-environment": Environment(["test", "coverage"]),
     "lowest-environment": Environment(["test"], "lowest-direct"),
     "newest-environment": Environment(["test"], "highest"),
 }
@@ -293,6 +294,15 @@ def recipe(session: nox.Session, python: Python) -> None:
 def production(session: nox.Session, python: Python) -> None:
     """Run what compose.yaml and the Dockerfile run, and follow the drills of the documents."""
     proof(session, python, "proof/test_compose.py", "proof/test_drills.py")
+
+
+@check(environment="coverage-environment", tags=["coverage"], default=False)
+def coverage(session: nox.Session, python: Python) -> None:
+    """Measure which lines and branches of the hooks the tests reach, rendered and in processes."""
+    with temporary_folder("coverage of hooks ") as (folder, variables):
+        run(session, python, "tests.coverage_of_hooks", folder, LIMIT, "tests",
+            "-m", "not uv and not pip and not cruft", *session.posargs,
+            f"--basetemp={folder}/t", env=variables)  # fmt: skip
 
 
 def prove_versions(session: nox.Session, python: Python) -> None:

@@ -1,4 +1,4 @@
-"""Turn `nox --json -l -t quick full ranges` on standard input into the matrix of the workflow.
+"""Turn `nox --json -l -t quick full ranges coverage` on standard input into the matrix of the workflow.
 
 Every session on every Python on Linux; the ordinary ones once more on macOS, and those
 that need no server on Windows, for which there is no Redis or Valkey as a wheel. Both ends
@@ -12,7 +12,11 @@ from typing import Any
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 NEWEST_WITH_ALL_WHEELS = "3.13"
-PYTHONS_OF = {"full": [NEWEST_WITH_ALL_WHEELS], "ranges": ["3.11", NEWEST_WITH_ALL_WHEELS]}
+PYTHONS_OF = {
+    "full": [NEWEST_WITH_ALL_WHEELS],
+    "coverage": [NEWEST_WITH_ALL_WHEELS],
+    "ranges": ["3.11", NEWEST_WITH_ALL_WHEELS],  # the first Django and the last
+}
 
 
 def jobs(sessions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

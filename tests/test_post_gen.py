@@ -1,5 +1,6 @@
 """What the post_gen hook does, step by step, and what it says when a step fails."""
 
+import io
 import os
 import re
 import shlex
@@ -160,6 +161,25 @@ def test_an_existing_env_does_not_make_the_hook_install(
     Path("First").touch()
     assert hook.main() == 0
     assert [path.name for path in project.iterdir()] == ["First"]
+
+
+def test_only_patterns_of_gitignore_name_leftovers(hook: ModuleType, project: Path) -> None:
+    Path(".gitignore").write_text("# what is left\n\n!kept\n*.log\nvar/\n")
+    Path("apps/var").mkdir(parents=True)
+    for name in ("kept", "1.log", "apps/2.log", "apps/var/x", "# what is left"):
+        Path(name).touch()
+    hook.remove_leftovers()
+    left = {path.as_posix() for path in Path().rglob("*")}
+    assert left == {".gitignore", "kept", "apps", "# what is left"}
+
+
+def test_output_that_is_no_console(
+    load_hook: LoadHook, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    assert load_hook("post_gen_project", install=False).main() == 0
+    assert "manage.py runserver" in output.getvalue()
 
 
 def test_a_console_that_knows_few_letters(bake: Bake) -> None:
