@@ -305,6 +305,12 @@ def coverage(session: nox.Session, python: Python) -> None:
             f"--basetemp={folder}/t", env=variables)  # fmt: skip
 
 
+@check(default=False)
+def bill(session: nox.Session, python: Python) -> None:
+    """Tell what a site installs for each profile, with sizes: the README's table."""
+    run(session, python, "tests.bill", *session.posargs)
+
+
 def prove_versions(session: nox.Session, python: Python) -> None:
     """Test the template and, without and with Redis, a site on the versions that are there."""
     template(session, python)

@@ -1,8 +1,8 @@
-"""Turn `nox --json -l -t quick full ranges coverage` on standard input into the matrix of the workflow.
+"""Turn `nox --json -l -t quick full ranges coverage` on standard input into the workflow's matrix.
 
 Every session on every Python on Linux; the ordinary ones once more on macOS, and those
 that need no server on Windows, for which there is no Redis or Valkey as a wheel. Both ends
-of the ranges of versions on the oldest Python and a new one, hence on both Djangos.
+of the ranges of versions on the first Django and the last.
 """
 
 import json
@@ -15,7 +15,7 @@ NEWEST_WITH_ALL_WHEELS = "3.13"
 PYTHONS_OF = {
     "full": [NEWEST_WITH_ALL_WHEELS],
     "coverage": [NEWEST_WITH_ALL_WHEELS],
-    "ranges": ["3.11", NEWEST_WITH_ALL_WHEELS],  # the first Django and the last
+    "ranges": ["3.11", NEWEST_WITH_ALL_WHEELS],  # Python 3.11 has no later Django than 5.2
 }
 
 
