@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ TIME_LIMIT = 60.0  # seconds
 def run(options: Options) -> Iterator[Table]:
     """Yield a table for each number of sockets."""
     progress("live: generating the sites")
+    allow_open_files(4 * max(SOCKETS))
     servers = module("config.profiles").SERVERS
     with tempfile.TemporaryDirectory(prefix="live ") as folder:
         sites = {}
@@ -45,6 +47,21 @@ def run(options: Options) -> Iterator[Table]:
                 subjects = {profile: partial(measure, sites[profile], number) for profile in sites}
                 title = f"live: {number} sockets on one process"
                 yield Table(title, rows_of(interleave(subjects, options.rounds, title)))
+
+
+def allow_open_files(number: int) -> None:
+    """Let this process, and those it starts, open so many files where the system permits it.
+
+    Shells often allow 1024, of which a thousand sockets leave too few.
+    """
+    if sys.platform == "win32":
+        return
+    import resource  # not there
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < number:
+        most = number if hard == resource.RLIM_INFINITY else min(number, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def measure(site: Site, number: int) -> Figures:
