@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.load import beside, exchange, generate
+from benchmarks.load import beside, browse, exchange, generate
 from benchmarks.report import Figures, Measured, Options, Table, percentile, progress, rows_of
 from proof.conftest import module
 from proof.site import Site
@@ -24,9 +24,12 @@ PER_SECOND = 25
 BEFORE, LASTS, AFTER = 2.0, 4.0, 3.0  # seconds; a failover lasts as long as it takes
 NOTICED = 1.0  # seconds after which a fault counts as noticed
 TIME_LIMIT = 5.0  # seconds after which a request has failed
+IDLE_SECONDS = 3.0  # after which a connection is not used again: uvicorn closes it after 5
 WORKERS = 2
 TITLE = f"outage: {PER_SECOND} requests per second, two processes"
 OURS, STOCK = "this template", "Django's cache sessions"
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Answer(NamedTuple):
@@ -108,6 +111,7 @@ def watch(fault: Fault, sites: dict[str, Site]) -> tuple[float, dict[str, list[A
                 browser.log_in()
                 assert browser.logged_in
                 cookies[name] = f"__Host-sessionid={browser.session_key}"
+            browse(site, cookies[name], 4 * WORKERS, 0.5, "/dashboard/")  # warm up all of them
         return asyncio.run(_watch(fault, topology, sites, cookies))
 
 
@@ -143,17 +147,21 @@ async def ask_all_the_time(
     trust = ssl.create_default_context()
     site.authority.configure_trust(trust)
     ask = f"GET /dashboard/ HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nCookie: {cookie}\r\n\r\n"
-    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    idle: list[tuple[float, Stream]] = []  # since when
 
     async def answer() -> Answer:
         begun = time.perf_counter()
         stream = None
         try:
             async with asyncio.timeout(TIME_LIMIT):
-                stream = idle.pop() if idle else await connect(site, trust)
+                since, stream = idle.pop() if idle else (begun, None)
+                if stream and begun - since > IDLE_SECONDS:
+                    stream[1].close()
+                    stream = None
+                stream = stream or await connect(site, trust)
                 status = await exchange(*stream, ask.encode())
             outcome = {200: "ok", 302: "logged out"}.get(status, "error")
-            idle.append(stream)
+            idle.append((time.perf_counter(), stream))
         except (OSError, EOFError):
             outcome = "error"
             if stream:
@@ -161,21 +169,20 @@ async def ask_all_the_time(
         return Answer(begun - start, (time.perf_counter() - begun) * 1000, outcome)
 
     for _ in range(WORKERS * 2):  # so that both processes have been asked
-        idle.append(await connect(site, trust))
+        stream = await connect(site, trust)
+        idle.append((time.perf_counter(), stream))
     asked = []
     while not over.is_set():
         asked.append(asyncio.create_task(answer()))
         due = start - BEFORE + len(asked) / PER_SECOND
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
     answers = await asyncio.gather(*asked)
-    for _, writer in idle:
+    for _, (_, writer) in idle:
         writer.close()
     return answers
 
 
-async def connect(
-    site: Site, trust: ssl.SSLContext
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(site: Site, trust: ssl.SSLContext) -> Stream:
     return await asyncio.open_connection("127.0.0.1", site.port, ssl=trust)
 
 

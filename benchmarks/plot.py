@@ -31,8 +31,9 @@ def caption(panel: dict[str, Any]) -> str:
     """Return what happened, how many requests failed, and the slowest one's time."""
     after = [(took, outcome) for at, took, outcome in panel["answers"] if at >= 0]
     failed = sum(outcome != "ok" for _, outcome in after)
-    slowest = max(took for took, _ in after) / 1000
-    return f"{panel['fault']}: {failed} of {len(after)} failed, slowest {slowest:.1f} s"
+    slowest = max(took for took, _ in after)
+    text = f"{slowest / 1000:.1f} s" if slowest >= 1000 else f"{slowest:.0f} ms"
+    return f"{panel['fault']}: {failed} of {len(after)} failed, slowest {text}"
 
 
 def draw(panels: list[dict[str, Any]], path: Path) -> None:

@@ -141,4 +141,4 @@ def test_plot_has_a_panel_for_each_fault_and_shows_every_request() -> None:
     assert sum(len(at) for at, _ in found.values()) == len(ANSWERS)
     assert found["error"] == ([0.2], [400.0])
     assert min(found["ok"][1]) == 1.0  # the lower end of the axis
-    assert caption(panels[0]) == "stopped: 2 of 303 failed, slowest 0.4 s"
+    assert caption(panels[0]) == "stopped: 2 of 303 failed, slowest 400 ms"
