@@ -51,3 +51,56 @@ def test_each_sentinel_is_a_host_and_a_port() -> None:
 def test_without_a_sentinel_that_can_be_asked_the_site_does_not_start(addresses: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="REDIS_SENTINELS"):
         load("redis-sentinel", REDIS_SENTINELS=addresses)
+
+
+def logins(profile: profiles.Profile) -> list[tuple[Any, Any, Any]]:
+    """Return who the cache and the channel layer log in as, to Redis and to Sentinels."""
+    places = (
+        profile.caches["default"]["OPTIONS"],
+        profile.channel_layers["default"]["CONFIG"]["hosts"][0],
+    )
+    return [(p["username"], p["password"], p["sentinel_kwargs"]["password"]) for p in places]
+
+
+def test_cache_and_layer_log_in_to_redis_and_to_sentinels_each_as_they_should() -> None:
+    variables = {"REDIS_SENTINELS": "one:1", "REDIS_USERNAME": "site", "REDIS_PASSWORD": "secret"}
+    profile = load("redis-sentinel", **variables, REDIS_SENTINEL_PASSWORD="other")
+    assert logins(profile) == [("site", "secret", "other")] * 2
+
+
+def test_an_empty_password_is_none() -> None:
+    profile = load("redis-sentinel", REDIS_SENTINELS="one:1", REDIS_PASSWORD="")
+    assert logins(profile) == [(None, None, None)] * 2
+
+
+def test_sentinels_are_guessed_on_this_machine_and_only_while_developing() -> None:
+    profile = load("redis-sentinel", DJANGO_DEBUG="1")
+    found = profile.caches["default"]["OPTIONS"]["sentinels"]
+    assert found == [("127.0.0.1", 26379), ("127.0.0.1", 26380), ("127.0.0.1", 26381)]
+    for variables in ({}, {"DJANGO_DEBUG": "0"}):
+        with pytest.raises(ImproperlyConfigured, match="REDIS_SENTINELS"):
+            load("redis-sentinel", **variables)
+
+
+@pytest.mark.parametrize("name", ["redis", "redis-sentinel"])
+@pytest.mark.parametrize(
+    ("seconds", "engine"),
+    [(None, "redis"), ("-1", "redis"), ("0", "redis"), ("1", "trusting"), ("30", "trusting")],
+)
+def test_copies_of_sessions_are_trusted_only_where_asked(
+    name: str, seconds: str | None, engine: str
+) -> None:
+    variables = {} if seconds is None else {"SESSION_REVALIDATE_SECONDS": seconds}
+    profile = load(name, REDIS_SENTINELS="one:1", **variables)
+    assert profile.session_engine == f"apps.backends.sessions.{engine}"
+
+
+def test_files_of_the_cache_lie_in_var() -> None:
+    assert load("file").caches["default"]["LOCATION"] == Path("var", "cache")
+
+
+def test_servers_for_tests_and_development_can_do_what_the_profile_promises() -> None:
+    assert profiles.SERVERS["redis"] == {"replicas": 0, "sentinels": 0}
+    quorum = profiles.SERVERS["redis-sentinel"]
+    assert quorum["sentinels"] >= 3, "a majority must be left when one is lost"
+    assert quorum["replicas"] >= 2, "the new primary must have a replica as well"
