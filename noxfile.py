@@ -53,6 +53,7 @@ ENVIRONMENTS = {
     "browser-environment": Environment(["test", "browser"]),
     "bench-environment": Environment(["test", "bench"]),
     "coverage-environment": Environment(["test", "coverage"]),
+    "mutants-environment": Environment(["test", "mutants"]),
     "lowest-environment": Environment(["test"], "lowest-direct"),
     "newest-environment": Environment(["test"], "highest"),
 }
@@ -382,6 +383,12 @@ def outage_stock(session: nox.Session, python: Python) -> None:
 def mutations(session: nox.Session) -> None:
     """Break the template on purpose and see exactly the right sessions turn red."""
     session.run(sys.executable, "proof/mutations.py", *session.posargs, external=True)
+
+
+@check(environment="mutants-environment", default=False, allow_parallel=False)
+def mutants(session: nox.Session, python: Python) -> None:
+    """Change operators and numbers of the heart, one at a time: `-- profiles --sample 0`."""
+    run(session, python, "proof.mutants", *session.posargs)
 
 
 def say_what_was_left_out() -> None:

@@ -1,0 +1,171 @@
+"""Change one operator, number or branch of the template's heart at a time: do tests notice?
+
+    nox -s mutants                              a sample of each part
+    nox -s mutants -- profiles --sample 0       all of one part
+
+cosmic-ray makes the mutants, in a copy; one that no test notices survives and is printed. The
+sample is drawn by a seed, so that two runs compare. One at a time, and nicely: it takes long.
+"""
+
+import argparse
+import json
+import os
+import random
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from cosmic_ray.work_db import WorkDB, use_db
+from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+
+TEMPLATE = Path(__file__).parent.parent
+SECONDS = 60  # for the tests of one mutant; whoever takes longer has noticed it
+# `X | None` in annotations, which nothing evaluates.
+UNSEEN = "_BitOr_"
+
+
+class Part(NamedTuple):
+    """Modules that belong together, the tests that are theirs, and the profile these run on."""
+
+    modules: list[str]
+    tests: list[str]
+    profile: str
+
+
+REDIS = "tests/redis"
+PARTS = {
+    "profiles": Part(
+        ["config/profiles.py"], ["tests/test_profiles.py", "tests/test_settings.py"], "database"
+    ),
+    "breaker": Part(["apps/backends/breaker.py"], [f"{REDIS}/test_breaker.py"], "redis"),
+    "sessions": Part(
+        ["apps/backends/sessions"],
+        ["tests/test_session_rows.py", "tests/test_session_user.py", "tests/test_sessions.py",
+         "tests/test_session_files.py", f"{REDIS}/test_session_copies.py",
+         f"{REDIS}/test_session_trust.py"],
+        "redis",
+    ),
+    "cache": Part(
+        ["apps/backends/cache.py", "apps/backends/cache_client.py"],
+        [f"{REDIS}/test_cache.py", f"{REDIS}/test_cache_client.py",
+         f"{REDIS}/test_cache_outage.py"],
+        "redis",
+    ),
+    "layer": Part(
+        ["apps/backends/layer"],
+        [f"{REDIS}/test_layer.py", f"{REDIS}/test_layer_outages.py"],
+        "redis",
+    ),
+    "hooks": Part(
+        ["hooks/pre_gen_project.py", "hooks/post_gen_project.py"],
+        ["tests/test_pre_gen.py", "tests/test_post_gen.py", "tests/test_post_gen_plan.py"],
+        "",  # runs in a copy of the template
+    ),
+}  # fmt: skip
+
+
+def copy_of(part: Part, folder: Path) -> Path:
+    """Return a copy of the template, or a new site, that mutants may live in."""
+    if part.profile:
+        subprocess.run(
+            [sys.executable, "-m", "cookiecutter", str(TEMPLATE), "--no-input", "-o", str(folder),
+             f"profile={part.profile}", "install=no"],
+            check=True, stdout=subprocess.DEVNULL, timeout=120,
+        )  # fmt: skip
+        return folder / "my-site"
+    copy = folder / "template"
+    left = shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", ".*_cache")
+    return Path(shutil.copytree(TEMPLATE, copy, ignore=left))
+
+
+def configure(part: Part, folder: Path) -> None:
+    """Write cosmic-ray's settings into the copy."""
+    pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "--timeout=30",
+              "-p", "no:cacheprovider", f"--session-timeout={SECONDS}", *part.tests]  # fmt: skip
+    lines = [
+        "[cosmic-ray]",
+        f"module-path = {json.dumps(part.modules)}",
+        f"timeout = {SECONDS + 30}.0",
+        "excluded-modules = []",
+        f"test-command = {json.dumps(shlex.join(pytest))}",
+        "[cosmic-ray.distributor]",
+        'name = "local"',
+    ]
+    (folder / "mutants.toml").write_text("\n".join(lines), "utf-8")
+
+
+def draw(database: WorkDB, sample: int, seed: int) -> int:
+    """Skip all mutants but a sample, or but those of annotations; return how many are left."""
+    items = sorted(database.work_items, key=lambda item: str(item.mutations))
+    wanted = [item for item in items if UNSEEN not in item.mutations[0].operator_name]
+    if sample:
+        wanted = random.Random(seed).sample(wanted, min(sample, len(wanted)))
+    kept = {item.job_id for item in wanted}
+    unwanted = [item.job_id for item in items if item.job_id not in kept]
+    database.set_multiple_results(unwanted, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
+    return len(kept)
+
+
+def survivors(database: WorkDB) -> list[str]:
+    """Return what was changed without any test noticing, as lines of differences."""
+    found = []
+    modules = {item.job_id: item.mutations[0] for item in database.work_items}
+    for job, result in database.results:
+        if result.test_outcome == TestOutcome.SURVIVED:
+            changed = [
+                line
+                for line in (result.diff or "").splitlines()
+                if line[:1] in "+-" and line[:3] not in ("+++", "---")
+            ]
+            place = f"{modules[job].module_path}:{modules[job].start_pos[0]}"
+            found.append("\n    ".join([place, *changed]))
+    return sorted(found)
+
+
+def examine(name: str, part: Part, sample: int, seed: int) -> None:
+    """Try the mutants of a part and print its score and survivors."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("DJANGO_", "REDIS_"))}
+    with tempfile.TemporaryDirectory(prefix="mutants ", ignore_cleanup_errors=True) as folder:
+        variables |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)
+        copy = copy_of(part, Path(folder))
+        configure(part, copy)
+
+        def cosmic_ray(*arguments: str) -> None:
+            command = [sys.executable, "-m", "cosmic_ray.cli", *arguments]
+            subprocess.run(command, cwd=copy, env=variables, check=True)
+
+        cosmic_ray("baseline", "mutants.toml")
+        # Two mutants of one second and one size would share their bytecode.
+        variables["PYTHONDONTWRITEBYTECODE"] = "1"
+        cosmic_ray("init", "mutants.toml", "mutants.sqlite")
+        with use_db(str(copy / "mutants.sqlite"), WorkDB.Mode.open) as database:
+            tried = draw(database, sample, seed)
+            of = database.num_work_items
+        cosmic_ray("exec", "mutants.toml", "mutants.sqlite")
+        with use_db(str(copy / "mutants.sqlite"), WorkDB.Mode.open) as database:
+            alive = survivors(database)
+    print(f"{name}: {tried - len(alive)} of {tried} mutants noticed (of {of}, seed {seed})")
+    print(*(f"  {survivor}" for survivor in alive), sep="\n", flush=True)
+
+
+def main() -> None:
+    """Examine the parts that the command line names, or all."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("parts", nargs="*", help=", ".join(PARTS))
+    parser.add_argument("--sample", type=int, default=20, help="mutants of each part; 0: all")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    if hasattr(os, "nice"):
+        os.nice(10)
+    for name in options.parts or PARTS:
+        examine(name, PARTS[name], options.sample, options.seed)
+
+
+if __name__ == "__main__":
+    main()
