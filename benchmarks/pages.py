@@ -97,7 +97,8 @@ class Subject:
         stack.enter_context(self.site.running())
         self.browser: Browser = stack.enter_context(self.site.browser())
         self.browser.log_in()
-        self.cookie = f"__Host-sessionid={self.browser.session_key}"
+        # All of them, as browsers do: without the one against forgery the site makes a new one.
+        self.cookie = "; ".join(f"{name}={text}" for name, text in self.browser.cookies.items())
 
     def round(self) -> Figures:
         """Return the figures of one round."""
