@@ -73,6 +73,9 @@ def measure(database: str, folder: Path, variables: dict[str, str], rounds: int)
         rounds_of = {name: partial(subject.round) for name, subject in subjects.items()}
         measured = interleave(rounds_of, rounds, title)
         add_ratio(measured, "requests/s", BASE, RATIO)
+        for runs in measured.values():
+            for figures, of_base in zip(runs, measured[BASE], strict=True):
+                figures["times less CPU"] = of_base["CPU ms"] / figures["CPU ms"]
         for name, subject in subjects.items():
             counted = subject.counts() if not variables else {}  # the same on any database
             for figures in measured[name]:
