@@ -184,6 +184,14 @@ def test_a_python_that_is_there_may_be_named_by_path(bake: Bake) -> None:
     assert bake(variables={"PROJECT_PYTHON": sys.executable}).exit_code == 0
 
 
+def test_a_refusal_quotes_no_more_than_eighty_characters(
+    refuse: Callable[..., str | None], load_hook: LoadHook
+) -> None:
+    sentence = refuse(author="\n" + 200 * "x")
+    assert sentence and "'\\n" + 76 * "x" + "...'" in sentence
+    assert load_hook("pre_gen_project").shown(80 * "x") == repr(80 * "x")
+
+
 @pytest.mark.parametrize(
     "slug", ["../evil", "..", "../../x/y", "/nowhere/evil", "new/evil", "con"]
 )
