@@ -192,8 +192,12 @@ def proof(session: nox.Session, python: Python, *arguments: str) -> None:
 
 
 def pytest(session: nox.Session, python: Python, *arguments: str, env: dict[str, str]) -> None:
-    """Run pytest with what was typed after `--`, which may select nothing in one of two places."""
-    allowed = [0, 5] if session.posargs else [0]  # 5: no test was selected
+    """Run pytest with what was typed after `--`.
+
+    That may select nothing where a session has the tests of the site and of `proof/`.
+    """
+    in_two_places = session.name.startswith(("profile", "thorough"))
+    allowed = [0, 5] if session.posargs and in_two_places else [0]  # 5: no test was selected
     run(session, python, "pytest", LIMIT, *arguments, *session.posargs,
         env=env, success_codes=allowed)  # fmt: skip
 
@@ -370,7 +374,8 @@ def outage(session: nox.Session, python: Python, name: str) -> None:
     of_redis = f"proof/outage/test_outage.py::test_{name.replace('-', '_')}"
     tests = {"database": "proof/outage/test_database.py"}.get(name, of_redis)
     # A machine on which many cells take long shall say so, and not go on for an hour.
-    proof(session, python, tests, "--session-timeout=900")
+    seconds = 1800 if "--every-kind" in session.posargs else 900
+    proof(session, python, tests, f"--session-timeout={seconds}")
 
 
 @check(default=False, allow_parallel=False)

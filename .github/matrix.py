@@ -22,7 +22,7 @@ PYTHONS_OF = {
 def jobs(sessions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield a job for each session, Python and system that belong together."""
     for each in sessions:
-        session, [*tags] = each["session"], each["tags"]
+        session, tags = each["session"], each["tags"]
         # Sessions of further Pythons exist where those are found; a job has one Python.
         # What has no tag is an environment, which others bring along, or is asked for by name.
         if not tags or "-py3" in session:

@@ -9,7 +9,6 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -131,7 +130,7 @@ class Site:
             server = subprocess.Popen(
                 self.serve_command(workers, port, patience),
                 cwd=self.folder, env=self.environment | {"WEB_CONCURRENCY": str(workers)},
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         if port is None:
             self.process = server
@@ -149,10 +148,9 @@ class Site:
         try:
             server.wait(10)
         except subprocess.TimeoutExpired:
-            if sys.platform == "win32":
-                server.kill()
-            else:  # its workers as well, who would not notice that it is gone
-                os.killpg(server.pid, signal.SIGKILL)
+            if shutil.which("pkill"):  # its workers first, who would not notice that it is gone
+                subprocess.run(["pkill", "-KILL", "-P", str(server.pid)], check=False, timeout=10)
+            server.kill()
             server.wait(10)
 
     def _wait(self, server: subprocess.Popen[bytes], log: str, port: int) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import httpx
@@ -264,8 +264,11 @@ def test_sigterm_lets_requests_finish_and_tells_sockets_to_come_again(site: Site
 
         with opened(site, port, ada) as page:
             page.hear("heartbeat")
+            sent = Event()
+            late.event_hooks["request"] = [lambda _: sent.set()]
             request = Thread(target=log_in)
             request.start()
+            assert sent.wait(10)
             time.sleep(0.05)  # hashing the password takes longer than that
             server.terminate()
             assert page.end(5) == 1012

@@ -86,7 +86,7 @@ class Result:
         yield "every other request", noticed["p50"], ONE_IN_TWO + noise_of_most
         yield "the cache, to be used again,", 1000 * self.back, 1000 * CACHE_BACK + noise
         if sockets := self.sockets:
-            yield "the slowest event", sockets["slowest"], SEND + noise_of_most
+            yield "the slowest event", sockets["slowest"], SEND + noise
             yield "sockets, to hear again,", 1000 * sockets["again"], 1000 * HEARD_AGAIN + noise
 
     def as_dict(self) -> dict[str, Any]:

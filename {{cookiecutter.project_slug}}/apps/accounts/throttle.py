@@ -20,7 +20,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from axes.backends import AxesBackend
 from axes.handlers.database import AxesDatabaseHandler
-from axes.helpers import get_client_username
+from axes.helpers import get_client_username, get_cool_off
 from axes.models import AccessAttempt, AccessLog
 from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
@@ -106,7 +106,7 @@ class ThrottleHandler(AxesDatabaseHandler):
     ) -> datetime | None:
         """Return when the request's name can log in from its address again, None if now."""
         name, address = get_client_username(request, credentials), request.axes_ip_address
-        since = request.axes_attempt_time - settings.AXES_COOLOFF_TIME
+        since = request.axes_attempt_time - cool_off()
         failures = AccessAttempt.objects.filter(username=name, attempt_time__gt=since)
         here = _locked_until(failures.filter(ip_address=address), settings.AXES_FAILURE_LIMIT)
         anywhere = _locked_until(failures, settings.THROTTLE_ACCOUNT_LIMIT)
@@ -122,7 +122,7 @@ def _locked_until(failures: QuerySet[AccessAttempt], limit: int) -> datetime | N
     for time, number in rows:
         count += number
         if count >= limit:
-            return time + settings.AXES_COOLOFF_TIME
+            return time + cool_off()
     return None
 
 
@@ -159,10 +159,15 @@ class ThrottledBackend(AxesBackend):
         return await sync_to_async(self.authenticate)(request, username, password, **kwargs)
 
 
+def cool_off() -> timedelta:
+    """Return how long failures count, however AXES_COOLOFF_TIME says it."""
+    return get_cool_off() or timedelta()
+
+
 def clear_expired() -> None:
     """Delete failures that are forgotten, and logins from addresses not used for long."""
     now = timezone.now()
-    AccessAttempt.objects.filter(attempt_time__lte=now - settings.AXES_COOLOFF_TIME).delete()
+    AccessAttempt.objects.filter(attempt_time__lte=now - cool_off()).delete()
     AccessLog.objects.filter(attempt_time__lte=now - HOME).delete()
 
 
