@@ -36,11 +36,24 @@ def closure(lines: Iterable[str], extra: str, seen: set[tuple[str, str]]) -> set
     return {name for name, _ in seen}
 
 
+def requirements() -> dict[str, list[str]]:
+    """Return the lines of the site's pyproject.toml by extra or group; those of all under ""."""
+    site = tomllib.loads((SITE / "pyproject.toml").read_text("utf-8"))
+    more: dict[str, list[str]] = site["project"]["optional-dependencies"]
+    groups: dict[str, list[str]] = site["dependency-groups"]
+    return more | groups | {"": site["project"]["dependencies"]}
+
+
+def required() -> set[str]:
+    """Return the names of what the site asks for itself."""
+    lines = (line for lines in requirements().values() for line in lines)
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
 def packages(extra: str = "") -> set[str]:
     """Return what a site installs in production, with an extra or a group where one is named."""
-    site = tomllib.loads((SITE / "pyproject.toml").read_text("utf-8"))
-    more = site["project"]["optional-dependencies"] | site["dependency-groups"] | {"": []}
-    return closure(site["project"]["dependencies"] + more[extra], "", set())
+    lines = requirements()
+    return closure({*lines[""], *lines[extra]}, "", set())
 
 
 def megabytes(names: Iterable[str]) -> float:

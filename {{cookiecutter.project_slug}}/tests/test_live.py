@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from asgiref.testing import ApplicationCommunicator
-from channels.layers import get_channel_layer
+from channels.layers import channel_layers, get_channel_layer
 from django.contrib.auth import get_user_model
 from django.db import OperationalError, transaction
 from django.test import Client
@@ -261,6 +261,21 @@ def test_a_logout_elsewhere_is_told(log_in: Callable[..., Client], page: Any) ->
             assert heard[0]["text"] == "Signed out of Firefox on Windows."
 
     run(scenario())
+
+
+def test_who_cannot_be_told_of_it_logs_in_and_out_all_the_same(
+    log_in: Callable[..., Client],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(*args: Any) -> None:
+        raise ConnectionError("no layer")
+
+    monkeypatch.setattr(channel_layers["default"], "group_send", fail, raising=False)
+    browser = log_in()
+    assert browser.post("/accounts/logout/").status_code == 302
+    assert not Session.objects.alive().exists()
+    assert "no layer" in caplog.text
 
 
 def test_nothing_is_told_that_was_not_committed(

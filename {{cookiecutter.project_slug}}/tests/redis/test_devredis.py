@@ -171,10 +171,3 @@ def test_windows(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     assert said.startswith("No server.\n\nThe ways to one on Windows, the easiest first:")
     ways = ["Docker Desktop", "WSL 2", "Memurai", "REDIS_URL=", "Sentinels", "DJANGO_PROFILE=data"]
     assert sorted(ways, key=said.index) == ways
-
-
-def test_without_the_package_redis(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    settings.PROFILE = "redis"
-    monkeypatch.setattr(devredis, "servers", None)
-    with pytest.raises(CommandError, match="run 'uv pip install"):
-        call_command("devredis")
