@@ -229,10 +229,10 @@ def hook(session: nox.Session, python: Python, name: str) -> None:
 @check(per=PROFILES)
 def profile(session: nox.Session, python: Python, name: str) -> None:
     """Generate a site with the profile, run its own tests, log in from outside."""
-    left_out = " or ".join(["slow", *alike(name)])
-    site_tests(session, python, name, "-m", f"not ({left_out})")
+    wanted = f"not ({' or '.join(['slow', *alike(name)])})"
+    site_tests(session, python, name, "-m", wanted)
     proof(session, python, "proof/test_profile.py", "proof/test_throttle.py",
-          "proof/test_live.py", "-m", "not slow", f"--profile={name}")  # fmt: skip
+          "proof/test_live.py", "-m", wanted, f"--profile={name}")  # fmt: skip
 
 
 @check(per=PROFILES, tags=["full"], default=False)
@@ -243,11 +243,12 @@ def thorough(session: nox.Session, python: Python, name: str) -> None:
         wanted = f"({wanted}) and not any_redis"
     site_tests(session, python, name, "-m", wanted)
     proof(session, python, "proof/test_doctor.py", f"--profile={name}")
-    proof(session, python, "proof/test_live.py", "-m", "slow", f"--profile={name}")
+    proof(session, python, "proof/test_throttle.py", "proof/test_live.py", "-m", wanted,
+          f"--profile={name}")  # fmt: skip
 
 
 def alike(profile: str) -> list[str]:
-    """Return the markers of those site tests which an earlier profile's session runs as well."""
+    """Return the markers of those tests which an earlier profile's session runs as well."""
     markers = [] if profile == PROFILES[0] else ["any_profile"]
     if profile in [name for name in PROFILES if name.startswith("redis")][1:]:
         markers.append("any_redis")

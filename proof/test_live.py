@@ -188,6 +188,7 @@ def test_ends_with_its_session_in_every_process(
     stays.hear("sessions_changed")
 
 
+@pytest.mark.any_profile
 @pytest.mark.parametrize("frame", ["no JSON", b"\xff\x00", "x" * 1_000_000])
 def test_who_sends_is_cut_off_and_nobody_else(
     browsers: Callable[..., Browser], page: Callable[..., Page], frame: str | bytes
@@ -250,6 +251,7 @@ def test_ends_though_the_process_that_should_say_so_was_killed(
         site.stop(mortal)
 
 
+@pytest.mark.any_profile
 def test_sigterm_lets_requests_finish_and_tells_sockets_to_come_again(site: Site) -> None:
     port = free_port()
     server = site.start(port=port, patience=20)

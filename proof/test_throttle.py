@@ -4,7 +4,11 @@ The site trusts the proxy on its own machine, as by default. The tests speak as 
 which appends, as nginx and load balancers do, to what the client itself wrote.
 """
 
+import pytest
+
 from proof.site import PASSWORD, Site
+
+pytestmark = pytest.mark.any_profile
 
 GUESSER, OWNER = "203.0.113.9", "198.51.100.7"
 LIMIT = 5
