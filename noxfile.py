@@ -24,7 +24,8 @@ import nox
 nox.needs_version = ">=2026.8.10"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
-nox.options.parallel = min((os.cpu_count() or 2) + 1, 4)  # sessions wait a lot: for servers
+# Sessions wait a lot, for servers. One by one, what they print is shown as it comes.
+nox.options.parallel = 1 if "bench" in sys.argv else min((os.cpu_count() or 2) + 1, 4)
 
 # What a shell starts in the background ignores Ctrl-C, and so would those that tests send it to.
 signal.signal(signal.SIGINT, signal.default_int_handler)
