@@ -3,7 +3,8 @@
     nox -s mutations              all of them
     nox -s mutations -- layer     those whose name holds a word
 
-Each mutation is applied to a copy of the template, on which plain `nox` then runs.
+Each mutation is applied to a copy of the template, on which plain `nox` then runs. What is alike
+on every profile, `config/profiles.py` itself among it, is tested in the first profile's session.
 """
 
 import json
@@ -43,7 +44,7 @@ MUTATIONS = [
             "default": {
                 "BACKEND": "apps.backends.cache.RedisCache",
                 "LOCATION": url,""",
-        {"profile(redis)"},
+        {"profile(database)", "profile(redis)"},
     ),
     Mutation(
         "cache of database",
@@ -57,7 +58,7 @@ MUTATIONS = [
         f"{SITE}/config/profiles.py",
         '"LOCATION": var / "cache"',
         '"LOCATION": var / "elsewhere"',
-        {"profile(file)"},
+        {"profile(database)", "profile(file)"},
     ),
     Mutation(
         "channel layer of redis-sentinel",
@@ -70,7 +71,7 @@ MUTATIONS = [
                 "CONFIG_": {
                     "hosts": [
                         {""",
-        {"profile(redis-sentinel)"},
+        {"profile(database)", "profile(redis-sentinel)"},
     ),
     Mutation(
         "the hook's migrate",

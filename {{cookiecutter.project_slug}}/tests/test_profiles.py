@@ -9,6 +9,8 @@ from environ import Env
 
 from config import profiles
 
+pytestmark = pytest.mark.any_profile  # each profile is loaded, whichever is active
+
 
 def load(name: str, prefix: str = "site", **variables: str) -> profiles.Profile:
     """Return a profile as an environment of just these variables makes it."""

@@ -118,6 +118,25 @@ def test_a_key_that_django_cannot_have_made_is_no_key(
         assert answer.cookies[django_settings.SESSION_COOKIE_NAME]["max-age"] == 0
 
 
+@pytest.mark.parametrize("length", [8, 40])
+def test_keys_may_have_eight_to_forty_characters(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "_get_new_session_key", lambda self: "k" * length)
+    saved(a=1)
+    assert loaded("k" * length) == {"a": 1}
+
+
+def test_a_key_that_is_taken_is_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = saved(a=1)
+    keys = iter([first.session_key, "k" * 32])
+    monkeypatch.setattr(Store, "_get_new_session_key", lambda self: next(keys))
+    second = saved(a=2)
+    assert second.session_key == "k" * 32
+    assert loaded(first.session_key) == {"a": 1}
+    assert loaded(second.session_key) == {"a": 2}
+
+
 def test_cycling_the_key_keeps_the_data_and_ends_the_old_session() -> None:
     session = saved(fruit="apple")
     old = session.session_key
