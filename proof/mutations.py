@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 TEMPLATE = Path(__file__).parent.parent
 SITE = "{{cookiecutter.project_slug}}"
+PROFILES = json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8"))["profile"]
 
 
 class Mutation(NamedTuple):
@@ -71,7 +72,8 @@ MUTATIONS = [
                 "CONFIG_": {
                     "hosts": [
                         {""",
-        {"profile(database)", "profile(redis-sentinel)"},
+        # Logging in to either kind of server is tested in the session of the first Redis profile.
+        {"profile(database)", "profile(redis)", "profile(redis-sentinel)"},
     ),
     Mutation(
         "the hook's migrate",
@@ -85,7 +87,8 @@ MUTATIONS = [
         f"{SITE}/apps/backends/apps.py",
         "post_migrate.connect(",
         "post_migrate.disconnect(",
-        {"profile(database)"},
+        # It is there on all of them, so that the profile can be switched without another migrate.
+        {f"profile({name})" for name in PROFILES},
     ),
     Mutation(
         "file sessions where Django puts them",
