@@ -95,7 +95,8 @@ MUTATIONS = [
         f"{SITE}/config/settings.py",
         'SESSION_FILE_PATH = VAR / "sessions"',
         "SESSION_FILE_PATH = None",
-        {"profile(file)"},
+        # Types say that it is a path, and `switch` logs in on every profile.
+        {"lint", "profile(file)", "switch"},
     ),
 ]
 
