@@ -16,6 +16,7 @@ from playwright.sync_api import (
     BrowserType,
     ConsoleMessage,
     Page,
+    expect,
     sync_playwright,
 )
 
@@ -60,6 +61,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             "(apt install chromium, brew install --cask chromium), or name one in BROWSER_PATH.",
             returncode=int(required),
         )
+    expect.set_options(timeout=20_000)  # milliseconds: the machine may have more to do
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from tests.conftest import PASSWORD
 pytestmark = pytest.mark.django_db(transaction=True)
 
 WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:143.0) Gecko/20100101 Firefox/143.0"
-SECOND = 1  # what an event and the end of a session may take
+PATIENCE = 5  # seconds, for what takes some milliseconds; a lost event is noticed after 20
 Scenario = Callable[..., Coroutine[Any, Any, None]]
 
 
@@ -59,17 +59,17 @@ class Socket(ApplicationCommunicator):
     async def connect(self) -> int | None:
         """Return None if the socket is open, or the close code."""
         await self.send_input({"type": "websocket.connect"})
-        answer = await self.receive_output(SECOND)
+        answer = await self.receive_output(PATIENCE)
         return None if answer["type"] == "websocket.accept" else answer.get("code", 1000)
 
-    async def hear_any(self, seconds: float = SECOND) -> dict[str, str]:
+    async def hear_any(self, seconds: float = PATIENCE) -> dict[str, str]:
         message = await self.receive_output(seconds)
         assert message["type"] == "websocket.send"
         heard = json.loads(message["text"])
         assert set(heard) == {"type", "time", "text"}
         return heard
 
-    async def hear(self, seconds: float = SECOND) -> dict[str, str]:
+    async def hear(self, seconds: float = PATIENCE) -> dict[str, str]:
         """Return what arrives but heartbeats."""
         while (heard := await self.hear_any(seconds))["type"] == "heartbeat":
             pass
@@ -82,7 +82,7 @@ class Socket(ApplicationCommunicator):
             return False
         return True
 
-    async def end(self, seconds: float = SECOND) -> tuple[int, str]:
+    async def end(self, seconds: float = PATIENCE) -> tuple[int, str]:
         """Return the close code, and the text of the last event before it."""
         text = ""
         while (message := await self.receive_output(seconds))["type"] != "websocket.close":
