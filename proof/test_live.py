@@ -16,18 +16,15 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
-from proof.site import EMAIL, PASSWORD, Browser, Site, free_port
+from proof.site import EMAIL, PASSWORD, STRANGER, Browser, Site, free_port
 
 OVERLAY = Path(__file__).parent / "overlay"
 SECOND = 1.0  # what an event and the end of a session may take
-STRANGER = "eve@example.com"
 
 
 @pytest.fixture(scope="module")
 def ports(site: Site, profile: str) -> Iterator[list[int]]:
     """Where the site is served: in the Redis profiles by two processes, each on its port."""
-    make = f"User.objects.create_user({STRANGER!r}, {PASSWORD!r})"
-    site.manage("shell", "-c", f"from apps.accounts.models import User; {make}")
     if not profile.startswith("redis"):
         yield [site.port, site.port]
         return
@@ -140,10 +137,18 @@ def browsers(site: Site, ports: list[int]) -> Iterator[Callable[..., Browser]]:
         yield log_in
 
 
+@pytest.fixture(scope="module")
+def ada(site: Site) -> Iterator[Browser]:
+    """A browser that stays logged in, since passwords take long to hash."""
+    with site.browser() as browser:
+        assert browser.log_in().status_code == 302
+        yield browser
+
+
 def test_an_event_crosses_to_the_owners_other_browser_alone(
-    browsers: Callable[..., Browser], page: Callable[..., Page]
+    ada: Browser, browsers: Callable[..., Browser], page: Callable[..., Page]
 ) -> None:
-    here, there, stranger = page(browsers()), page(browsers(), 1), page(browsers(STRANGER), 1)
+    here, there, stranger = page(ada), page(browsers(), 1), page(browsers(STRANGER), 1)
     for each in (here, there, stranger):
         each.hear("heartbeat")
     browsers()
@@ -153,9 +158,9 @@ def test_an_event_crosses_to_the_owners_other_browser_alone(
 
 
 def test_nobody_else_gets_in(
-    site: Site, browsers: Callable[..., Browser], page: Callable[..., Page]
+    site: Site, ada: Browser, browsers: Callable[..., Browser], page: Callable[..., Page]
 ) -> None:
-    ada, gone = browsers(), browsers()
+    gone = browsers()
     gone_with_cookie = dict(gone.cookies)
     gone.log_out()
     cookie = "; ".join(f"{name}={value}" for name, value in gone_with_cookie.items())
@@ -176,14 +181,14 @@ def test_nobody_else_gets_in(
 
 
 def test_ends_with_its_session_in_every_process(
-    browsers: Callable[..., Browser], page: Callable[..., Page]
+    ada: Browser, browsers: Callable[..., Browser], page: Callable[..., Page]
 ) -> None:
-    ada, other = browsers(), browsers()
-    pages = [page(ada), page(ada, 1)]
-    stays = page(other, 1)
+    other = browsers()
+    pages = [page(other), page(other, 1)]
+    stays = page(ada, 1)
     for each in [*pages, stays]:
         each.hear("heartbeat")
-    ada.log_out()
+    other.log_out()
     assert [each.end() for each in pages] == [4401, 4401]
     stays.hear("sessions_changed")
 
@@ -191,9 +196,8 @@ def test_ends_with_its_session_in_every_process(
 @pytest.mark.any_profile
 @pytest.mark.parametrize("frame", ["no JSON", b"\xff\x00", "x" * 1_000_000])
 def test_who_sends_is_cut_off_and_nobody_else(
-    browsers: Callable[..., Browser], page: Callable[..., Page], frame: str | bytes
+    ada: Browser, browsers: Callable[..., Browser], page: Callable[..., Page], frame: str | bytes
 ) -> None:
-    ada = browsers()
     bad, good = page(ada), page(ada)
     good.hear("heartbeat")
     with suppress(ConnectionClosed):

@@ -62,12 +62,14 @@ def test_people_log_in_and_out(site: Site) -> None:
         assert not ada.logged_in, "a replayed cookie is logged in"
 
 
+@pytest.mark.any_profile
 def test_a_wrong_password_is_refused(site: Site) -> None:
     with site.browser() as browser:
         assert browser.log_in(password="wrong").status_code == 200  # noqa: S106
         assert not browser.logged_in
 
 
+@pytest.mark.any_profile
 def test_the_address_may_be_spelled_in_capitals(site: Site) -> None:
     with site.browser() as browser:
         assert browser.log_in(email=EMAIL.upper()).status_code == 302
@@ -95,8 +97,27 @@ def test_where_the_session_lies(site: Site, profile: str, topology: Any) -> None
     assert {place for place in found if found[place]} == SESSIONS_LIE_IN[profile]
 
 
-def test_where_a_cache_entry_lies(site: Site, profile: str, topology: Any) -> None:
-    site.manage("shell", "-c", "from django.core.cache import cache; cache.set('whereabouts', 7)")
+@pytest.fixture(scope="module")
+def sent(site: Site, topology: Any) -> tuple[str, list[bytes]]:
+    """What another process prints that writes a cache entry and sends a message, and what Redis
+    publishes meanwhile: channels.
+    """
+    command = (
+        "from asgiref.sync import async_to_sync; from channels.layers import get_channel_layer; "
+        "from django.core.cache import cache; cache.set('whereabouts', 7); "
+        "layer = get_channel_layer(); print(type(layer).__name__); "
+        "async_to_sync(layer.group_send)('whereabouts', {'type': 'message'})"
+    )
+    if topology is None:
+        return site.manage("shell", "-c", command), []
+    with topology.primary.client(decode_responses=False) as client, client.pubsub() as listener:
+        listener.psubscribe("my-site*")
+        printed = site.manage("shell", "-c", command)
+        messages = [listener.get_message(timeout=1) for _ in range(3)]
+    return printed, [message["channel"] for message in messages if message]
+
+
+def test_where_a_cache_entry_lies(site: Site, profile: str, topology: Any, sent: Any) -> None:
     found = {
         "table": any("whereabouts" in str(row[0]) for row in rows(site, "site_cache")),
         "file": bool(files(site, "cache")),
@@ -105,21 +126,10 @@ def test_where_a_cache_entry_lies(site: Site, profile: str, topology: Any) -> No
     assert {place for place in found if found[place]} == CACHE_LIES_IN[profile]
 
 
-def test_where_a_message_goes(site: Site, profile: str, topology: Any) -> None:
-    send = (
-        "from asgiref.sync import async_to_sync; from channels.layers import get_channel_layer; "
-        "async_to_sync(get_channel_layer().group_send)('whereabouts', {'type': 'message'})"
-    )
-    if topology is None:
-        assert "InMemoryChannelLayer" in site.manage("diffsettings")
-        site.manage("shell", "-c", send)
-        return
-    with topology.primary.client(decode_responses=False) as client, client.pubsub() as listener:
-        listener.psubscribe("my-site*")
-        site.manage("shell", "-c", send)
-        messages = [listener.get_message(timeout=1) for _ in range(3)]
-    channels = [message["channel"] for message in messages if message]
-    assert any(b"whereabouts" in channel for channel in channels), messages
+def test_where_a_message_goes(topology: Any, sent: tuple[str, list[bytes]]) -> None:
+    printed, channels = sent
+    assert ("InMemoryChannelLayer" in printed) is (topology is None), printed
+    assert any(b"whereabouts" in channel for channel in channels) is (topology is not None)
 
 
 @pytest.mark.parametrize("page", ["/dashboard/", "/admin/"])
@@ -130,4 +140,8 @@ def test_pages_are_for_those_who_are_logged_in(site: Site, page: str) -> None:
 
 def test_the_site_is_ready_to_be_deployed(site: Site) -> None:
     assert "no issues" in site.manage("check", "--deploy", "--fail-level", "WARNING")
+
+
+@pytest.mark.any_profile
+def test_no_migration_is_missing(site: Site) -> None:
     site.manage("makemigrations", "--check", "--dry-run")
