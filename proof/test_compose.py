@@ -8,6 +8,7 @@ compose.yaml. Only ports, paths and the relational database are other ones.
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -166,6 +167,23 @@ def test_the_image_starts_what_the_proofs_start(compose: Compose) -> None:
     # What the image lacks would be missed at the first request.
     ignored = (compose.site.folder / ".dockerignore").read_text().splitlines()
     assert {".env", "var", ".git"} <= set(ignored)
+
+
+def test_the_image_can_be_read_by_the_user_who_runs_it(compose: Compose, tmp_path: Path) -> None:
+    """By the build's own command, as Docker runs it: what root makes is private, as `var` is."""
+    image = tmp_path / "site"
+    ignored = shutil.ignore_patterns("var", ".env", ".venv", "__pycache__")
+    shutil.copytree(compose.site.folder, image, ignore=ignored)
+    (image / "manage.py").chmod(0o600)  # as a checkout under a strict umask
+    dockerfile = (image / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
+    (command,) = re.findall(r"^RUN (.* collectstatic .*)$", dockerfile, re.MULTILINE)
+    command = command.replace("/venv/bin/python", shlex.quote(sys.executable))
+    environment = {"PATH": os.environ["PATH"]}
+    subprocess.run(["sh", "-c", command], cwd=image, env=environment, check=True, timeout=60)
+    assert (image / "var" / "static" / "staticfiles.json").is_file()
+    for path in (image, *image.rglob("*")):
+        wanted = 0o005 if path.is_dir() else 0o004
+        assert path.stat().st_mode & wanted == wanted, path
 
 
 def test_redis_by_its_own_commands(compose: Compose) -> None:
