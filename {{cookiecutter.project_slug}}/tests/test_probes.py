@@ -1,5 +1,6 @@
 """What the probes find, and that nothing they ask can hold anybody up."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,12 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
 from apps.backends import probes
-from apps.backends.advice import TroubleError, explain, ways_to_start_redis
+from apps.backends.advice import (
+    TroubleError,
+    explain,
+    ways_to_start_redis,
+    ways_to_start_sentinel,
+)
 from apps.backends.models import Session
 from apps.backends.probes import Probe, State, base, local, relational
 from apps.backends.probes.base import ask, fine
@@ -237,6 +243,27 @@ def test_a_redis_elsewhere_is_not_started_here() -> None:
     ways = " ".join(ways_to_start_redis("redis.example.com", 6379))
     assert "redis.example.com" in ways
     assert "devredis" not in ways
+
+
+@pytest.mark.parametrize("system", ["Windows", "Darwin", "Linux"])
+def test_what_starts_a_redis_is_not_named_for_a_sentinel(system: str) -> None:
+    first, *others = ways_to_start_sentinel("localhost", system)
+    assert "manage.py devredis" in first
+    assert ("WSL 2" in first) == (system == "Windows")
+    assert not {"docker run", "brew", "redis-server"} & set(" ".join(others).split())
+    assert others[-1].startswith("Or go without Redis: DJANGO_PROFILE=database")
+    assert "sentinel.example.com" in ways_to_start_sentinel("sentinel.example.com", system)[0]
+
+
+def test_files_that_are_named_are_there(settings: Any) -> None:
+    named = {
+        (path.name, name)
+        for path in (settings.BASE_DIR / "apps").rglob("*.py")
+        for name in re.findall(r"\b(?:deploy|docs)/[\w.-]+\.\w+", path.read_text("utf-8"))
+    }
+    assert named
+    missing = {pair for pair in named if not (settings.BASE_DIR / pair[1]).is_file()}
+    assert not missing
 
 
 def test_no_secret_is_ever_shown(settings: Any) -> None:

@@ -14,6 +14,7 @@ from django.db import Error as DatabaseError
 from apps.backends.known_errors import DATABASE, REDIS, Known
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1", ""}
+SENTINEL_SETTINGS = "REDIS_SENTINELS or REDIS_PASSWORD"
 GO_WITHOUT = "Or go without Redis: DJANGO_PROFILE=database, in .env or in the environment"
 PACKAGES = {
     "apt-get": "sudo apt-get install redis-server",
@@ -63,8 +64,8 @@ def explain_redis_of_the_site(error: BaseException) -> tuple[str, ...]:
     sentinels = cache.get("OPTIONS", {}).get("sentinels")
     if sentinels:
         at = ", ".join(f"{host}:{port}" for host, port in sentinels)
-        start = ways_to_start_redis(*sentinels[0])
-        return explain_redis(error, "Redis behind Sentinel", at, "REDIS_SENTINELS", start)
+        start = ways_to_start_sentinel(sentinels[0][0])
+        return explain_redis(error, "Redis behind Sentinel", at, SENTINEL_SETTINGS, start)
     host, port = place.hostname or "", place.port or 6379
     at = f"{host}:{port}" if host else place.path
     return explain_redis(error, "Redis", at, "REDIS_URL", ways_to_start_redis(host, port))
@@ -173,5 +174,23 @@ def ways_to_start_redis(host: str, port: int, system: str = "") -> tuple[str, ..
     return (
         "For now, in a second terminal: python manage.py devredis",
         *([f"For good: {for_good}"] if for_good else []),
+        GO_WITHOUT,
+    )
+
+
+def ways_to_start_sentinel(host: str, system: str = "") -> tuple[str, ...]:
+    """As `ways_to_start_redis`, for a Sentinel: what starts a Redis starts none."""
+    if host not in LOOPBACK:
+        return ways_to_start_redis(host, 0)
+    windows = (system or platform.system()) == "Windows"
+    where = "inside WSL 2" if windows else "in a second terminal"
+    if shutil.which("redis-sentinel") and shutil.which("systemctl"):
+        for_good = "sudo systemctl start redis-sentinel"
+    else:
+        for_good = "three, on machines that do not fail together: docs/redis.md"
+    return (
+        f"For now, {where}: python manage.py devredis",
+        f"For good: {for_good}",
+        "Or with one Redis: DJANGO_PROFILE=redis",
         GO_WITHOUT,
     )

@@ -74,7 +74,7 @@ def check_redis_password(**kwargs: Any) -> list[CheckMessage]:
         checks.Warning(
             f"Redis at {', '.join(foreign)} is used without a password and without TLS: whoever "
             "reaches it reads and writes what the site keeps there.",
-            hint="Set a password there (deploy/users.acl) and in REDIS_URL or REDIS_PASSWORD; "
+            hint="Set a password there (deploy/users.conf) and in REDIS_URL or REDIS_PASSWORD; "
             "across networks that are not yours alone, rediss:// as well.",
             id="backends.W002",
         )

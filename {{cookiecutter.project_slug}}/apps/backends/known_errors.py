@@ -55,7 +55,7 @@ REDIS = (
     Known(
         r"NOPERM|NoPermission|no permissions",
         "The user that logs in at {it} may not do what the site does.",
-        ("Give that user the rights in deploy/users.acl",),
+        ("Give that user the rights in deploy/users.conf",),
     ),
     Known(
         r"BusyLoading|LOADING",

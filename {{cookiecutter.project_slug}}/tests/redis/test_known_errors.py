@@ -231,6 +231,23 @@ def test_messages_that_do_not_arrive(
     assert "did not come back within 0.5 s through PubSubLayer" in finding.text
 
 
+def test_messages_that_a_password_stops(server: Server, use: Use, settings: Any) -> None:
+    """The cache speaks a newer protocol, in which a server without a password takes any."""
+    location = url(server, ":s3cret@")
+    use(location)
+    config = {"hosts": [location], "prefix": "x"}
+    settings.CHANNEL_LAYERS = {"default": settings.CHANNEL_LAYERS["default"] | {"CONFIG": config}}
+    assert redis.primary().state is State.OK
+    finding = local.message_round_trip()
+    assert finding.state is State.DOWN
+    assert "live events will not arrive. Redis at 127.0.0.1" in finding.text
+    assert "has no password, yet one is set here" in finding.text
+    assert finding.remedies == (
+        "Take the password out of REDIS_URL, or set one there (requirepass)",
+    )
+    assert "s3cret" not in finding.text
+
+
 def test_it_cannot_save(stack: ExitStack, use: Use, tmp_path: Path) -> None:
     lines = [f"dir {quoted(tmp_path)}", "dbfilename taken", "save 1 1"]
     server = stack.enter_context(Topology(lines=lines)).primary

@@ -20,6 +20,7 @@ class Outage:
         self._lock = threading.Lock()
         self._broken: set[object] = set()
         self._since = self._next_try = 0.0
+        self.last_error: BaseException | None = None  # for the doctor, who says what it means
 
     def begins(self, part: object, error: BaseException) -> None:
         with self._lock:
@@ -31,6 +32,7 @@ class Outage:
                     str(error) or "no answer in time",
                 )
             self._broken.add(part)
+            self.last_error = error
             self._next_try = time.monotonic() + BEAT
 
     def ends(self, part: object) -> None:

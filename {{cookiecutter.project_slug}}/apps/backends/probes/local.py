@@ -14,6 +14,7 @@ from channels.layers import channel_layers
 from django.conf import settings
 from django.core.cache import caches
 
+from apps.backends.advice import explain, is_about_redis
 from apps.backends.probes.base import Finding, down, fine, warning
 
 SECONDS = 2.0  # for a message to come back
@@ -101,10 +102,15 @@ def message_round_trip() -> Finding:
     try:
         asyncio.run(_send_and_receive())
     except TimeoutError:
-        return down(
+        text = (
             f"A message did not come back within {SECONDS:g} s through {name}: "
             "live events will not arrive."
         )
+        for outage in getattr(channel_layers["default"], "outages", ()):
+            if outage.last_error and is_about_redis(outage.last_error):
+                reason, *remedies = explain(outage.last_error)
+                return down(f"{text} {reason}", *remedies)
+        return down(text, "See whether Redis is overloaded: redis-cli --latency")
     return fine(f"sent and received: {name}")
 
 

@@ -12,7 +12,12 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
-from apps.backends.advice import TroubleError, explain_redis, ways_to_start_redis
+from apps.backends.advice import (
+    TroubleError,
+    explain_redis,
+    ways_to_start_redis,
+    ways_to_start_sentinel,
+)
 from apps.backends.redis_client import host_and_path
 
 Address = tuple[str, int]
@@ -111,6 +116,8 @@ def _client(who: str, host: str, port: int, login: dict[str, Any]) -> Iterator[R
             yield client
     except (RedisError, OSError) as error:
         at, start = login.get("path", f"{host}:{port}"), ways_to_start_redis(host, port)
+        if who == "the Sentinel":
+            start = ways_to_start_sentinel(host)
         raise TroubleError(*explain_redis(error, who, at, variable, start)) from error
     finally:
         pool.disconnect()
