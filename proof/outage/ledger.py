@@ -15,10 +15,16 @@ FAILURES = {
     "lost": "session writes lost or gone back in time",
 }
 NO_ANSWER = 599
-# Milliseconds that nobody may wait, twice what is to be held on a quiet machine.
-SLOWEST = 2000.0
+# Milliseconds that nobody may wait, twice what is to be held on a quiet machine. Added to this
+# and the like is NOISE times what is usual in the cell: a busy machine is no failure.
+SLOWEST, NOISE = 2000.0, 5
 AFTERMATH = 3.0  # seconds that idle connections lead to the former primary after a failover
 NOTICING = 1.0  # seconds, in which some requests meet a fault that nobody knows of yet
+
+
+def slowest_allowed(latency: dict[str, dict[str, float]]) -> float:
+    """Return the milliseconds that nobody may wait in a cell of these latencies."""
+    return SLOWEST + NOISE * latency["usual"]["p99"]
 
 
 class Ended(NamedTuple):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from proof.outage.ledger import FAILURES, SLOWEST
+from proof.outage.ledger import FAILURES, slowest_allowed
 
 Cell = dict[str, Any]
 
@@ -139,9 +139,9 @@ def failed(cells: Iterable[Cell]) -> str:
         name: sum(cell["failures"].get(what, 0) for cell in cells) for what, name in NAMES.items()
     }
     words = [f"{number} {name}" for name, number in sums.items() if number]
-    slowest = max((cell["latency"]["fault"]["max"] for cell in cells), default=0)
-    if slowest > SLOWEST:
-        words.append(f"waits of {slowest / 1000:.0f} s")
+    waits = [(cell["latency"]["fault"]["max"], slowest_allowed(cell["latency"])) for cell in cells]
+    if too_long := [waited for waited, allowed in waits if waited > allowed]:
+        words.append(f"waits of {max(too_long) / 1000:.0f} s")
     return ", ".join(words) or "0"
 
 
