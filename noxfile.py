@@ -39,6 +39,7 @@ SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 # No test waits without end: after so many seconds it fails, and pytest-timeout prints what
 # each thread was doing. On an idle machine the longest takes a tenth of that.
 LIMIT = "--timeout=300"
+RESOLUTION = 120  # seconds that uv is given to choose versions; it takes some seconds
 
 
 class Environment(NamedTuple):
@@ -350,13 +351,25 @@ def wheels(session: nox.Session) -> None:
             command = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate",
                        "--resolution=lowest-direct", f"--python-version={version}",
                        f"--python-platform={system}", str(wanted)]  # fmt: skip
+            where = f"for Python {version} on {system}"
             lowest, found = (
-                set(subprocess.check_output([*command, *only], text=True).splitlines())
+                set(resolve(session, [*command, *only], where))
                 for only in ([], ["--only-binary=:all:"])
             )
             if lowest != found:
                 missing = ", ".join(sorted(lowest - found))
-                session.error(f"No wheel for Python {version} on {system}: {missing}")
+                session.error(f"No wheel {where}: {missing}")
+
+
+def resolve(session: nox.Session, command: list[str], where: str) -> list[str]:
+    """Return the versions that uv chooses; fail the session if it finds none, or does not end."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=RESOLUTION)
+    except subprocess.TimeoutExpired:
+        session.error(f"uv chose no versions {where} in {RESOLUTION} s: does the index answer?")
+    if done.returncode:
+        session.error(f"uv finds no versions {where}; it says why above")
+    return done.stdout.splitlines()
 
 
 @check(environment="bench-environment", default=False)
