@@ -12,6 +12,7 @@ import pytest
 from proof.site import TEMPLATE
 
 SITE = "{{cookiecutter.project_slug}}"
+LIMIT = 600  # seconds for a run of nox; below that of the test, so that it is the one to end it
 # What a person types at each step: the file, the text that is there, the text afterwards.
 STEPS = [
     ("cookiecutter.json", '"redis-sentinel"]', '"redis-sentinel", "memory"]'),
@@ -79,6 +80,7 @@ def nox(template: Path, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
+        timeout=LIMIT,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
