@@ -31,11 +31,25 @@ class Wanted(NamedTuple):
         return self.what, limit, f"{found:.3g}{self.unit}", "held" if holds else "**not held**"
 
 
+def table_of(parts: Parts, part: str, title: str) -> dict[str, Any]:
+    """Return the rows of a table; KeyError: not measured, LookupError: there under no such title.
+
+    Where there is no PostgreSQL its tables are left out, and nothing else is.
+    """
+    tables: dict[str, dict[str, Any]] = parts[part]["tables"]
+    if tables and title not in tables and "PostgreSQL" not in title:
+        raise LookupError(
+            f"The benchmark {part!r} has no table {title!r}, but {', '.join(map(repr, tables))}. "
+            "Was it renamed? Then correct the title in benchmarks/held.py."
+        )
+    return tables[title]
+
+
 def median(part: str, title: str, subject: str, figure: str) -> Callable[[Parts], float]:
     """Return a function that finds one figure."""
 
     def find(parts: Parts) -> float:
-        return float(parts[part]["tables"][title][subject][figure][0])
+        return float(table_of(parts, part, title)[subject][figure][0])
 
     return find
 
@@ -44,7 +58,7 @@ def worst(find: Callable[[dict[str, Any]], float]) -> Callable[[Parts], float]:
     """Return a function that finds the worst fault of `outage`, by the figures of its row."""
 
     def found(parts: Parts) -> float:
-        rows = parts["outage"]["tables"][TITLE]
+        rows = table_of(parts, "outage", TITLE)
         return max(find(rows[f"{fault.title}: {OURS}"]) for fault in FAULTS)
 
     return found
@@ -52,7 +66,7 @@ def worst(find: Callable[[dict[str, Any]], float]) -> Callable[[Parts], float]:
 
 def failed(parts: Parts) -> float:
     """Return the requests that failed in the failovers of all rounds' worst."""
-    rows = parts["outage"]["tables"][TITLE]
+    rows = table_of(parts, "outage", TITLE)
     return float(
         sum(
             rows[f"{fault.title}: {OURS}"][what][2]

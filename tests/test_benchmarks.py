@@ -12,7 +12,8 @@ from benchmarks.compare import agree, compare
 from benchmarks.document import page
 from benchmarks.outage import Answer, figures_of
 from benchmarks.plot import caption, grid, series
-from benchmarks.report import NAMES, Row, add_ratio, interleave, rows_of, table
+from benchmarks.report import NAMES, ON_DEMAND, Row, add_ratio, interleave, rows_of, table
+from tests.conftest import TEMPLATE
 
 
 def part(tables: dict[str, Any], machine: str = "2 × Processor") -> dict[str, Any]:  # noqa: RUF001
@@ -92,6 +93,22 @@ def test_figures_to_hold() -> None:
     assert verdicts(pages(1.2))[what] == "held"
     assert verdicts(pages(1.1))[what] == "**not held**"
     assert set(verdicts({}).values()) == {"–"}  # noqa: RUF001
+
+
+def test_a_table_under_another_title_is_not_taken_for_one_that_was_not_measured() -> None:
+    renamed = {"pages": part({"pages with SQLite": {}})}
+    with pytest.raises(LookupError, match="but 'pages with SQLite'"):
+        held.rows(renamed)
+
+
+def test_figures_to_hold_are_found_in_what_was_measured() -> None:
+    measured = json.loads((TEMPLATE / "docs" / "benchmarks.json").read_text("utf-8"))
+    for figure in held.wanted():
+        try:
+            figure.measured(measured)
+        except KeyError as missing:
+            left_out = {*NAMES, *ON_DEMAND} - set(measured)
+            assert missing.args[0] in left_out, f"{figure.what}: no {missing}"
 
 
 def test_page_says_where_django_is_faster_and_leaves_no_place_empty() -> None:
