@@ -39,16 +39,20 @@ CONFIG: dict[str, Any] = {
 class JSONFormatter(logging.Formatter):
     """A record as a line of JSON: time, level, logger, message, request_id, exception, fields.
 
-    `fields` are what a call gives as `extra={"fields": {...}}`.
+    `fields` are what a call gives as `extra={"fields": {...}}`. Django's own lines of a request
+    name its address, and some come when the middleware is done with it.
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        message, request = record.getMessage(), getattr(record, "request", None)
+        if isinstance(request, HttpRequest):
+            message = message.replace(request.path, place_of(request))
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
-            "request_id": request_id.get() or None,
+            "message": message,
+            "request_id": request_id.get() or getattr(request, "log_id", None),
             "process": record.process,
             "exception": self.formatException(record.exc_info) if record.exc_info else None,
             **getattr(record, "fields", {}),
@@ -57,26 +61,31 @@ class JSONFormatter(logging.Formatter):
         return json.dumps(present, ensure_ascii=False, default=str)
 
 
+def place_of(request: HttpRequest) -> str:
+    """Return the pattern of the address, not the address, in which a token may stand.
+
+    Before a view is found, or where there is none, the address without what is as long as one.
+    """
+    match = request.resolver_match
+    return f"/{match.route}" if match else re.sub(r"[^/]{32,}", "[hidden]", request.path)
+
+
 def log_requests(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """A middleware that gives each request an id and writes a line when it is answered.
-
-    The line has the pattern of the address, not the address, in which a token to reset a
-    password may stand.
-    """
+    """A middleware that gives each request an id and writes a line when it is answered."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-ID", "")
         token = request_id.set(given if VALID_ID.fullmatch(given) else uuid.uuid4().hex)
+        vars(request)["log_id"] = request_id.get()
         started = time.perf_counter()
         try:
             response = get_response(request)
             response["X-Request-ID"] = request_id.get()
-            match = request.resolver_match
             fields = {
                 "method": request.method,
-                "path": f"/{match.route}" if match else request.path,
+                "path": place_of(request),
                 "status": response.status_code,
                 "milliseconds": round((time.perf_counter() - started) * 1000, 1),
                 "address": request.META.get("REMOTE_ADDR") or None,

@@ -54,6 +54,36 @@ def test_a_request_has_one_id_in_all_its_lines(lines: Any, https: Client, settin
 
 
 @pytest.mark.parametrize(
+    ("address", "status", "words"),
+    [
+        ("/accounts/password/reset/Mg/{}/extra", 404, "reset/Mg/[hidden]/extra"),
+        ("/accounts/password/reset/Mg/{}/", 403, "reset/<uidb64>/<token>/"),  # without CSRF token
+    ],
+)
+@pytest.mark.django_db
+def test_a_token_stands_in_no_line(
+    address: str, status: int, words: str, lines: Any, https: Client
+) -> None:
+    token = "c9abcd-0123456789abcdef0123456789abcdef"
+    https.handler.enforce_csrf_checks = True
+    answer = https.post(address.format(token))
+    assert answer.status_code == status
+    theirs, ours = sorted(lines(), key=lambda line: line["logger"])
+    assert (theirs["logger"].partition(".")[0], ours["logger"]) == ("django", "site.requests")
+    for line in (theirs, ours):
+        assert words in line["message"]
+        assert line["request_id"] == answer["X-Request-ID"]
+    assert token not in str(lines())
+
+
+def test_nor_on_the_way_to_https(lines: Any, client: Client, settings: Any) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    assert client.get(f"/accounts/password/reset/Mg/c9abcd-{'0' * 32}/").status_code == 301
+    assert lines()[-1]["path"] == "/accounts/password/reset/Mg/[hidden]/"
+    assert "0" * 32 not in str(lines())
+
+
+@pytest.mark.parametrize(
     ("given", "kept"),
     [("abc-123_DEF.4", True), ("short", False), ("x" * 65, False), ('a"b{}\nc' * 3, False)],
 )
