@@ -72,7 +72,7 @@ def test_a_line_that_moves_is_stood_in(database: base.DatabaseWrapper, path: Pat
             while not over.is_set():
                 other.execute("BEGIN IMMEDIATE")
                 other.execute("INSERT INTO written VALUES (0)")
-                time.sleep(SECONDS / 2)
+                time.sleep(SECONDS / 4)
                 other.execute("COMMIT")
 
     others = Thread(target=hold_again_and_again)

