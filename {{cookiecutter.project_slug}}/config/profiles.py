@@ -68,6 +68,11 @@ def dummy(env: Env, var: Path, prefix: str) -> Profile:
 def redis(env: Env, var: Path, prefix: str) -> Profile:
     """One Redis or Valkey at `REDIS_URL` makes it faster; the database holds the truth."""
     url = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ImproperlyConfigured(
+            "REDIS_URL cannot be read: it must begin with redis://, rediss:// (TLS) or unix://, "
+            "such as redis://user:password@host:6379/0."
+        )
     return Profile(
         session_engine=_redis_sessions(env),
         caches={

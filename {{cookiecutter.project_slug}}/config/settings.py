@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from config import logs, mail, profiles
+from config.environment import Env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SLUG = tomllib.loads((BASE_DIR / "pyproject.toml").read_text("utf-8"))["project"]["name"]
@@ -24,11 +24,16 @@ SITE_TITLE = SLUG.replace("-", " ").title()
 VAR = BASE_DIR / "var"
 VAR.mkdir(mode=0o700, exist_ok=True)
 
-env = environ.FileAwareEnv()
+env = Env()  # type: ignore[no-untyped-call]  # django-environ has no types
 env.read_env(BASE_DIR / ".env")  # variables that are set already win
 
 DEBUG = env.bool("DJANGO_DEBUG", default=False)
-SECRET_KEY = env.str("DJANGO_SECRET_KEY")
+SECRET_KEY = env.str("DJANGO_SECRET_KEY", default="")
+if not SECRET_KEY:
+    raise ImproperlyConfigured(
+        "DJANGO_SECRET_KEY is not set: put it into the environment or .env; .env.example has the "
+        "command that makes one."
+    )
 SECRET_KEY_FALLBACKS = env.list("DJANGO_SECRET_KEY_FALLBACKS", default=[])
 
 # --- Address: one variable, from which everything that names the site is derived ---

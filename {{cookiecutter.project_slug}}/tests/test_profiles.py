@@ -41,6 +41,13 @@ def test_redis_is_where_redis_url_says_and_keys_begin_with_the_prefix() -> None:
     assert profile.channel_layers["default"]["CONFIG"]["prefix"].startswith("shop")
 
 
+@pytest.mark.parametrize("url", ["", "http://cache.example", "user:secret@cache.example:6379"])
+def test_an_address_of_no_redis_is_refused(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="REDIS_URL cannot be read") as refused:
+        load("redis", REDIS_URL=url)
+    assert "secret" not in str(refused.value)
+
+
 def test_each_sentinel_is_a_host_and_a_port() -> None:
     addresses = "one.example:26379, [2001:db8::1]:26380"
     profile = load("redis-sentinel", REDIS_SENTINELS=addresses, REDIS_SENTINEL_SERVICE="main")

@@ -1,5 +1,9 @@
-"""What `SITE_URL` decides. That `check --deploy` is content is proved from outside."""
+"""What `SITE_URL` decides, and what is refused in a sentence.
 
+That `check --deploy` is content is proved from outside.
+"""
+
+import re
 import runpy
 from typing import Any
 
@@ -51,3 +55,44 @@ def test_while_developing_plain_http_works(monkeypatch: pytest.MonkeyPatch) -> N
 def test_in_production_nothing_but_https_starts(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="SITE_URL is"):
         read(monkeypatch, False, url)
+
+
+@pytest.mark.any_profile
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("DATABASE_SECONDS", "3s", "DATABASE_SECONDS is '3s', but must be a whole number"),
+        ("DATABASE_URL", "nonsense", "DATABASE_URL cannot be read"),
+        ("DATABASE_URL", "foo://user:secret@host/name", "DATABASE_URL cannot be read"),
+        ("DATABASE_URL", "postgres://user:secret/3@host/name", "DATABASE_URL cannot be read"),
+        ("DATABASE_URL_FILE", "/not/there", "DATABASE_URL_FILE names /not/there, which cannot"),
+        ("DJANGO_SECRET_KEY", "", "DJANGO_SECRET_KEY is not set"),
+        ("EMAIL_URL", "user:secret@mail.example", "EMAIL_URL cannot be read"),
+        ("EMAIL_URL", "smtp://user:secret/3@mail.example", "EMAIL_URL cannot be read"),
+        ("SESSION_IDLE_SECONDS", "1h", "SESSION_IDLE_SECONDS is '1h', but must be a whole"),
+    ],
+)
+def test_what_cannot_be_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ImproperlyConfigured, match=f"^{re.escape(sentence)}") as refused:
+        read(monkeypatch, False, "https://www.example.com")
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.any_profile
+def test_postgresql_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://user:secret@127.0.0.1/name")
+    monkeypatch.setattr("config.environment.find_spec", {}.get)
+    with pytest.raises(ImproperlyConfigured, match=r"needs the package psycopg: run .*postgres"):
+        read(monkeypatch, False, "https://www.example.com")
+
+
+@pytest.mark.any_profile
+def test_files_named_in_messages_are_there() -> None:
+    sources = [*settings.BASE_DIR.glob("apps/**/*.py"), *settings.BASE_DIR.glob("config/*.py")]
+    text = "\n".join(path.read_text("utf-8") for path in sources)
+    named = set(re.findall(r"\b(?:deploy|docs)/[\w-]+\.\w+", text))
+    assert named
+    assert {name for name in named if not (settings.BASE_DIR / name).is_file()} == set()
