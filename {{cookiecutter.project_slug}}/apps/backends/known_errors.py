@@ -111,7 +111,7 @@ REDIS = (
     Known(
         r"Timeout",
         "{it} takes the connection and does not answer: it hangs, or is overloaded.",
-        ("Start it anew; what it was busy with: redis-cli SLOWLOG GET",),
+        ("If that lasts, start it anew; a Redis that is back says why: redis-cli SLOWLOG GET",),
     ),
 )  # fmt: skip
 
