@@ -61,7 +61,7 @@ PARTS = {
     ),
     "layer": Part(
         ["apps/backends/layer"],
-        [f"{REDIS}/test_layer.py"]
+        [f"{REDIS}/test_outage.py", f"{REDIS}/test_layer.py"]
         + [
             f"{REDIS}/test_layer_outages.py::test_{test}"
             for test in (
