@@ -2,9 +2,11 @@
 
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,7 +32,10 @@ NAMES = (
     "google-chrome-stable",
     "chrome",
 )
-PEOPLE = 30
+PEOPLE = 40
+OVERLAY = Path(__file__).parent.parent / "overlay"
+# Where each status is answered.
+ERRORS = {"404": "/nowhere/"} | {each: f"/broken/{each}/" for each in ("403", "500", "503")}
 ARGUMENTS = [
     "--disable-gpu",
     "--disable-quic",
@@ -74,9 +79,11 @@ def mailbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def site(
     topology: Any, profile: str, mailbox: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    """A running site on the profile, whose mail are files."""
+    """A running site on the profile, whose mail are files, and with pages that fail."""
     variables = topology.environment() if topology else {}
     variables["EMAIL_URL"] = f"filemail:///{quote(mailbox.as_posix())}"
+    variables["PYTHONPATH"] = str(OVERLAY)
+    variables["DJANGO_SETTINGS_MODULE"] = "broken.settings"
     with Site(tmp_path_factory.mktemp("site"), profile, variables).running() as site:
         yield site
 
@@ -187,3 +194,18 @@ def log_in(page: Page, person: str, password: str = PASSWORD, remember: bool = F
     if remember:
         page.get_by_label("Remember me").check()
     press(page, "Log in")
+
+
+def ask_for_link(page: Page, person: str, mailbox: Path) -> str:
+    """Ask for a new password, wait for the mail and return the link in it."""
+    page.goto("/accounts/password/reset/")
+    page.get_by_label("E-mail address").fill(person)
+    press(page, "Send the link")
+    for _ in range(100):
+        for path in mailbox.iterdir():
+            mail = message_from_bytes(path.read_bytes(), policy=policy.default)
+            link = re.search(r"https://\S+/reset/\S+/", str(mail.get_content()))
+            if mail["To"] == person and link:
+                return link[0]
+        page.wait_for_timeout(100)
+    raise AssertionError(f"No mail to {person} within ten seconds.")

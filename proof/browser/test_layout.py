@@ -1,14 +1,20 @@
 """Pages fit a phone, and can be read, in light and in dark."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
 
-from proof.browser.conftest import Console, log_in, press
+from proof.browser.conftest import ERRORS, Console, ask_for_link, log_in, press
 
-PUBLIC = ["/accounts/login/", "/accounts/password/reset/", "/nowhere/"]
-PRIVATE = ["/dashboard/", "/accounts/sessions/", "/accounts/password/change/"]
+PUBLIC = ["/accounts/login/", "/accounts/password/reset/", "/accounts/password/reset/x/y/"]
+PRIVATE = [
+    "/dashboard/",
+    "/accounts/sessions/",
+    "/accounts/password/change/",
+    "/accounts/confirm/",
+]
 
 # Texts whose contrast to what is behind them is below 4.5:1 (WCAG 2.2, 1.4.3).
 FAINT = """() => {
@@ -40,7 +46,7 @@ TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElemen
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_fit_a_phone_and_can_be_read(
-    window: Callable[..., Page], console: Console, person: str, scheme: str
+    window: Callable[..., Page], console: Console, person: str, mailbox: Path, scheme: str
 ) -> None:
     page = window(viewport={"width": 320, "height": 600}, color_scheme=scheme)
 
@@ -51,7 +57,18 @@ def test_pages_fit_a_phone_and_can_be_read(
     for address in PUBLIC:
         page.goto(address)
         look()
-    console.accept("404")
+    for status, address in ERRORS.items():
+        page.goto(address)
+        console.accept(status)
+        look()
+    link = ask_for_link(page, person, mailbox)
+    look()
+    page.goto(link)
+    look()
+    for _ in range(5):
+        log_in(page, f"nobody-{scheme}@example.org", "wrong")
+    console.accept("429")
+    look()
     page.goto("/accounts/login/")
     press(page, "Log in")  # with errors
     look()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from proof.browser.conftest import Console, log_in, press
+from proof.browser.conftest import ERRORS, Console, ask_for_link, log_in, press
 from proof.site import Site
 
 LARGEST = 80_000  # bytes
@@ -34,6 +34,7 @@ class Album:
 def test_every_page(
     site: Site,
     person: str,
+    mailbox: Path,
     window: Callable[..., Page],
     console: Console,
     pytestconfig: pytest.Config,
@@ -53,9 +54,12 @@ def test_every_page(
     album.take("password-reset-sent")
     page.goto("/accounts/password/reset/x/y/")
     album.take("password-reset-expired")
-    page.goto("/nowhere/")
-    console.accept("404")
-    album.take("404")
+    page.goto(ask_for_link(page, person, mailbox))
+    album.take("password-new")
+    for status, address in ERRORS.items():
+        page.goto(address)
+        console.accept(status)
+        album.take(status)
     for _ in range(5):
         log_in(page, f"nobody-{scheme}@example.com", "wrong")
     console.accept("429")

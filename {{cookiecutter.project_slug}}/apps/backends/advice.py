@@ -11,11 +11,10 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 
-from apps.backends.known_errors import DATABASE, REDIS, Known
+from apps.backends.known_errors import DATABASE, GO_WITHOUT, REDIS, Known
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1", ""}
 SENTINEL_SETTINGS = "REDIS_SENTINELS or REDIS_PASSWORD"
-GO_WITHOUT = "Or go without Redis: DJANGO_PROFILE=database, in .env or in the environment"
 PACKAGES = {
     "apt-get": "sudo apt-get install redis-server",
     "dnf": "sudo dnf install valkey && sudo systemctl enable --now valkey",

@@ -14,6 +14,8 @@ class Known(NamedTuple):
     remedies: tuple[str, ...] = ()
 
 
+GO_WITHOUT = "Or go without Redis: DJANGO_PROFILE=database, in .env or in the environment"
+
 # In the order in which they are tried. {who} is the service, {at} its address, {it} both;
 # {variable} names the setting; "START" stands for the ways to start one on this system.
 REDIS = (
@@ -111,7 +113,11 @@ REDIS = (
     Known(
         r"Timeout",
         "{it} takes the connection and does not answer: it hangs, or is overloaded.",
-        ("If that lasts, start it anew; a Redis that is back says why: redis-cli SLOWLOG GET",),
+        (
+            "If that lasts: systemctl restart, brew services restart or docker restart",
+            "A Redis that is back says why: redis-cli SLOWLOG GET",
+            GO_WITHOUT,
+        ),
     ),
 )  # fmt: skip
 

@@ -132,10 +132,10 @@ def test_unknown_host(use: Use) -> None:
 def test_hung(server: Server, use: Use) -> None:
     use(url(server))
     server.pause()
-    assert (
-        "takes the connection and does not answer"
-        in trouble("Timeout reading from localhost:6379")[0]
-    )
+    sentence, restart, _, go_without = trouble("Timeout reading from localhost:6379")
+    assert "takes the connection and does not answer" in sentence
+    assert "docker restart" in restart
+    assert "DJANGO_PROFILE=database" in go_without
 
 
 def test_connections_that_go_nowhere(use: Use) -> None:
