@@ -132,10 +132,10 @@ def test_unknown_host(use: Use) -> None:
 def test_hung(server: Server, use: Use) -> None:
     use(url(server))
     server.pause()
-    sentence, restart, _, go_without = trouble("Timeout reading from localhost:6379")
+    sentence, remedies = trouble("Timeout reading from localhost:6379")
     assert "takes the connection and does not answer" in sentence
-    assert "docker restart" in restart
-    assert "DJANGO_PROFILE=database" in go_without
+    assert "docker restart" in remedies
+    assert "DJANGO_PROFILE=database" in remedies
 
 
 def test_connections_that_go_nowhere(use: Use) -> None:
