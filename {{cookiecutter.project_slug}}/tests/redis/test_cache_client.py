@@ -182,6 +182,7 @@ def test_an_address_that_cannot_be_read_is_named_without_its_password(url: str) 
     assert caught.value.__cause__ is None
 
 
-def test_replicas_are_not_read() -> None:
+@pytest.mark.parametrize("servers", [[], ["redis://127.0.0.1:1", "redis://127.0.0.1:2"]])
+def test_replicas_are_not_read(servers: list[str]) -> None:
     with pytest.raises(ImproperlyConfigured, match="must be one address"):
-        RedisCache(["redis://127.0.0.1:1", "redis://127.0.0.1:2"], {})
+        RedisCache(servers, {})
