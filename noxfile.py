@@ -24,8 +24,9 @@ import nox
 nox.needs_version = ">=2026.8.10"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
-# Sessions wait a lot, for servers. One by one, what they print is shown as it comes.
-nox.options.parallel = 1 if "bench" in sys.argv else min((os.cpu_count() or 2) + 1, 4)
+# Sessions wait a lot, for servers; those that wait most are defined, and so begin, first.
+# One by one, what they print is shown as it comes.
+nox.options.parallel = 1 if "bench" in sys.argv else min((os.cpu_count() or 2) + 2, 4)
 
 # What a shell starts in the background ignores Ctrl-C, and so would those that tests send it to.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -204,6 +205,33 @@ def pytest(session: nox.Session, python: Python, *arguments: str, env: dict[str,
         env=env, success_codes=allowed)  # fmt: skip
 
 
+@check(per=PROFILES)
+def profile(session: nox.Session, python: Python, name: str) -> None:
+    """Generate a site with the profile, run its own tests, log in from outside."""
+    wanted = f"not ({' or '.join(['slow', *alike(name)])})"
+    site_tests(session, python, name, "-m", wanted)
+    proof(session, python, "proof/test_profile.py", "proof/test_throttle.py",
+          "proof/test_live.py", "-m", wanted, f"--profile={name}")  # fmt: skip
+
+
+@check(per=["uv", "pip"])
+def hook(session: nox.Session, python: Python, name: str) -> None:
+    """Generate a site as a person does: install it (with uv, or pip alone), log in."""
+    proof(session, python, "tests", "-m", name)
+
+
+@check()
+def template(session: nox.Session, python: Python) -> None:
+    """Test what is rendered, the prompts, the refusals and the hooks."""
+    proof(session, python, "tests", "-m", "not uv and not pip and not cruft")
+
+
+@check()
+def switch(session: nox.Session, python: Python) -> None:
+    """Run one generated site on every profile in turn: nobody is logged out."""
+    proof(session, python, "proof/test_switch.py")
+
+
 @check()
 def lint(session: nox.Session, python: Python) -> None:
     """Check style, format and types of template and site."""
@@ -214,27 +242,6 @@ def lint(session: nox.Session, python: Python) -> None:
     with generated(session, python, PROFILES[0]) as variables:
         variables |= {"DJANGO_DEBUG": "1", "DJANGO_SECRET_KEY": "only-for-types"}
         run(session, python, "mypy", f"--cache-dir={known / 'site'}", env=variables)
-
-
-@check()
-def template(session: nox.Session, python: Python) -> None:
-    """Test what is rendered, the prompts, the refusals and the hooks."""
-    proof(session, python, "tests", "-m", "not uv and not pip and not cruft")
-
-
-@check(per=["uv", "pip"])
-def hook(session: nox.Session, python: Python, name: str) -> None:
-    """Generate a site as a person does: install it (with uv, or pip alone), log in."""
-    proof(session, python, "tests", "-m", name)
-
-
-@check(per=PROFILES)
-def profile(session: nox.Session, python: Python, name: str) -> None:
-    """Generate a site with the profile, run its own tests, log in from outside."""
-    wanted = f"not ({' or '.join(['slow', *alike(name)])})"
-    site_tests(session, python, name, "-m", wanted)
-    proof(session, python, "proof/test_profile.py", "proof/test_throttle.py",
-          "proof/test_live.py", "-m", wanted, f"--profile={name}")  # fmt: skip
 
 
 @check(per=PROFILES, tags=["full"], default=False)
@@ -272,12 +279,6 @@ def generated(session: nox.Session, python: Python, profile: str) -> Iterator[di
             f"profile={profile}", "install=no", env=variables)  # fmt: skip
         with session.chdir(Path(folder) / "my-site"):
             yield variables
-
-
-@check()
-def switch(session: nox.Session, python: Python) -> None:
-    """Run one generated site on every profile in turn: nobody is logged out."""
-    proof(session, python, "proof/test_switch.py")
 
 
 @check(per=PROFILES, environment="browser-environment", tags=["full"], default=False)
