@@ -25,7 +25,6 @@ from cookiecutter.main import cookiecutter
 
 TEMPLATE = Path(__file__).parent.parent
 EMAIL, PASSWORD = "ada@example.com", "correct horse battery staple"
-STRANGER = "eve@example.com"  # with the same password
 START_SECONDS = 30
 PATIENCE = 180  # seconds for a command of `manage.py`
 # In one process, since starting Django takes as long as each of them.
@@ -34,8 +33,6 @@ from django.core.management import call_command
 call_command("migrate", verbosity=0)
 call_command("collectstatic", interactive=False, verbosity=0)
 call_command("createsuperuser", interactive=False, email="{EMAIL}", verbosity=0)
-from apps.accounts.models import User
-User.objects.create(email="{STRANGER}", password=User.objects.get().password)
 """
 
 
@@ -45,7 +42,7 @@ class Site:
     def __init__(
         self, folder: Path, profile: str, variables: dict[str, str], overlay: Path | None = None
     ) -> None:
-        """Generate a site in `folder`, migrate its database, create EMAIL and STRANGER.
+        """Generate a site in `folder`, migrate its database and create EMAIL.
 
         `overlay`: a folder whose contents are copied over the generated site first.
         """

@@ -16,15 +16,22 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
-from proof.site import EMAIL, PASSWORD, STRANGER, Browser, Site, free_port
+from proof.site import EMAIL, PASSWORD, Browser, Site, free_port
 
 OVERLAY = Path(__file__).parent / "overlay"
+STRANGER = "eve@example.com"
+# Hashing the password a second time would take as long as a login.
+MAKE_STRANGER = f"""
+from apps.accounts.models import User
+User.objects.create(email={STRANGER!r}, password=User.objects.get(email={EMAIL!r}).password)
+"""
 SECOND = 1.0  # what an event and the end of a session may take
 
 
 @pytest.fixture(scope="module")
 def ports(site: Site, profile: str) -> Iterator[list[int]]:
     """Where the site is served: in the Redis profiles by two processes, each on its port."""
+    site.manage("shell", "-c", MAKE_STRANGER)
     if not profile.startswith("redis"):
         yield [site.port, site.port]
         return
