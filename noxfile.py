@@ -33,6 +33,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
 SITE = HERE / "{{cookiecutter.project_slug}}"
+LIBRARY = "vendor/django-outlast"
 PROFILES = json.loads((HERE / "cookiecutter.json").read_text("utf-8"))["profile"]
 SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 
@@ -129,10 +130,16 @@ def check(
 def requirements(groups: list[str]) -> list[str]:
     """Return what the site, its tests and these groups of the template's own tools need."""
     site = nox.project.load_toml(SITE / "pyproject.toml")
+    library = nox.project.load_toml(SITE / LIBRARY / "pyproject.toml")
     own = nox.project.load_toml(HERE / "pyproject.toml")
+    used = [
+        item
+        for project in (site["project"], library["project"])
+        for items in (project["dependencies"], *project["optional-dependencies"].values())
+        for item in items
+    ]
     return [
-        *site["project"]["dependencies"],
-        *(item for extra in site["project"]["optional-dependencies"].values() for item in extra),
+        *(item for item in used if not item.startswith("django-outlast")),
         *nox.project.dependency_groups(site, "dev", "types"),
         *nox.project.dependency_groups(own, *groups),
     ]
@@ -172,6 +179,8 @@ def run(session: nox.Session, python: Python, *command: str, **options: Any) -> 
         "PYTHONDONTWRITEBYTECODE": None,
         # What the shell happens to have must not decide what is proved.
         **{name: None for name in os.environ if name.startswith(("DJANGO_", "REDIS_"))},
+        # Each generated site runs its own copy of the library, seen from the site's folder.
+        "PYTHONPATH": f"{LIBRARY}/src",
         **options.pop("env", {}),
     }
     session.run(str(python.environment), "-m", *command, env=variables, external=True, **options)
@@ -312,12 +321,6 @@ def coverage(session: nox.Session, python: Python) -> None:
         run(session, python, "tests.coverage_of_hooks", folder, LIMIT, "tests",
             "-m", "not uv and not pip and not cruft", *session.posargs,
             f"--basetemp={folder}/t", env=variables)  # fmt: skip
-
-
-@check(default=False)
-def bill(session: nox.Session, python: Python) -> None:
-    """Tell what a site installs for each profile, with sizes: the README's table."""
-    run(session, python, "tests.bill", *session.posargs)
 
 
 def prove_versions(session: nox.Session, python: Python) -> None:

@@ -49,7 +49,7 @@ def measuring(
     The servers are new ones, and so long away. RuntimeError if the process ends.
     """
     with ExitStack() as stack:
-        topology = stack.enter_context(module("apps.backends.servers").Topology())
+        topology = stack.enter_context(module("outlast.servers").Topology())
         redis = stack.enter_context(far_away(topology.primary.port, milliseconds))
         variables = {
             "DJANGO_PROFILE": "redis",

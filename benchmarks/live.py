@@ -38,7 +38,7 @@ def run(options: Options) -> Iterator[Table]:
     servers = module("config.profiles").SERVERS
     with tempfile.TemporaryDirectory(prefix="live ") as folder:
         sites = {}
-        topology = module("apps.backends.servers").Topology(**servers["redis"])
+        topology = module("outlast.servers").Topology(**servers["redis"])
         with topology:
             for profile in PROFILES:
                 variables = topology.environment() if profile in servers else {}

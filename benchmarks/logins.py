@@ -33,7 +33,7 @@ def run(options: Options) -> Iterator[Table]:
         for profile, names in PROFILES.items():
             variables = {"DJANGO_SETTINGS_MODULE": "measured.settings"}
             if profile in servers:
-                topology = module("apps.backends.servers").Topology(**servers[profile])
+                topology = module("outlast.servers").Topology(**servers[profile])
                 variables |= stack.enter_context(topology).environment()
             generated = generate(Path(folder) / profile, profile, variables, overlay=OVERLAY)
             for number, name in enumerate(names):

@@ -96,7 +96,7 @@ def watch(fault: Fault, sites: dict[str, Site]) -> tuple[float, dict[str, list[A
     it is told where the primary is when it starts.
     """
     needed = module("config.profiles").SERVERS[fault.profile]
-    with module("apps.backends.servers").Topology(**needed) as topology, ExitStack() as stack:
+    with module("outlast.servers").Topology(**needed) as topology, ExitStack() as stack:
         where = {"DJANGO_PROFILE": fault.profile, **topology.environment()}
         sites[OURS].variables |= where
         sites[STOCK].variables |= {

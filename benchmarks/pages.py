@@ -61,7 +61,7 @@ def measure(database: str, folder: Path, variables: dict[str, str], rounds: int)
     progress(f"{title}: starting the sites")
     with ExitStack() as stack:
         servers = {
-            name: stack.enter_context(module("apps.backends.servers").Topology(**sizes))
+            name: stack.enter_context(module("outlast.servers").Topology(**sizes))
             for name, sizes in module("config.profiles").SERVERS.items()
         }
         generated = generate(folder, "database", variables, overlay=OVERLAY)

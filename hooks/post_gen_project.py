@@ -31,10 +31,9 @@ ANSWERS = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
 
 NEW = ".cookiecutter-new"  # left by the pre_gen hook where nothing was before
 WINDOWS = os.name == "nt"
+LIBRARY = "./vendor/django-outlast"
 # The project's Python, as it is typed in the project's folder.
 PYTHON = r".venv\Scripts\python" if WINDOWS else ".venv/bin/python"
-# The extra of pyproject.toml that a profile needs, if it needs one.
-EXTRAS = {"redis": "redis", "redis-sentinel": "redis"}
 # What the shell that runs cookiecutter has set for other programs, or for another site.
 FOREIGN = (
     "DATABASE_URL", "DJANGO_", "EMAIL_URL", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME",
@@ -73,16 +72,15 @@ def find_uv() -> str | None:
 
 def plan(profile: str, python: str, uv: str | None) -> list[Step]:
     """Return the steps from a generated folder to a site that runs."""
-    extra = EXTRAS.get(profile)
     if uv:
         create = [uv, "venv", "--python", python, ".venv"]
-        chosen = [*(["--extra", extra] if extra else []), "--group", "dev"]
-        install = [[uv, "pip", "install", "--python", ".venv", "-r", "pyproject.toml", *chosen]]
+        install = [[uv, "pip", "install", "--python", ".venv", "-r", "pyproject.toml",
+                    "--group", "dev"]]  # fmt: skip
     else:
         create = [python, "-m", "venv", ".venv"]
         pip = [PYTHON, "-m", "pip", "install"]
         # The first pip that knows --group; Python 3.11 to 3.13 bring an older one.
-        install = [[*pip, "pip>=25.1"], [*pip, f".[{extra}]" if extra else ".", "--group", "dev"]]
+        install = [[*pip, "pip>=25.1"], [*pip, "-e", LIBRARY, ".", "--group", "dev"]]
     return [
         Step("Writing .env", ".env", [[python, "-c", WRITE_ENV.format(profile=profile)]]),
         Step("Creating .venv", ".venv", [create]),

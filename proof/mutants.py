@@ -41,26 +41,27 @@ class Part(NamedTuple):
 
 
 REDIS = "tests/redis"
+OUTLAST = "vendor/django-outlast/src/outlast"
 PARTS = {
     "profiles": Part(
         ["config/profiles.py"], ["tests/test_profiles.py", "tests/test_settings.py"], "database"
     ),
-    "breaker": Part(["apps/backends/breaker.py"], [f"{REDIS}/test_breaker.py"], "redis"),
+    "breaker": Part([f"{OUTLAST}/breaker.py"], [f"{REDIS}/test_breaker.py"], "redis"),
     "sessions": Part(
-        ["apps/backends/sessions"],
+        [f"{OUTLAST}/sessions"],
         ["tests/test_session_rows.py", "tests/test_session_user.py", "tests/test_sessions.py",
          "tests/test_session_files.py", f"{REDIS}/test_session_copies.py",
          f"{REDIS}/test_session_trust.py"],
         "redis",
     ),
     "cache": Part(
-        ["apps/backends/cache.py", "apps/backends/cache_client.py"],
+        [f"{OUTLAST}/cache.py", f"{OUTLAST}/cache_client.py"],
         [f"{REDIS}/test_cache.py", f"{REDIS}/test_cache_client.py",
          f"{REDIS}/test_cache_waiting.py", f"{REDIS}/test_cache_outage.py"],
         "redis",
     ),
     "layer": Part(
-        ["apps/backends/layer"],
+        [f"{OUTLAST}/layer"],
         [f"{REDIS}/test_outage.py", f"{REDIS}/test_layer.py"]
         + [
             f"{REDIS}/test_layer_outages.py::test_{test}"

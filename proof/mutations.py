@@ -39,12 +39,12 @@ MUTATIONS = [
         """        session_engine=_redis_sessions(env),
         caches={
             "default": {
-                "BACKEND": "apps.backends.cache.RedisCache",
+                "BACKEND": "outlast.cache.RedisCache",
                 "LOCATION": url,""",
-        """        session_engine="apps.backends.sessions.db",
+        """        session_engine="outlast.sessions.db",
         caches={
             "default": {
-                "BACKEND": "apps.backends.cache.RedisCache",
+                "BACKEND": "outlast.cache.RedisCache",
                 "LOCATION": url,""",
         {"profile(database)", "profile(redis)"},
     ),
@@ -65,7 +65,7 @@ MUTATIONS = [
     Mutation(
         "channel layer of redis-sentinel",
         f"{SITE}/config/profiles.py",
-        """                "BACKEND": "apps.backends.layer.PubSubLayer",
+        """                "BACKEND": "outlast.layer.PubSubLayer",
                 "CONFIG": {
                     "hosts": [
                         {""",
@@ -85,7 +85,7 @@ MUTATIONS = [
     ),
     Mutation(
         "cache table",
-        f"{SITE}/apps/backends/apps.py",
+        f"{SITE}/vendor/django-outlast/src/outlast/apps.py",
         "post_migrate.connect(",
         "post_migrate.disconnect(",
         # It is there on all of them, so that the profile can be switched without another migrate.

@@ -160,7 +160,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def world(profile: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A site of its own: what is broken here is broken for nobody else."""
     needs = module("config.profiles").SERVERS.get(profile)
-    topologies = module("apps.backends.servers").Topology
+    topologies = module("outlast.servers").Topology
     with nullcontext() if needs is None else topologies(**needs) as topology:
         variables = topology.environment() if topology else {}
         with Site(tmp_path_factory.mktemp("ill"), profile, variables).running() as site:
@@ -240,7 +240,7 @@ def test_a_cache_table_that_is_missing(world: World, profile: str) -> None:
 
 def test_a_migration_that_nobody_applied(world: World) -> None:
     with closing(sqlite3.connect(world.site.folder / "var" / "db.sqlite3")) as database:
-        database.execute("DELETE FROM django_migrations WHERE app = 'backends'")
+        database.execute("DELETE FROM django_migrations WHERE app = 'outlast'")
         database.commit()
     code, found = examine(world.site)
     assert (code, found["migrations"]["state"]) == (1, "warning")

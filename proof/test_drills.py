@@ -71,7 +71,7 @@ def need(*commands: str) -> None:
 def sentinel_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Any]]:
     need("redis-cli")
     needed = module("config.profiles").SERVERS["redis-sentinel"]
-    with module("apps.backends.servers").Topology(**needed) as topology:
+    with module("outlast.servers").Topology(**needed) as topology:
         folder = tmp_path_factory.mktemp("drill")
         yield Site(folder, "redis-sentinel", topology.environment()), topology
 
@@ -106,7 +106,7 @@ def is_up(server: Any) -> bool:
 
 def test_redis_backup(tmp_path_factory: pytest.TempPathFactory) -> None:
     need("redis-cli", "redis-server")
-    servers = module("apps.backends.servers")
+    servers = module("outlast.servers")
     with servers.Topology() as topology, servers.Topology() as other:
         port = other.primary.port
         other.primary.close()

@@ -22,7 +22,7 @@ OVERLAY = Path(__file__).parent / "overlay"
 STRANGER = "eve@example.com"
 # Hashing the password a second time would take as long as a login.
 MAKE_STRANGER = f"""
-from apps.accounts.models import User
+from accounts.models import User
 User.objects.create(email={STRANGER!r}, password=User.objects.get(email={EMAIL!r}).password)
 """
 SECOND = 1.0  # what an event and the end of a session may take
@@ -227,7 +227,7 @@ def test_idles_and_ends_though_the_message_was_lost(
         assert each.hear("heartbeat", 25)
     site.manage(
         "shell", "-c",
-        "from apps.backends.models import Session; sessions = Session.objects.filter("
+        "from outlast.models import Session; sessions = Session.objects.filter("
         f"session_key={ada.session_key!r}); sessions._raw_delete(sessions.db)",
     )  # fmt: skip
     deadline = time.monotonic() + 30

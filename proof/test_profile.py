@@ -88,7 +88,7 @@ def test_where_the_session_lies(site: Site, profile: str, topology: Any) -> None
         browser.log_in()
         assert browser.logged_in
         key = browser.session_key
-    row = next(row for row in rows(site, "backends_session") if key in row)
+    row = next(row for row in rows(site, "outlast_session") if key in row)
     in_row = any(isinstance(value, str) and len(value) > 100 for value in row)
     names = {path.name for path in (site.folder / "var" / "sessions").glob("*")}
     in_files = any(str(value).removeprefix("file:") in names for value in row)

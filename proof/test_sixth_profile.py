@@ -27,7 +27,7 @@ STEPS = [
         '''def memory(env: Env, var: Path, prefix: str) -> Profile:
     """Sessions in the database; cache and messages within one process."""
     return Profile(
-        session_engine="apps.backends.sessions.db",
+        session_engine="outlast.sessions.db",
         caches={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
         channel_layers=IN_MEMORY,
     )

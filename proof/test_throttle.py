@@ -22,7 +22,7 @@ def log_in(site: Site, address: str, password: str, claims: str = "") -> int:
 
 
 def test_what_a_guesser_claims_is_not_believed(site: Site) -> None:
-    script = "from apps.accounts.models import User; User.objects.create_user('{}', '{}')"
+    script = "from accounts.models import User; User.objects.create_user('{}', '{}')"
     site.manage("shell", "-c", script.format("grace@example.com", PASSWORD))
     answers = [log_in(site, GUESSER, "wrong", f"192.0.2.{n}") for n in range(LIMIT)]
     assert answers == [200] * (LIMIT - 1) + [429]

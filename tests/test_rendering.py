@@ -131,7 +131,7 @@ def test_leftovers_of_the_templates_folder_stay_there(bake: Bake, template_copy:
         ".venv/bin/activate": "left lying about ${#prompt} {% raw",
         ".venv/lib/python3.11/site-packages/jinja2.dist-info/METADATA": "left lying about {{ x }}",
         "apps/__pycache__/models.cpython-311.pyc": "left lying about",
-        "apps/accounts/stale.pyc": "left lying about",
+        "accounts/stale.pyc": "left lying about",
         ".pytest_cache/v/cache/lastfailed": "left lying about {{",
         ".ruff_cache/0.12/1": "left lying about",
         ".coverage": "left lying about",

@@ -14,10 +14,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from apps.accounts.models import User
-from apps.backends.models import Session
-from apps.backends.sessions import db
-from apps.backends.sessions.file import PREFIX
+from accounts.models import User
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS
@@ -28,6 +25,9 @@ from django.core.management import call_command
 from django.test import override_settings
 from django.utils import timezone
 from django.utils.crypto import get_random_string
+from outlast.models import Session
+from outlast.sessions import db
+from outlast.sessions.file import PREFIX
 
 from benchmarks.inside.measure import Client, Variant
 
@@ -123,9 +123,9 @@ DJANGO = "django.contrib.sessions.backends"
 STORES = {
     "Django db": (DjangosRows, Variant(f"{DJANGO}.db", "django.contrib.auth")),
     "Django file": (DjangosFiles, Variant(f"{DJANGO}.file", "django.contrib.auth")),
-    "database": (Rows, Variant("apps.backends.sessions.db")),
-    "file": (Files, Variant("apps.backends.sessions.file")),
-    "redis": (Copies, Variant("apps.backends.sessions.redis")),
+    "database": (Rows, Variant("outlast.sessions.db")),
+    "file": (Files, Variant("outlast.sessions.file")),
+    "redis": (Copies, Variant("outlast.sessions.redis")),
 }
 
 

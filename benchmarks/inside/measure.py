@@ -14,7 +14,7 @@ import time
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from apps.accounts.models import User
+from accounts.models import User
 from django.conf import settings
 from django.contrib import auth
 from django.core.cache import caches
@@ -34,7 +34,7 @@ class Variant(NamedTuple):
     """A way to find session and user."""
 
     engine: str
-    users: str = "apps.backends"  # whose AuthenticationMiddleware
+    users: str = "outlast"  # whose AuthenticationMiddleware
     trusted_seconds: int = 0
 
 
@@ -43,10 +43,10 @@ VARIANTS = {
     "Django cached_db": Variant(
         "django.contrib.sessions.backends.cached_db", "django.contrib.auth"
     ),
-    "plain row, with the user": Variant("apps.backends.sessions.db"),
-    "copy, confirmed with the user": Variant("apps.backends.sessions.redis"),
+    "plain row, with the user": Variant("outlast.sessions.db"),
+    "copy, confirmed with the user": Variant("outlast.sessions.redis"),
     "copy, confirmed on its own": Variant("benchmarks.inside.two_trips", "django.contrib.auth"),
-    "copy, trusted for 30 s": Variant("apps.backends.sessions.trusting", trusted_seconds=30),
+    "copy, trusted for 30 s": Variant("outlast.sessions.trusting", trusted_seconds=30),
 }
 
 
@@ -80,10 +80,10 @@ class Client:
     def selected(self) -> Any:
         """Return the settings of the variant, as a context."""
         django = self.variant.engine.startswith("django.")
-        sessions = "django.contrib.sessions" if django else "apps.backends"
+        sessions = "django.contrib.sessions" if django else "outlast"
         swap = {
-            "apps.backends.middleware.SessionMiddleware": sessions,
-            "apps.backends.middleware.AuthenticationMiddleware": self.variant.users,
+            "outlast.middleware.SessionMiddleware": sessions,
+            "outlast.middleware.AuthenticationMiddleware": self.variant.users,
         }
         middleware = [
             f"{swap[name]}.middleware.{name.rpartition('.')[2]}" if name in swap else name

@@ -1,8 +1,8 @@
 """A variant that the site does not have: the copy is confirmed by a query of its own."""
 
-from apps.backends.sessions import db, redis
 from django.db import connections
 from django.utils import timezone
+from outlast.sessions import db, redis
 
 
 class SessionStore(redis.SessionStore):
@@ -14,7 +14,7 @@ class SessionStore(redis.SessionStore):
         now = connection.ops.adapt_datetimefield_value(timezone.now())
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT version FROM backends_session WHERE session_key = %s AND expire_date > %s",
+                "SELECT version FROM outlast_session WHERE session_key = %s AND expire_date > %s",
                 [self.session_key, now],
             )
             row = cursor.fetchone()

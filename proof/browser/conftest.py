@@ -92,7 +92,7 @@ def site(
 def people(site: Site) -> Iterator[str]:
     """Addresses of users with PASSWORD, each used once: the throttle knows them apart."""
     script = f"""
-from apps.accounts.models import User
+from accounts.models import User
 for number in range({PEOPLE}):
     User.objects.create_user(f"person{{number}}@example.com", {PASSWORD!r}, name="Ada Lovelace")
 """

@@ -71,7 +71,7 @@ def test_reconnects_and_fetches_what_was_missed(
     expect(here.locator("#session-count")).to_have_text("1")
     site.stop()
     expect(here.locator("#live-state")).to_have_text("reconnecting…")
-    missed = "from django.test import Client; from apps.accounts.models import User; "
+    missed = "from django.test import Client; from accounts.models import User; "
     missed += f"Client().force_login(User.objects.get(email={person!r}))"
     site.manage("shell", "-c", missed)
     site.start()

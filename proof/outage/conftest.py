@@ -51,7 +51,7 @@ def scene(
     """
     profile, kind, stock = request.param
     needed = module("config.profiles").SERVERS[profile] | {"kind": kind, "password": PASSWORD}
-    with module("apps.backends.servers").Topology(**needed) as topology:
+    with module("outlast.servers").Topology(**needed) as topology:
         variables = topology.environment() | {"DJANGO_SETTINGS_MODULE": "outage.settings"}
         if stock:
             variables["STOCK"] = stock
@@ -61,7 +61,7 @@ def scene(
         people = [email(number) for number in range(PEOPLE + 2)]
         site.manage(
             "shell", "-c",
-            "from apps.accounts.models import User\n"
+            "from accounts.models import User\n"
             f"for email in {people}: User.objects.create_user(email, {LOGIN_PASSWORD!r})",
         )  # fmt: skip
         with site.running(workers=2):

@@ -23,7 +23,7 @@ HUNG = "[Tt]imeout"
 
 def find_kinds() -> list[str]:
     """Return the kinds of servers that are on this machine."""
-    servers, found = module("apps.backends.servers"), []
+    servers, found = module("outlast.servers"), []
     for kind in ("valkey", "redis"):
         with suppress(servers.ServerError):
             servers.find_server(kind)

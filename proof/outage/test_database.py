@@ -51,7 +51,7 @@ def test_sqlite_locked_by_somebody_who_never_ends(sqlite_site: Site) -> None:
         writer.log_in()
         with database(sqlite_site) as somebody:
             # "Last seen" is due to be written: nobody waits for that.
-            somebody.execute("UPDATE backends_session SET last_seen = datetime('now', '-1 hour')")
+            somebody.execute("UPDATE outlast_session SET last_seen = datetime('now', '-1 hour')")
             somebody.execute("BEGIN IMMEDIATE")
             for _ in range(3):
                 assert reader.logged_in
@@ -140,7 +140,7 @@ def hung(server: Postgres) -> Iterator[None]:
 def locked(server: Postgres) -> Iterator[None]:
     url = f"{server.url()}?connect_timeout=10&options=-c%20lock_timeout%3D30s"
     with psycopg.connect(url) as somebody:
-        somebody.execute("LOCK TABLE backends_session IN ACCESS EXCLUSIVE MODE")
+        somebody.execute("LOCK TABLE outlast_session IN ACCESS EXCLUSIVE MODE")
         yield
         somebody.rollback()
 

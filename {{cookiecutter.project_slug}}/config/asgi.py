@@ -11,9 +11,9 @@ django.setup(set_prefix=False)
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import WebsocketDenier  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
+from outlast.handler import ASGIHandler  # noqa: E402
 
-from apps.accounts.consumers import EventsConsumer  # noqa: E402
-from apps.backends.handler import ASGIHandler  # noqa: E402
+from accounts.consumers import EventsConsumer  # noqa: E402
 
 application = ProtocolTypeRouter(
     {

@@ -25,7 +25,7 @@ def load(url: dict[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in url.items() if value is not None}
     values = {"EMAIL_TIMEOUT": TIMEOUT} | given
     if values["EMAIL_BACKEND"].endswith(".console.EmailBackend"):
-        values["EMAIL_BACKEND"] = "apps.accounts.mail.ConsoleBackend"
+        values["EMAIL_BACKEND"] = "accounts.mail.ConsoleBackend"
     if django.VERSION < (6, 1):
         return values
     backend = values["EMAIL_BACKEND"]

@@ -29,11 +29,11 @@ class Profile:
 def database(env: Env, var: Path, prefix: str) -> Profile:
     """Sessions and cache in the relational database; messages within one process."""
     return Profile(
-        session_engine="apps.backends.sessions.db",
+        session_engine="outlast.sessions.db",
         caches={
             "default": {
                 "BACKEND": "django.core.cache.backends.db.DatabaseCache",
-                "LOCATION": "site_cache",  # created by `migrate`, see apps/backends/apps.py
+                "LOCATION": "site_cache",  # created by `migrate`, see outlast/apps.py
                 "OPTIONS": {"MAX_ENTRIES": 10_000},  # Django's 300 evicts all the time
             }
         },
@@ -44,7 +44,7 @@ def database(env: Env, var: Path, prefix: str) -> Profile:
 def file(env: Env, var: Path, prefix: str) -> Profile:
     """Sessions and cache in files of this machine; messages within one process."""
     return Profile(
-        session_engine="apps.backends.sessions.file",
+        session_engine="outlast.sessions.file",
         caches={
             "default": {
                 "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
@@ -59,7 +59,7 @@ def file(env: Env, var: Path, prefix: str) -> Profile:
 def dummy(env: Env, var: Path, prefix: str) -> Profile:
     """Nothing is cached, to see the site without; sessions in the database."""
     return Profile(
-        session_engine="apps.backends.sessions.db",
+        session_engine="outlast.sessions.db",
         caches={"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}},
         channel_layers=IN_MEMORY,
     )
@@ -77,14 +77,14 @@ def redis(env: Env, var: Path, prefix: str) -> Profile:
         session_engine=_redis_sessions(env),
         caches={
             "default": {
-                "BACKEND": "apps.backends.cache.RedisCache",
+                "BACKEND": "outlast.cache.RedisCache",
                 "LOCATION": url,
                 "KEY_PREFIX": prefix,
             }
         },
         channel_layers={
             "default": {
-                "BACKEND": "apps.backends.layer.PubSubLayer",
+                "BACKEND": "outlast.layer.PubSubLayer",
                 "CONFIG": {"hosts": [url], "prefix": prefix},
             }
         },
@@ -111,7 +111,7 @@ def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
         session_engine=_redis_sessions(env),
         caches={
             "default": {
-                "BACKEND": "apps.backends.cache.RedisCache",
+                "BACKEND": "outlast.cache.RedisCache",
                 "LOCATION": f"redis://{service}/0",
                 "KEY_PREFIX": prefix,
                 "OPTIONS": {"sentinels": sentinels, "sentinel_kwargs": sentinel_login, **login},
@@ -119,7 +119,7 @@ def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
         },
         channel_layers={
             "default": {
-                "BACKEND": "apps.backends.layer.PubSubLayer",
+                "BACKEND": "outlast.layer.PubSubLayer",
                 "CONFIG": {
                     "hosts": [
                         {
@@ -144,7 +144,7 @@ PROFILES: dict[str, Callable[[Env, Path, str], Profile]] = {
     "redis-sentinel": redis_sentinel,
 }
 
-# What `devredis` and the tests start for a profile: see apps.backends.servers.Topology.
+# What `devredis` and the tests start for a profile: see outlast.servers.Topology.
 SERVERS: dict[str, dict[str, Any]] = {
     "redis": {"replicas": 0, "sentinels": 0},
     "redis-sentinel": {"replicas": 2, "sentinels": 3},
@@ -174,7 +174,7 @@ def load(name: str, env: Env, var: Path, prefix: str) -> Profile:
 def _redis_sessions(env: Env) -> str:
     """Copies that the database confirms, or that are trusted for some seconds."""
     trusting = env.int("SESSION_REVALIDATE_SECONDS", default=0) > 0
-    return f"apps.backends.sessions.{'trusting' if trusting else 'redis'}"
+    return f"outlast.sessions.{'trusting' if trusting else 'redis'}"
 
 
 def _address(text: str) -> tuple[str, int]:

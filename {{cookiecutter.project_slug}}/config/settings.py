@@ -7,7 +7,6 @@ a file that holds it (Docker and Kubernetes hand secrets over that way).
 
 import tomllib
 from datetime import timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,11 +55,6 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 
 PROFILE = env.str("DJANGO_PROFILE", default="")
 _profile = profiles.load(PROFILE, env, VAR, env.str("REDIS_PREFIX", default=SLUG))
-if PROFILE in profiles.SERVERS and not find_spec("redis"):
-    raise ImproperlyConfigured(
-        f"The profile {PROFILE} needs the package redis: run 'uv pip install -r pyproject.toml "
-        "--extra redis', or 'pip install \".[redis]\"', or choose another DJANGO_PROFILE."
-    )
 SESSION_ENGINE = _profile.session_engine
 CACHES = _profile.caches
 CHANNEL_LAYERS = _profile.channel_layers
@@ -81,8 +75,8 @@ WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", default=1)
 # --- Application ---
 
 INSTALLED_APPS = [
-    "apps.backends",  # first: overrides runserver; has the sessions of django.contrib.sessions
-    "apps.accounts",
+    "outlast",  # first: overrides runserver; has the sessions of django.contrib.sessions
+    "accounts",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -93,15 +87,15 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "apps.backends.health.health",  # first: load balancers know neither host nor HTTPS
+    "outlast.health.health",  # first: load balancers know neither host nor HTTPS
     "config.logs.log_requests",
     "django.middleware.security.SecurityMiddleware",
     "config.headers.security_headers",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "apps.backends.middleware.SessionMiddleware",
+    "outlast.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "apps.backends.middleware.AuthenticationMiddleware",
+    "outlast.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",  # last: its page stands in for the view's
@@ -111,8 +105,8 @@ ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 WSGI_APPLICATION = "config.wsgi.application"
 # While developing: says what to do where a service is away, instead of a traceback of sockets.
-DEFAULT_EXCEPTION_REPORTER = "apps.backends.outage.ExceptionReporter"
-DEFAULT_EXCEPTION_REPORTER_FILTER = "apps.backends.outage.ExceptionReporterFilter"
+DEFAULT_EXCEPTION_REPORTER = "outlast.outage.ExceptionReporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "outlast.outage.ExceptionReporterFilter"
 
 TEMPLATES = [
     {
@@ -124,7 +118,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "apps.backends.context_processors.site",
+                "outlast.context_processors.site",
             ],
         },
     },
@@ -137,7 +131,7 @@ DATABASE_SECONDS = env.int("DATABASE_SECONDS", default=3)
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR / 'db.sqlite3'}")}
 _database = DATABASES["default"]
 if _database["ENGINE"].endswith("sqlite3"):
-    _database["ENGINE"] = "apps.backends.databases.sqlite3"
+    _database["ENGINE"] = "outlast.databases.sqlite3"
     _database["OPTIONS"] = {
         # Readers and one writer at the same time; writers wait in line instead of failing.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
@@ -145,7 +139,7 @@ if _database["ENGINE"].endswith("sqlite3"):
         "timeout": DATABASE_SECONDS / 2,  # it waits a second time, see there
     }
 elif _database["ENGINE"].endswith("postgresql"):
-    _database["ENGINE"] = "apps.backends.databases.postgresql"
+    _database["ENGINE"] = "outlast.databases.postgresql"
     _database["OPTIONS"] = {
         # Under ASGI persistent connections pile up; psycopg's pool doubles the throughput.
         "pool": {
@@ -167,7 +161,7 @@ AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "dashboard"
 LOGOUT_REDIRECT_URL = "login"
-AUTHENTICATION_BACKENDS = ["apps.accounts.throttle.ThrottledBackend"]
+AUTHENTICATION_BACKENDS = ["accounts.throttle.ThrottledBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -178,7 +172,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 PASSWORD_HASHERS = [
-    "apps.accounts.hashers.Argon2PasswordHasher",
+    "accounts.hashers.Argon2PasswordHasher",
     # Read only: hashes of older sites, replaced at the next login.
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     "django.contrib.auth.hashers.ScryptPasswordHasher",
@@ -187,18 +181,18 @@ PASSWORD_RESET_TIMEOUT = 3600  # seconds; Django's three days leave links lying 
 # Nothing that Django itself keeps between two requests belongs in a session that may be lost.
 MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"
 
-# --- Throttle: what is counted, and how long for, is told in apps/accounts/throttle.py ---
+# --- Throttle: what is counted, and how long for, is told in accounts/throttle.py ---
 
-AXES_HANDLER = "apps.accounts.throttle.ThrottleHandler"
+AXES_HANDLER = "accounts.throttle.ThrottleHandler"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = 5
 THROTTLE_ACCOUNT_LIMIT = 30
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # or a guesser could lock for ever
-AXES_LOCKOUT_CALLABLE = "apps.accounts.throttle.refuse"
-AXES_CLIENT_IP_CALLABLE = "apps.accounts.throttle.client_address"
-AXES_USERNAME_CALLABLE = "apps.accounts.throttle.client_name"
+AXES_LOCKOUT_CALLABLE = "accounts.throttle.refuse"
+AXES_CLIENT_IP_CALLABLE = "accounts.throttle.client_address"
+AXES_USERNAME_CALLABLE = "accounts.throttle.client_name"
 AXES_USERNAME_FORM_FIELD = "username"  # of the form; Axes assumes the field of the model
 # Fields never written to table or log: forms that ask for a password again post more of them.
 AXES_SENSITIVE_PARAMETERS = [

@@ -5,7 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 urlpatterns = [
-    path("", include("apps.accounts.urls")),
+    path("", include("accounts.urls")),
     # One page changes passwords, throttled, and it ends the other sessions.
     path("admin/password_change/", RedirectView.as_view(pattern_name="password_change")),
     path("admin/", admin.site.urls),
@@ -13,4 +13,4 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url="/static/icon.svg")),
 ]
 
-handler500 = "apps.backends.outage.server_error"
+handler500 = "outlast.outage.server_error"

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import Client
 
-from apps.accounts.models import User
+from accounts.models import User
 
 PASSWORD = "correct horse battery staple"
 

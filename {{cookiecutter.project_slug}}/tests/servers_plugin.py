@@ -22,7 +22,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[Any]:
     environ.Env.read_env(Path(__file__).parent.parent / ".env")
     profile = os.environ.get("DJANGO_PROFILE")
     if profile in SERVERS:
-        from apps.backends.servers import ServerError, Topology
+        from outlast.servers import ServerError, Topology
 
         try:
             topology = Topology(**SERVERS[profile])

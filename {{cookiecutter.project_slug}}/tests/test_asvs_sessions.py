@@ -13,9 +13,9 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from django.utils import timezone
+from outlast.models import Session
 
-from apps.accounts.models import User
-from apps.backends.models import Session
+from accounts.models import User
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db

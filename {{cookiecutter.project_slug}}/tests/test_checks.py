@@ -23,7 +23,7 @@ def found(deploy: bool = False) -> dict[str | None, str]:
     ours = [
         check
         for check in registry.get_checks(include_deployment_checks=deploy)
-        if check.__module__ == "apps.backends.checks"
+        if check.__module__ == "outlast.checks"
     ]
     assert len(ours) == (6 if deploy else 4), "some are not registered"
     messages = [message for check in ours for message in check(app_configs=None)]
@@ -32,7 +32,7 @@ def found(deploy: bool = False) -> dict[str | None, str]:
 
 
 def redis_cache(location: str, **options: Any) -> dict[str, Any]:
-    cache = {"BACKEND": "apps.backends.cache.RedisCache", "LOCATION": location}
+    cache = {"BACKEND": "outlast.cache.RedisCache", "LOCATION": location}
     return {"default": cache | {"KEY_PREFIX": "x", "OPTIONS": options}}
 
 
@@ -42,7 +42,7 @@ def test_the_site_as_it_is() -> None:
 
 def test_an_engine_whose_sessions_cannot_be_ended(settings: Any) -> None:
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
-    assert "signed_cookies cannot be ended" in found()["backends.E004"]
+    assert "signed_cookies cannot be ended" in found()["outlast.E004"]
 
 
 def test_one_sentinel_only(settings: Any) -> None:
@@ -50,15 +50,15 @@ def test_one_sentinel_only(settings: Any) -> None:
     assert not found()
     for few in (SENTINELS[:1], SENTINELS[:2], SENTINELS[:1] * 3):
         settings.CACHES = redis_cache("redis://mymaster/0", sentinels=few)
-        assert found().keys() == {"backends.W001"}
+        assert found().keys() == {"outlast.W001"}
 
 
 def test_sentinels_without_the_name_of_the_service(settings: Any) -> None:
     settings.CACHES = redis_cache("redis:///0", sentinels=SENTINELS)
-    assert "REDIS_SENTINEL_SERVICE is empty" in found()["backends.E001"]
+    assert "REDIS_SENTINEL_SERVICE is empty" in found()["outlast.E001"]
 
 
-@pytest.mark.parametrize(("workers", "ids"), [(1, set()), (2, {"backends.E002"})])
+@pytest.mark.parametrize(("workers", "ids"), [(1, set()), (2, {"outlast.E002"})])
 def test_more_workers_than_the_layer_can_connect(
     workers: int, ids: set[str], settings: Any
 ) -> None:
@@ -66,7 +66,7 @@ def test_more_workers_than_the_layer_can_connect(
     settings.WEB_CONCURRENCY = workers
     assert found(deploy=True).keys() == ids
     assert not found(), "while developing nobody minds"
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "apps.backends.layer.PubSubLayer"}}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "outlast.layer.PubSubLayer"}}
     assert not found(deploy=True)
 
 
@@ -90,7 +90,7 @@ def test_a_redis_that_anybody_may_write_to(
     location: str, options: dict[str, Any], warned: bool, settings: Any
 ) -> None:
     settings.CACHES = redis_cache(location, **options)
-    assert ("backends.W002" in found(deploy=True)) is warned
+    assert ("outlast.W002" in found(deploy=True)) is warned
     assert not found()
     assert "secret" not in str(found(deploy=True))
 
@@ -98,8 +98,8 @@ def test_a_redis_that_anybody_may_write_to(
 def test_metrics_that_cannot_be_made(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.METRICS_TOKEN = "x"
     assert not found()
-    monkeypatch.setattr("apps.backends.checks.find_spec", lambda name: None)
-    assert "prometheus-client is not installed" in found()["backends.E003"]
+    monkeypatch.setattr("outlast.checks.find_spec", lambda name: None)
+    assert "prometheus-client is not installed" in found()["outlast.E003"]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,6 @@ def test_metrics_that_cannot_be_made(settings: Any, monkeypatch: pytest.MonkeyPa
 )
 def test_debug_in_production(url: str, warned: bool, settings: Any) -> None:
     settings.SITE_URL, settings.DEBUG = url, True
-    assert ("backends.W003" in found()) is warned
+    assert ("outlast.W003" in found()) is warned
     settings.DEBUG = False
     assert not found()

@@ -7,9 +7,9 @@ from axes.models import AccessAttempt, AccessLog
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
+from outlast.models import Session
 
-from apps.accounts.models import ResetRequest, User
-from apps.backends.models import Session
+from accounts.models import ResetRequest, User
 from tests.conftest import PASSWORD
 
 

@@ -8,7 +8,7 @@ from django.conf import settings as django_settings
 from django.db import InterfaceError, OperationalError, ProgrammingError, connection
 from django.test import Client
 
-from apps.accounts.models import User
+from accounts.models import User
 from tests.conftest import PASSWORD
 from tests.test_sessions import is_logged_in
 
@@ -77,5 +77,5 @@ def test_a_missing_table_is_no_outage(browser: Client, monkeypatch: pytest.Monke
         with connection.cursor() as cursor:
             cursor.execute("SELECT * FROM no_such_table")
 
-    monkeypatch.setattr("apps.accounts.views.DashboardView.get", ask)
+    monkeypatch.setattr("accounts.views.DashboardView.get", ask)
     assert browser.get("/dashboard/").status_code == 500

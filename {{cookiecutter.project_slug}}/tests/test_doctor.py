@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-
-from apps.backends import probes
-from apps.backends.probes import Finding, Probe, Result, State
+from outlast import probes
+from outlast.probes import Finding, Probe, Result, State
 
 WELL = Result(Probe("roof", lambda: None), Finding(State.OK, "dry"), 1.23)
 ODD = Result(

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 
-from apps.accounts.models import User
+from accounts.models import User
 from config import urls
 from config.headers import CONTENT_SECURITY_POLICY
 

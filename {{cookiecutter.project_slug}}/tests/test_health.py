@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 from django.test import AsyncClient, Client
-
-from apps.backends import probes
-from apps.backends.probes import Finding, Probe, Result, State
+from outlast import probes
+from outlast.probes import Finding, Probe, Result, State
 
 
 def result(name: str, state: State, required: bool) -> Result:

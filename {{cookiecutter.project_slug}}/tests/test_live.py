@@ -15,10 +15,10 @@ from django.contrib.auth import get_user_model
 from django.db import OperationalError, transaction
 from django.test import Client
 from django.utils import timezone
+from outlast.models import Session
 
-from apps.accounts import consumers, events
-from apps.accounts.models import User
-from apps.backends.models import Session
+from accounts import consumers, events
+from accounts.models import User
 from config.asgi import application
 from tests.conftest import PASSWORD
 

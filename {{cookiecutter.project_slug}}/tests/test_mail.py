@@ -42,7 +42,7 @@ def test_a_folder() -> None:
 
 
 def test_the_console_prints_what_can_be_read() -> None:
-    assert load("consolemail://")["EMAIL_BACKEND"] == "apps.accounts.mail.ConsoleBackend"
+    assert load("consolemail://")["EMAIL_BACKEND"] == "accounts.mail.ConsoleBackend"
 
 
 @pytest.mark.parametrize("url", ["smtp://localhost:25", "consolemail://", "filemail:////tmp/x"])

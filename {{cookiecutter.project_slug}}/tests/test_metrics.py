@@ -13,10 +13,9 @@ from django.conf import settings as django_settings
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
-
-from apps.backends import counting, probes
-from apps.backends.models import Session
-from apps.backends.probes import Finding, Probe, Result, State
+from outlast import counting, probes
+from outlast.models import Session
+from outlast.probes import Finding, Probe, Result, State
 
 pytestmark = pytest.mark.django_db
 SITE = Path(__file__).parent.parent
@@ -92,7 +91,7 @@ def test_hits_and_misses_of_the_redis_cache(scrape: Any) -> None:
 def test_workers_are_added_up(tmp_path: Path) -> None:
     """Two processes count, a third is asked."""
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "METRICS_TOKEN": "x"}
-    count = "from apps.backends.counting import count_read; count_read('hit')"
+    count = "from outlast.counting import count_read; count_read('hit')"
     ask = (
         "from prometheus_client import CollectorRegistry as R, generate_latest; "
         "from prometheus_client.multiprocess import MultiProcessCollector as M; "

@@ -20,10 +20,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from apps.accounts import forms
-from apps.accounts.hashers import Argon2PasswordHasher
-from apps.accounts.mail import ConsoleBackend
-from apps.accounts.models import ResetRequest, User
+from accounts import forms
+from accounts.hashers import Argon2PasswordHasher
+from accounts.mail import ConsoleBackend
+from accounts.models import ResetRequest, User
 from config.settings import PASSWORD_HASHERS
 from tests.conftest import PASSWORD
 

@@ -12,17 +12,16 @@ import pytest
 from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
-
-from apps.backends import probes
-from apps.backends.advice import (
+from outlast import probes
+from outlast.advice import (
     TroubleError,
     explain,
     ways_to_start_redis,
     ways_to_start_sentinel,
 )
-from apps.backends.models import Session
-from apps.backends.probes import Probe, State, base, local, relational
-from apps.backends.probes.base import ask, fine
+from outlast.models import Session
+from outlast.probes import Probe, State, base, local, relational
+from outlast.probes.base import ask, fine
 
 
 @pytest.fixture(autouse=True)
@@ -137,10 +136,10 @@ def test_database() -> None:
 @pytest.mark.django_db
 def test_migrations() -> None:
     assert relational.migrations().state is State.OK
-    MigrationRecorder.Migration.objects.filter(app="backends").delete()
+    MigrationRecorder.Migration.objects.filter(app="outlast").delete()
     finding = relational.migrations()
     assert finding.state is State.WARNING
-    assert "backends.0001_initial" in finding.text
+    assert "outlast.0001_initial" in finding.text
     assert finding.remedies == ("Apply them: python manage.py migrate",)
 
 
@@ -258,7 +257,7 @@ def test_what_starts_a_redis_is_not_named_for_a_sentinel(system: str) -> None:
 def test_files_that_are_named_are_there(settings: Any) -> None:
     named = {
         (path.name, name)
-        for path in (settings.BASE_DIR / "apps").rglob("*.py")
+        for path in (settings.BASE_DIR / "vendor").rglob("*.py")
         for name in re.findall(r"\b(?:deploy|docs)/[\w.-]+\.\w+", path.read_text("utf-8"))
     }
     assert named

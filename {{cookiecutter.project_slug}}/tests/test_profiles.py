@@ -101,7 +101,7 @@ def test_copies_of_sessions_are_trusted_only_where_asked(
 ) -> None:
     variables = {} if seconds is None else {"SESSION_REVALIDATE_SECONDS": seconds}
     profile = load(name, REDIS_SENTINELS="one:1", **variables)
-    assert profile.session_engine == f"apps.backends.sessions.{engine}"
+    assert profile.session_engine == f"outlast.sessions.{engine}"
 
 
 def test_files_of_the_cache_lie_in_var() -> None:

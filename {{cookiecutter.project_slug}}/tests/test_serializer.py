@@ -16,8 +16,7 @@ from django.template import engines
 from django.template.response import ContentNotRenderedError, TemplateResponse
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy
-
-from apps.backends.serializers import CorruptValueError, JSONSerializer
+from outlast.serializers import CorruptValueError, JSONSerializer
 
 serializer = JSONSerializer()
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from django.contrib.sessions.backends.base import UpdateError
 from django.core.management import call_command
-
-from apps.backends.models import Session
-from apps.backends.sessions import file
+from outlast.models import Session
+from outlast.sessions import file
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

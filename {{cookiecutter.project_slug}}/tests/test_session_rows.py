@@ -7,9 +7,9 @@ import pytest
 from django.db import InterfaceError, OperationalError, connection
 from django.test import Client
 from django.utils import timezone
+from outlast.models import Session
 
-from apps.accounts.models import User
-from apps.backends.models import Session
+from accounts.models import User
 from tests.conftest import PASSWORD
 from tests.test_sessions import age, is_logged_in, row, saved
 

@@ -11,11 +11,11 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser, BaseUserManager
 from django.http import HttpRequest
 from django.test import Client, RequestFactory
+from outlast.middleware import AuthenticationMiddleware, SessionMiddleware
+from outlast.models import Session
+from outlast.sessions import lookup
 
-from apps.accounts.models import User
-from apps.backends.middleware import AuthenticationMiddleware, SessionMiddleware
-from apps.backends.models import Session
-from apps.backends.sessions import lookup
+from accounts.models import User
 from tests.test_sessions import Store
 
 pytestmark = pytest.mark.django_db

@@ -14,11 +14,11 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.utils import timezone
+from outlast.models import Session
+from outlast.sessions import session_ended
 
-from apps.accounts.models import User
-from apps.accounts.views import DashboardView
-from apps.backends.models import Session
-from apps.backends.sessions import session_ended
+from accounts.models import User
+from accounts.views import DashboardView
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db

@@ -9,10 +9,10 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
+from outlast.models import Session
 
-from apps.accounts import browsers
-from apps.accounts.models import User
-from apps.backends.models import Session
+from accounts import browsers
+from accounts.models import User
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db

@@ -9,8 +9,7 @@ from threading import Event, Thread
 
 import pytest
 from django.db import OperationalError, connections
-
-from apps.backends.databases.sqlite3 import base
+from outlast.databases.sqlite3 import base
 
 pytestmark = [pytest.mark.django_db, pytest.mark.any_profile]
 SECONDS = 0.2  # the time-out of the connection
@@ -26,7 +25,7 @@ def database(path: Path) -> Iterator[base.DatabaseWrapper]:
     """The site's way to a database in a file with an empty table, whatever the site's own is."""
     options = {"timeout": SECONDS, "transaction_mode": "IMMEDIATE"}
     options["init_command"] = "PRAGMA journal_mode=WAL"
-    settings = {"ENGINE": "apps.backends.databases.sqlite3", "NAME": path, "OPTIONS": options}
+    settings = {"ENGINE": "outlast.databases.sqlite3", "NAME": path, "OPTIONS": options}
     wrapper = base.DatabaseWrapper(
         connections.configure_settings({"default": settings})["default"], "default"
     )

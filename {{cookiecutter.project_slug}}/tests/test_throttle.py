@@ -17,8 +17,8 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from apps.accounts import throttle
-from apps.accounts.models import User
+from accounts import throttle
+from accounts.models import User
 from tests.conftest import PASSWORD
 
 pytestmark = [pytest.mark.django_db, pytest.mark.any_profile]
@@ -204,7 +204,7 @@ def test_no_password_is_written_down(user: User, https: Client) -> None:
 
 
 def test_the_cache_plays_no_part(user: User, https: Client, settings: Any) -> None:
-    settings.SESSION_ENGINE = "apps.backends.sessions.db"  # without copies in the cache
+    settings.SESSION_ENGINE = "outlast.sessions.db"  # without copies in the cache
     settings.CACHES = {"default": {"BACKEND": "tests.test_throttle.BrokenCache"}}
     assert guess(https, 3).status_code == 429
 

@@ -66,7 +66,7 @@ def test_no_redis_package() -> None:
 
 @pytest.mark.parametrize("heading", ["no such table"])
 def test_no_table(heading: str, tmp_path: Path) -> None:
-    ask = "from apps.accounts.models import User; User.objects.exists()"
+    ask = "from accounts.models import User; User.objects.exists()"
     url = f"sqlite:///{tmp_path / 'new.sqlite3'}"
     expect(manage("shell", "-v0", "-c", ask, DATABASE_URL=url), heading)
 

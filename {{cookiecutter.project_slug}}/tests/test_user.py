@@ -5,7 +5,7 @@ from django.contrib.auth import authenticate
 from django.db import IntegrityError
 from django.test import RequestFactory
 
-from apps.accounts.models import User
+from accounts.models import User
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db

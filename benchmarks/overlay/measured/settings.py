@@ -12,13 +12,13 @@ if hasher := os.environ.get("HASHER"):
     PASSWORD_HASHERS = [hasher]
 
 if engine := os.environ.get("STOCK"):
-    SILENCED_SYSTEM_CHECKS = ["security.W021", "backends.E004"]  # whose sessions cannot be ended
+    SILENCED_SYSTEM_CHECKS = ["security.W021", "outlast.E004"]  # whose sessions cannot be ended
     INSTALLED_APPS = [*INSTALLED_APPS, "django.contrib.sessions"]
     SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
     MIDDLEWARE = [
         name.replace(
-            "apps.backends.middleware.Session", "django.contrib.sessions.middleware.Session"
-        ).replace("apps.backends.middleware.Auth", "django.contrib.auth.middleware.Auth")
+            "outlast.middleware.Session", "django.contrib.sessions.middleware.Session"
+        ).replace("outlast.middleware.Auth", "django.contrib.auth.middleware.Auth")
         for name in MIDDLEWARE
     ]
     if engine != "db":

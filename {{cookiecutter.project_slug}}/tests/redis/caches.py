@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from apps.backends.cache import RedisCache
-from apps.backends.cache_client import forget_clients
-from apps.backends.sentinel import PrimaryPool, where
-from apps.backends.servers import Topology
-from apps.backends.servers.process import Server
-from apps.backends.servers.topology import SERVICE
+from outlast.cache import RedisCache
+from outlast.cache_client import forget_clients
+from outlast.sentinel import PrimaryPool, where
+from outlast.servers import Topology
+from outlast.servers.process import Server
+from outlast.servers.topology import SERVICE
 
 
 def location(topology: Topology) -> tuple[str, dict[str, Any]]:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from apps.backends.layer import PubSubLayer
-from apps.backends.servers import Topology
-from apps.backends.servers.topology import SERVICE
+from outlast.layer import PubSubLayer
+from outlast.servers import Topology
+from outlast.servers.topology import SERVICE
 
 SITE = Path(__file__).parents[2]
 ALONE: dict[str, int] = {}

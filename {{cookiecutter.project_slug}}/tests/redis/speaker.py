@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from apps.backends.layer import PubSubLayer
+from outlast.layer import PubSubLayer
 
 
 async def speak(layer: PubSubLayer, group: str, end: threading.Event) -> dict[str, object]:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from django.core.cache import caches
 from django.test import Client
+from outlast.cache import Unavailable
+from outlast.servers import Server, Topology
 
-from apps.accounts.models import User
-from apps.backends.cache import Unavailable
-from apps.backends.servers import Server, Topology
+from accounts.models import User
 from tests.conftest import PASSWORD
 
 LOGIN = "/accounts/login/"

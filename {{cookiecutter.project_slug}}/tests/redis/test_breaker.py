@@ -5,10 +5,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from outlast import breaker as module
+from outlast.breaker import COOLDOWN, Breaker, Unavailable
 from redis import exceptions
-
-from apps.backends import breaker as module
-from apps.backends.breaker import COOLDOWN, Breaker, Unavailable
 
 pytestmark = pytest.mark.any_redis
 

@@ -13,10 +13,9 @@ from django.http import HttpRequest, HttpResponse
 from django.template import engines
 from django.test import RequestFactory
 from django.views.decorators.cache import cache_page
-
-from apps.backends import cache_client
-from apps.backends.cache import RedisCache
-from apps.backends.servers import Topology
+from outlast import cache_client
+from outlast.cache import RedisCache
+from outlast.servers import Topology
 
 from .caches import location, make_cache, make_cache_at
 
@@ -204,7 +203,7 @@ def test_clear_leaves_the_other_site_alone(server: Topology, prefix: str) -> Non
 
 def test_pages_and_fragments(settings: Any, server: Topology) -> None:
     url, options = location(server)
-    backend = "apps.backends.cache.RedisCache"
+    backend = "outlast.cache.RedisCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": url, "OPTIONS": options}}
     caches["default"].clear()
     calls = []

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-
-from apps.backends.cache import RedisCache, Unavailable
-from apps.backends.redis_client import Client, make_client
-from apps.backends.servers import Topology
-from apps.backends.servers.process import quoted
+from outlast.cache import RedisCache, Unavailable
+from outlast.redis_client import Client, make_client
+from outlast.servers import Topology
+from outlast.servers.process import quoted
 
 from .caches import make_cache, make_cache_at
 from .tls import make_certificates, speak_tls
@@ -89,8 +88,8 @@ FORK = """
 import os, sys, threading
 import django.conf
 django.conf.settings.configure(METRICS_TOKEN='')
-from apps.backends import cache_client
-from apps.backends.cache import RedisCache
+from outlast import cache_client
+from outlast.cache import RedisCache
 cache = RedisCache(sys.argv[1], {})
 cache.set("k", 1)
 mine = cache.client.client_id()

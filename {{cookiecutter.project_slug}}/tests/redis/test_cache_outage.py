@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
-from apps.backends import breaker
-from apps.backends.cache import RedisCache, Unavailable
-from apps.backends.servers import Topology
-from apps.backends.servers.process import wait_until
+from outlast import breaker
+from outlast.cache import RedisCache, Unavailable
+from outlast.servers import Topology
+from outlast.servers.process import wait_until
 
 from .caches import answering, make_cache, make_cache_at
 

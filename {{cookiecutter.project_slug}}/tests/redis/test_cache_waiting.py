@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-
-from apps.backends import breaker
-from apps.backends.cache import RedisCache
-from apps.backends.servers import Topology
+from outlast import breaker
+from outlast.cache import RedisCache
+from outlast.servers import Topology
 
 from .caches import make_cache
 

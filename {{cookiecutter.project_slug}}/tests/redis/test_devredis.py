@@ -12,15 +12,14 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from outlast.advice import TroubleError
+from outlast.management.commands import devredis
+from outlast.servers import ServerError, Topology
+from outlast.servers.process import reserve_port
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
-
-from apps.backends.advice import TroubleError
-from apps.backends.management.commands import devredis
-from apps.backends.servers import ServerError, Topology
-from apps.backends.servers.process import reserve_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.any_redis]
 

@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-
-from apps.backends import breaker, sentinel
-from apps.backends.servers import Topology
-from apps.backends.servers.process import Server, wait_until
-from apps.backends.servers.topology import SERVICE
+from outlast import breaker, sentinel
+from outlast.servers import Topology
+from outlast.servers.process import Server, wait_until
+from outlast.servers.topology import SERVICE
 
 from .caches import address_of, asked_first, make_cache, pool_of
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outlast.advice import TroubleError
+from outlast.probes import Probe, State, local, redis
+from outlast.probes.base import ask
+from outlast.servers import Server, Topology
+from outlast.servers.process import quoted
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from apps.backends.advice import TroubleError
-from apps.backends.probes import Probe, State, local, redis
-from apps.backends.probes.base import ask
-from apps.backends.servers import Server, Topology
-from apps.backends.servers.process import quoted
 from tests.redis.tls import make_certificates, speak_tls
 from tests.troubleshooting import is_listed, listed, not_provoked
 
@@ -44,7 +44,7 @@ def use(settings: Any) -> Use:
     def use(location: str, **options: Any) -> None:
         settings.CACHES = {
             "default": {
-                "BACKEND": "apps.backends.cache.RedisCache",
+                "BACKEND": "outlast.cache.RedisCache",
                 "LOCATION": location,
                 "KEY_PREFIX": "here",
                 "OPTIONS": options,

@@ -14,11 +14,11 @@ import pytest
 from asgiref.sync import async_to_sync
 from channels_redis import pubsub, utils
 from environ import Env
+from outlast.layer import PubSubLayer
+from outlast.servers import Topology
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 
-from apps.backends.layer import PubSubLayer
-from apps.backends.servers import Topology
 from config import profiles
 from tests.redis.outages import host
 from tests.redis.tls import make_certificates, speak_tls
@@ -233,7 +233,7 @@ def test_speaks_tls(topology: Topology, tmp_path: Path, monkeypatch: pytest.Monk
 def send_and_hear(profile: str) -> None:
     """Send a message through the layer of a profile, as the environment makes it."""
     layers = profiles.load(profile, Env(), Path(), "site").channel_layers
-    assert layers["default"]["BACKEND"] == "apps.backends.layer.PubSubLayer"
+    assert layers["default"]["BACKEND"] == "outlast.layer.PubSubLayer"
     layer = PubSubLayer(**layers["default"]["CONFIG"])
 
     async def scenario() -> None:
@@ -316,6 +316,6 @@ def test_names_that_are_not_ours_are_as_they_were() -> None:
 
 def sentence(change: str) -> str:
     return (
-        f"{change}: this is not what apps/backends/layer was written for. Read the new source of "
+        f"{change}: this is not what outlast.layer was written for. Read the new source of "
         "the class, adapt the layer, and only then raise the version in pyproject.toml."
     )

@@ -8,10 +8,10 @@ from typing import Self
 
 import pytest
 from asgiref.sync import async_to_sync
+from outlast.layer import PubSubLayer
+from outlast.servers import Topology
+from outlast.servers.topology import SERVICE
 
-from apps.backends.layer import PubSubLayer
-from apps.backends.servers import Topology
-from apps.backends.servers.topology import SERVICE
 from tests.redis.outages import (
     ALONE,
     FAULTS,

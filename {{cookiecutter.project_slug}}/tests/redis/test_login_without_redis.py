@@ -10,9 +10,9 @@ from django.conf import settings as django_settings
 from django.core.cache import cache
 from django.test import Client
 from environ import FileAwareEnv
+from outlast.models import Session
 
-from apps.accounts.models import User
-from apps.backends.models import Session
+from accounts.models import User
 from config import profiles
 from tests.conftest import PASSWORD, Browser
 from tests.test_sessions import is_logged_in

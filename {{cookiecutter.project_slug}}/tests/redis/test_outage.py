@@ -3,9 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
-
-from apps.backends.layer import outage as module
-from apps.backends.layer.outage import BEAT, Outage
+from outlast.layer import outage as module
+from outlast.layer.outage import BEAT, Outage
 
 pytestmark = pytest.mark.any_redis
 

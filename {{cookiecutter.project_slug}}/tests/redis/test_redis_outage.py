@@ -8,9 +8,9 @@ from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
+from outlast.servers import Server, Topology
 from redis import Redis
 
-from apps.backends.servers import Server, Topology
 from config.urls import handler500
 from config.urls import urlpatterns as pages
 

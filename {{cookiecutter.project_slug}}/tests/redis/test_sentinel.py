@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from outlast import sentinel
+from outlast.cache import RedisCache, Unavailable
+from outlast.redis_client import make_client
+from outlast.sentinel import where
+from outlast.servers import Topology
+from outlast.servers.process import Server, wait_until
+from outlast.servers.topology import SERVICE
 from redis import Redis
-
-from apps.backends import sentinel
-from apps.backends.cache import RedisCache, Unavailable
-from apps.backends.redis_client import make_client
-from apps.backends.sentinel import where
-from apps.backends.servers import Topology
-from apps.backends.servers.process import Server, wait_until
-from apps.backends.servers.topology import SERVICE
 
 from .caches import address_of, asked_first, make_cache, pool_of
 

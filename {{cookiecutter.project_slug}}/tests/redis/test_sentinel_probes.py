@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-from apps.backends.advice import TroubleError
-from apps.backends.probes import State, base, redis
-from apps.backends.probes.base import ask
-from apps.backends.servers import Topology
+from outlast.advice import TroubleError
+from outlast.probes import State, base, redis
+from outlast.probes.base import ask
+from outlast.servers import Topology
 
 pytestmark = [pytest.mark.slow, pytest.mark.any_redis]
 
@@ -27,7 +26,7 @@ def cache(topology: Topology, settings: Any, monkeypatch: pytest.MonkeyPatch) ->
     """The site's setting, pointed at the topology."""
     monkeypatch.setattr(base, "_questions", {})
     cache = {
-        "BACKEND": "apps.backends.cache.RedisCache",
+        "BACKEND": "outlast.cache.RedisCache",
         "LOCATION": "redis://mymaster/0",
         "KEY_PREFIX": "here",
         "OPTIONS": {

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 import trustme
+from outlast.servers import PortTakenError, ServerError, Topology, find_server, process
 from redis import AuthenticationError, Redis, RedisError
 from redis import ConnectionError as RedisConnectionError
 from redis.sentinel import Sentinel
-
-from apps.backends.servers import PortTakenError, ServerError, Topology, find_server, process
 
 pytestmark = [pytest.mark.slow, pytest.mark.any_redis]
 
@@ -271,7 +270,7 @@ def test_ends_with_its_process(end: signal.Signals | None, tmp_path: Path) -> No
     """However that ends: by itself without a word, terminated, killed."""
     folder = tmp_path / "two words"
     folder.mkdir()
-    code = "import sys; from apps.backends.servers import Topology; t = Topology(replicas=1)\n"
+    code = "import sys; from outlast.servers import Topology; t = Topology(replicas=1)\n"
     code += "t.servers[1].pause(); print(*(s.port for s in t.servers), flush=True)\n"
     code += "assert 'django' not in sys.modules; sys.stdin.read()"
     with subprocess.Popen(

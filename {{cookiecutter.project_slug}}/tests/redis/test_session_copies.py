@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.db import router, transaction
-
-from apps.backends.models import Session
-from apps.backends.sessions import redis
+from outlast.models import Session
+from outlast.sessions import redis
 
 from .session_faults import ENDED, Copies, Interrupted, new_session, value_of
 
@@ -150,9 +149,7 @@ def test_copies_cannot_be_swapped(copies: Copies) -> None:
 
 @pytest.mark.parametrize("location", ["redis://127.0.0.1:1/0", "unix:///nowhere.sock"])
 def test_all_of_a_session_works_without_redis(location: str, settings: Any) -> None:
-    settings.CACHES = {
-        "default": {"BACKEND": "apps.backends.cache.RedisCache", "LOCATION": location}
-    }
+    settings.CACHES = {"default": {"BACKEND": "outlast.cache.RedisCache", "LOCATION": location}}
     key = new_session(redis, "apple")
     session = redis.SessionStore(key)
     session["value"] = "pear"

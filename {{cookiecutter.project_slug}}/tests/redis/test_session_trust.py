@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.db import transaction
+from outlast.sessions import trusting
 
-from apps.backends.sessions import trusting
 from config import profiles
 from config.settings import VAR, env
 
@@ -133,4 +133,4 @@ def test_the_variable_chooses_the_engine(profile: str, monkeypatch: pytest.Monke
     for seconds, engine in (("0", "redis"), ("30", "trusting")):
         monkeypatch.setenv("SESSION_REVALIDATE_SECONDS", seconds)
         chosen = profiles.load(profile, env, VAR, django_settings.SLUG)
-        assert chosen.session_engine == f"apps.backends.sessions.{engine}"
+        assert chosen.session_engine == f"outlast.sessions.{engine}"

@@ -10,7 +10,7 @@ class OutageConfig(AppConfig):
     name = "outage"
 
     def ready(self) -> None:
-        from apps.accounts.consumers import EventsConsumer
+        from accounts.consumers import EventsConsumer
 
         worker = [(b"x-worker", str(os.getpid()).encode())]
         EventsConsumer.accept = partialmethod(EventsConsumer.accept, headers=worker)

@@ -16,7 +16,7 @@ MIDDLEWARE = ["outage.views.name_worker", *MIDDLEWARE]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 if engine := os.environ.get("STOCK"):
-    SILENCED_SYSTEM_CHECKS = ["security.W021", "backends.E004"]  # that these cannot end is shown
+    SILENCED_SYSTEM_CHECKS = ["security.W021", "outlast.E004"]  # that these cannot end is shown
     SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
     INSTALLED_APPS = [*INSTALLED_APPS, "django.contrib.sessions"]
     CACHES = {
@@ -27,7 +27,7 @@ if engine := os.environ.get("STOCK"):
     }
     MIDDLEWARE = [
         name.replace(
-            "apps.backends.middleware.Session", "django.contrib.sessions.middleware.Session"
-        ).replace("apps.backends.middleware.Auth", "django.contrib.auth.middleware.Auth")
+            "outlast.middleware.Session", "django.contrib.sessions.middleware.Session"
+        ).replace("outlast.middleware.Auth", "django.contrib.auth.middleware.Auth")
         for name in MIDDLEWARE
     ]

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 
-from apps.accounts.events import event, group_of
+from accounts.events import event, group_of
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.core.cache import cache

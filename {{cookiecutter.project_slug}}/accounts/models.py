@@ -1,0 +1,109 @@
+"""The user: an e-mail address and a password; and who asked for a new one."""
+
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from accounts.fields import FoldedEmailField
+
+
+class UserManager(BaseUserManager["User"]):
+    """Makes users by e-mail address; Django's own manager wants a username."""
+
+    use_in_migrations = True
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Return a new, saved user; raises ValueError without an address."""
+        if not email:
+            raise ValueError("A user needs an e-mail address: it is the login name.")
+        user = self.model(email=email, **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Return a new, saved user who may do everything, the admin included."""
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+
+
+class User(AbstractUser):
+    """Django's user with the e-mail address, in one spelling, as the login name."""
+
+    # Django's way to leave out a field of a model above; its types know of none.
+    username = None  # type: ignore[assignment]
+    first_name = None  # type: ignore[assignment]
+    last_name = None  # type: ignore[assignment]
+    name = models.CharField(_("name"), max_length=150, blank=True)
+    email = FoldedEmailField(
+        _("e-mail address"),
+        unique=True,
+        error_messages={"unique": _("There is an account with this e-mail address already.")},
+    )
+
+    objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]  # no username
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    _password: str | None  # set by `set_password()`, and not where only the hash is renewed
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """As Django; and a new password or the end of the account ends all its sessions.
+
+        Django notices both at the next request of a session, but a WebSocket makes none.
+        """
+        ended = self._password is not None or not self.is_active
+        super().save(*args, **kwargs)
+        if ended:
+            self.sessions.all().delete()
+
+    def get_full_name(self) -> str:
+        return self.name or self.email
+
+    def get_short_name(self) -> str:
+        return self.name.partition(" ")[0] or self.email
+
+
+class ResetRequest(models.Model):
+    """Somebody asked for a link to a new password, for an address that may or may not exist."""
+
+    WINDOW = timedelta(hours=1)
+    LIMIT_PER_EMAIL = 3  # mails nobody asked for
+    LIMIT_PER_ADDRESS = 30  # an office behind one address
+
+    email = FoldedEmailField(_("e-mail address"))
+    address = models.GenericIPAddressField(_("address"), null=True)
+    at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("request for a new password")
+        verbose_name_plural = _("requests for a new password")
+
+    def __str__(self) -> str:
+        return f"{self.email} ({self.address})"
+
+    @classmethod
+    def admit(cls, email: str, address: str | None) -> datetime | None:
+        """Count a request, or return when the next one of its kind is admitted.
+
+        It is counted before it is judged: of many at once none slips through.
+        """
+        request = cls.objects.create(email=email[:254], address=address)
+        recent = cls.objects.filter(at__gt=request.at - cls.WINDOW).order_by("-at")
+        waits = [
+            *recent.filter(email=request.email)[cls.LIMIT_PER_EMAIL :][:1],
+            *recent.filter(address=address)[cls.LIMIT_PER_ADDRESS :][:1],
+        ]
+        if not waits:
+            return None
+        request.delete()
+        return max(wait.at for wait in waits) + cls.WINDOW
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Delete the requests that limit nobody any more."""
+        cls.objects.filter(at__lte=timezone.now() - cls.WINDOW).delete()

@@ -1,0 +1,128 @@
+"""System checks of the settings: what will go wrong, said before it does.
+
+They read settings and nothing else: `manage.py check` must work where no service runs, in
+a build for instance. Whether the services answer is for `manage.py doctor` to say.
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
+
+from outlast.advice import LOOPBACK
+
+
+@register(Tags.caches)
+def check_sentinels(**kwargs: Any) -> list[CheckMessage]:
+    """Too little is known of the Sentinels, or there are too few to agree on anything."""
+    return list(_sentinel_messages())
+
+
+def _sentinel_messages() -> Iterator[CheckMessage]:
+    cache = settings.CACHES["default"]
+    sentinels = cache.get("OPTIONS", {}).get("sentinels")
+    if sentinels is None:
+        return
+    if not urlsplit(cache["LOCATION"]).hostname:
+        yield Error(
+            "REDIS_SENTINEL_SERVICE is empty, so that no Sentinel can be asked for the primary.",
+            hint="Set it to the name in their configuration (sentinel monitor NAME ...).",
+            id="outlast.E001",
+        )
+    if len(set(sentinels)) < 3:
+        yield checks.Warning(
+            f"REDIS_SENTINELS names {len(set(sentinels))}: with fewer than three, no majority is "
+            "left to name a new primary when one machine fails.",
+            hint="Run three, on machines that do not fail together, and name them all.",
+            id="outlast.W001",
+        )
+
+
+@register(Tags.caches, deploy=True)
+def check_workers(**kwargs: Any) -> list[CheckMessage]:
+    """Messages stay within one process while the site runs in several."""
+    layer = settings.CHANNEL_LAYERS["default"]["BACKEND"]
+    if layer != "channels.layers.InMemoryChannelLayer" or settings.WEB_CONCURRENCY <= 1:
+        return []
+    return [
+        Error(
+            f"WEB_CONCURRENCY is {settings.WEB_CONCURRENCY}, but live events do not leave their "
+            f"process in the profile {settings.PROFILE}: most people would miss most of them.",
+            hint="Set WEB_CONCURRENCY=1, or DJANGO_PROFILE to redis or redis-sentinel.",
+            id="outlast.E002",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_redis_password(**kwargs: Any) -> list[CheckMessage]:
+    """A Redis across the network that anybody may write to."""
+    cache = settings.CACHES["default"]
+    options, place = cache.get("OPTIONS", {}), urlsplit(str(cache.get("LOCATION", "")))
+    if place.scheme != "redis":
+        return []
+    hosts = {host for host, _ in options.get("sentinels", [])} or {place.hostname or ""}
+    foreign = sorted(hosts - LOOPBACK)
+    if not foreign or place.password or options.get("password"):
+        return []
+    return [
+        checks.Warning(
+            f"Redis at {', '.join(foreign)} is used without a password and without TLS: whoever "
+            "reaches it reads and writes what the site keeps there.",
+            hint="Set a password there (deploy/users.conf) and in REDIS_URL or REDIS_PASSWORD; "
+            "across networks that are not yours alone, rediss:// as well.",
+            id="outlast.W002",
+        )
+    ]
+
+
+@register()
+def check_metrics(**kwargs: Any) -> list[CheckMessage]:
+    """A token for metrics that cannot be made."""
+    if not settings.METRICS_TOKEN or find_spec("prometheus_client"):
+        return []
+    return [
+        Error(
+            "METRICS_TOKEN is set, but the package prometheus-client is not installed.",
+            hint="Install the extra: uv pip install -r pyproject.toml --extra metrics",
+            id="outlast.E003",
+        )
+    ]
+
+
+@register(Tags.security)
+def check_debug(**kwargs: Any) -> list[CheckMessage]:
+    """Pages that show settings and source to everybody. `--deploy` has Django's W018."""
+    host = urlsplit(settings.SITE_URL).hostname or ""
+    if not settings.DEBUG or host in LOOPBACK or host.endswith((".localhost", ".test")):
+        return []
+    return [
+        checks.Warning(
+            f"DJANGO_DEBUG is 1 while the site is for the public, at {settings.SITE_URL}: its "
+            "error pages show settings and source code to everybody.",
+            hint="Take DJANGO_DEBUG out of the environment and of .env.",
+            id="outlast.W003",
+        )
+    ]
+
+
+@register(Tags.security)
+def check_session_engine(**kwargs: Any) -> list[CheckMessage]:
+    """An engine without our rows, by which sessions are listed and ended."""
+    from outlast.sessions import db  # imports models, which are not ready before this runs
+
+    engine = settings.SESSION_ENGINE
+    if issubclass(import_module(engine).SessionStore, db.SessionStore):
+        return []
+    return [
+        Error(
+            f"Sessions of {engine} cannot be ended: whoever kept the cookie stays logged in.",
+            hint="Take an engine of outlast.sessions, or make one on the base of its db.",
+            id="outlast.E004",
+        )
+    ]

@@ -1,0 +1,66 @@
+"""`manage.py runserver`: the site as in production, WebSockets included, with the reloader."""
+
+import copy
+import socket
+import sys
+from typing import Any
+
+import uvicorn
+from django.conf import settings
+from django.core.management.commands import runserver
+from django.utils.module_loading import import_string
+
+from outlast import probes
+
+
+class UvicornServer:
+    """What Django's command asks of a server class, with uvicorn behind it.
+
+    Binds at once, so that the command can say in a sentence why that did not work.
+    """
+
+    daemon_threads = True  # of a server that has threads for requests
+
+    def __init__(self, address: tuple[str, int], handler: Any, ipv6: bool) -> None:
+        family = socket.AF_INET6 if ipv6 else socket.AF_INET
+        self.socket = socket.create_server(address, family=family)
+        self.server_port: int = self.socket.getsockname()[1]
+
+    def set_app(self, application: Any) -> None:
+        self.application = application
+
+    def serve_forever(self) -> None:
+        logs = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
+        logs["loggers"]["uvicorn.error"] = {"level": "WARNING"}  # Django has said that it starts
+        config = uvicorn.Config(
+            self.application,
+            lifespan="off",
+            log_config=logs,
+            log_level=None,
+            timeout_graceful_shutdown=1,
+        )
+        uvicorn.Server(config).run(sockets=[self.socket])
+
+
+class Command(runserver.Command):
+    """Django's command with uvicorn in place of wsgiref, which speaks no WebSockets.
+
+    Not the one of django.contrib.staticfiles, which this one hides: WhiteNoise finds the
+    static files, in development as in production.
+    """
+
+    help = "Starts a web server for development, which reloads changed code."
+    server_cls = UvicornServer  # type: ignore[assignment]  # Django's types: wsgiref's alone
+    addr: str
+
+    def get_handler(self, *args: Any, **options: Any) -> Any:
+        return import_string(settings.ASGI_APPLICATION)
+
+    def on_bind(self, server_port: int) -> None:
+        host = f"[{self.addr}]" if ":" in self.addr else self.addr
+        key = "CTRL-BREAK" if sys.platform == "win32" else "CONTROL-C"
+        self.stdout.write(
+            f"{settings.SITE_TITLE}, profile {settings.PROFILE}: "
+            f"http://{host}:{server_port}/ (quit with {key})"
+        )
+        self.stdout.write(probes.summary_line())

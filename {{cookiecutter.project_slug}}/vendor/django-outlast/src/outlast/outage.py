@@ -1,0 +1,88 @@
+"""What the site answers while a service that it cannot do without is stopped.
+
+That is the relational database; and Redis for a view that must know what Redis says, and
+therefore uses `caches["default"].strict` or the client itself.
+"""
+
+import re
+import sqlite3
+import sys
+import traceback
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.template import loader
+from django.utils.safestring import SafeString
+from django.views import debug, defaults
+
+from outlast.advice import explain
+
+try:
+    from redis.exceptions import ConnectionError as RedisConnectionError
+    from redis.exceptions import TimeoutError as RedisTimeoutError
+
+    from outlast.cache import Unavailable
+
+    OUT_OF_REACH: tuple[type[Exception], ...] = (
+        Unavailable,
+        RedisConnectionError,
+        RedisTimeoutError,
+    )
+except ImportError:  # profiles without Redis do not install its client
+    OUT_OF_REACH = ()
+
+RETRY_AFTER = 5  # seconds
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """The view of errors, `handler500`: 503 and when to come back, if a service is away.
+
+    Here and not in a middleware, since only here errors of views and of middleware alike
+    come by. Django's session middleware leaves the cookie alone where the status is 5xx.
+    """
+    if not is_outage(sys.exc_info()[1]):
+        return defaults.server_error(request)
+    page = loader.get_template("503.html").render()
+    return HttpResponse(page, status=503, headers={"Retry-After": str(RETRY_AFTER)})
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Whether a service could not be asked, rather than being asked something wrong.
+
+    SQLite's module calls both an OperationalError; a missing table is no outage.
+    """
+    if isinstance(error, OUT_OF_REACH):
+        return True
+    code = getattr(error and error.__cause__, "sqlite_errorcode", None)
+    return isinstance(error, OperationalError | InterfaceError) and code != sqlite3.SQLITE_ERROR
+
+
+class ExceptionReporter(debug.ExceptionReporter):
+    """Django's page of errors while developing, with what to do where a service is away.
+
+    Changes the page alone, and for outages alone: a sentence and the command that mends it
+    instead of the sockets' traceback, which is still there to be unfolded.
+    """
+
+    def get_traceback_html(self) -> SafeString:
+        if self.exc_value is None or not is_outage(self.exc_value):
+            return super().get_traceback_html()
+        sentence, *remedies = explain(self.exc_value)
+        details = "".join(traceback.format_exception(self.exc_value))
+        context = {"sentence": sentence, "remedies": remedies, "details": details}
+        return SafeString(loader.get_template("debug_outage.html").render(context))
+
+
+class ExceptionReporterFilter(debug.SafeExceptionReporterFilter):
+    """Django's, which hides settings by their names, and here passwords in addresses too.
+
+    Reports of errors list all settings, in debug pages and in mail to the admins; the
+    password in the LOCATION of a cache is in neither of Django's lists of names.
+    """
+
+    def cleanse_setting(self, key: Any, value: Any) -> Any:
+        cleansed = super().cleanse_setting(key, value)
+        if isinstance(cleansed, str):
+            return re.sub(r"(://[^/\s:@]*:)[^/\s@]+@", rf"\1{self.cleansed_substitute}@", cleansed)
+        return cleansed
