@@ -1,0 +1,56 @@
+"""The settings of this library: one dictionary, `OUTLAST`, in the project's settings.
+
+    OUTLAST = {"PAGE_THREADS": 32, "SESSION_IDLE_SECONDS": 3600}
+
+`DEFAULTS` declares them all. `manage.py check` refuses a name that is not declared here and a
+value of another type.
+"""
+
+from difflib import get_close_matches
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+
+DEFAULTS: dict[str, Any] = {
+    # Seconds without a request after which a session ends; 0: never.
+    "SESSION_IDLE_SECONDS": 14 * 24 * 3600,
+    # Seconds since the login after which a session ends; 0: never.
+    "SESSION_ABSOLUTE_SECONDS": 30 * 24 * 3600,
+    # `last_seen` of a session is written at most once in so many seconds.
+    "SESSION_LAST_SEEN_SECONDS": 300,
+}
+
+
+class Conf:
+    """Reads `OUTLAST` at each access, so that `override_settings` works in tests."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the setting; raise AttributeError if `DEFAULTS` does not declare it."""
+        try:
+            default = DEFAULTS[name]
+        except KeyError:
+            raise AttributeError(f"django-outlast has no setting {name}.") from None
+        return getattr(settings, "OUTLAST", {}).get(name, default)
+
+
+conf = Conf()
+
+
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """Refuse names that are not declared and values of another type than the default's."""
+    found: list[CheckMessage] = []
+    for name, value in getattr(settings, "OUTLAST", {}).items():
+        if name not in DEFAULTS:
+            near = get_close_matches(name, DEFAULTS, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"The names are {', '.join(DEFAULTS)}."
+            found.append(Error(f"OUTLAST has no setting {name}.", hint=hint, id="outlast.E010"))
+        elif not isinstance(value, _types(DEFAULTS[name])):
+            expected = type(DEFAULTS[name]).__name__
+            message = f"OUTLAST[{name!r}] is {value!r}, but must be of type {expected}."
+            found.append(Error(message, id="outlast.E011"))
+    return found
+
+
+def _types(default: object) -> type | tuple[type, ...]:
+    return (int, float) if isinstance(default, (int, float)) else type(default)
