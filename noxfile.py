@@ -223,6 +223,15 @@ def profile(session: nox.Session, python: Python, name: str) -> None:
           "proof/test_live.py", "-m", wanted, f"--profile={name}")  # fmt: skip
 
 
+@check()
+def library(session: nox.Session, python: Python) -> None:
+    """Test django-outlast on a small stock project, with real servers."""
+    with temporary_folder("library of ") as (folder, variables):
+        run(session, python, "pytest", "-c", "tests/outlast/pytest.ini", LIMIT, "tests/outlast",
+            *([] if session.posargs else ["-m", "not slow"]), *session.posargs,
+            f"--basetemp={folder}/t", env=variables)  # fmt: skip
+
+
 @check(per=["uv", "pip"])
 def hook(session: nox.Session, python: Python, name: str) -> None:
     """Generate a site as a person does: install it (with uv, or pip alone), log in."""
