@@ -1,4 +1,4 @@
-"""Turn `nox --json -l -t quick full ranges coverage` on standard input into the workflow's matrix.
+"""Turn `nox --json -l -t quick full ranges` on standard input into the workflow's matrix.
 
 Every session on every Python on Linux; the ordinary ones once more on macOS, and those
 that need no server on Windows, for which there is no Redis or Valkey as a wheel. Both ends
@@ -14,7 +14,6 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 NEWEST_WITH_ALL_WHEELS = "3.13"
 PYTHONS_OF = {
     "full": [NEWEST_WITH_ALL_WHEELS],
-    "coverage": [NEWEST_WITH_ALL_WHEELS],
     "ranges": ["3.11", NEWEST_WITH_ALL_WHEELS],  # Python 3.11 has no later Django than 5.2
 }
 
@@ -23,9 +22,8 @@ def jobs(sessions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield a job for each session, Python and system that belong together."""
     for each in sessions:
         session, tags = each["session"], each["tags"]
-        # Sessions of further Pythons exist where those are found; a job has one Python.
-        # What has no tag is an environment, which others bring along, or is asked for by name.
-        if not tags or "-py3" in session:
+        # Without a tag: an environment, which others require, or only run by name.
+        if not tags:
             continue
         full = tags != ["quick"]  # needs Redis and more, or takes long: on one system
         for python in PYTHONS_OF.get(tags[0], PYTHONS):

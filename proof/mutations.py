@@ -9,7 +9,6 @@ on every profile, `config/profiles.py` itself among it, is tested in the first p
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -130,7 +129,7 @@ def red_sessions(mutation: Mutation) -> set[str]:
             sys.exit(f"nox itself failed:\n{done.stdout}{done.stderr}")
         sessions = json.loads(report.read_text("utf-8"))["sessions"]
         failed = (each["signatures"][0] for each in sessions if each["result"] == "failed")
-        return {re.sub(r"-py\d+", "", name) for name in failed}  # a later Python's as well
+        return set(failed)
 
 
 def main(words: list[str]) -> int:
