@@ -25,7 +25,14 @@ class LoginView(auth_views.LoginView):
 
     template_name = "accounts/login.html"
     authentication_form = forms.LoginForm
-    redirect_authenticated_user = True
+
+    @property
+    def redirect_authenticated_user(self) -> bool:  # type: ignore[override]
+        """Whether people who are logged in are sent on instead of shown the form.
+
+        Not with `?next=`: `permission_required` sends them here, and would do so again.
+        """
+        return not self.get_redirect_url()
 
     def form_valid(self, form: auth_forms.AuthenticationForm) -> HttpResponse:
         response = super().form_valid(form)

@@ -1,64 +1,37 @@
-"""What a browser may do with the pages of this site, said in headers.
-
-Django's SecurityMiddleware sends the others: HSTS, Referrer-Policy,
-Cross-Origin-Opener-Policy and X-Content-Type-Options.
-"""
+"""Response headers that Django has no setting for."""
 
 from collections.abc import Callable
-from http import HTTPStatus
-from typing import Any
 
-from asgiref.sync import iscoroutinefunction
-from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
-from django.utils.decorators import sync_and_async_middleware
+from django.utils.deprecation import MiddlewareMixin
+from outlast.csp import CSP
 
-# Everything from this site, nothing inline: a script that somebody smuggles into a page
-# does not run. Pages have no inline code, so this needs no nonces, and Django 5.2, which
-# has no policy of its own, is as strict as 6.1.
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-        "object-src 'none'",
-    )
-)
-PERMISSIONS_POLICY = ", ".join(
-    f"{feature}=()"
-    for feature in (
-        "camera",
-        "display-capture",
-        "geolocation",
-        "microphone",
-        "payment",
-        "usb",
-    )
-)
-# With DEBUG these are Django's own pages, which bring style and script along; its own
-# middleware for the policy, in Django 6, leaves out the same two.
-DEBUG_PAGES = (HTTPStatus.NOT_FOUND, HTTPStatus.INTERNAL_SERVER_ERROR)
+FEATURES = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
+PERMISSIONS_POLICY = ", ".join(f"{feature}=()" for feature in FEATURES)
 
 
-@sync_and_async_middleware
-def security_headers(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Add the policies to every response that does not have its own."""
-    if iscoroutinefunction(get_response):
+class SecurityHeadersMiddleware(MiddlewareMixin):
+    """Add Permissions-Policy, and let `frame-ancestors` follow X-Frame-Options.
 
-        async def asynchronous(request: HttpRequest) -> HttpResponseBase:
-            return _with_headers(await get_response(request))
+    Browsers ignore X-Frame-Options where a policy has `frame-ancestors`, so that Django's
+    decorators `xframe_options_sameorigin` and `xframe_options_exempt` would do nothing.
+    """
 
-        return asynchronous
+    get_response: Callable[[HttpRequest], HttpResponseBase]
 
-    def synchronous(request: HttpRequest) -> HttpResponseBase:
-        return _with_headers(get_response(request))
-
-    return synchronous
-
-
-def _with_headers(response: HttpResponseBase) -> HttpResponseBase:
-    response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
-    if not (settings.DEBUG and response.status_code in DEBUG_PAGES):
-        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-    return response
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
+        ancestors = f"frame-ancestors {CSP.NONE}"
+        for header in (CSP.HEADER_ENFORCE, CSP.HEADER_REPORT_ONLY):
+            policy = response.headers.get(header, "")
+            if ancestors not in policy:
+                continue
+            if getattr(response, "xframe_options_exempt", False):
+                kept = [part for part in policy.split("; ") if part != ancestors]
+                response.headers[str(header)] = "; ".join(kept)
+            elif response.headers.get("X-Frame-Options", "").upper() == "SAMEORIGIN":
+                allowed = f"frame-ancestors {CSP.SELF}"
+                response.headers[str(header)] = policy.replace(ancestors, allowed)
+        return response
