@@ -1,4 +1,8 @@
-"""From the command to a migrated site, and to the first login, by each way to install."""
+"""From the command to the first login
+
+"Floor" is the least that any Django site takes: `startproject`, an environment with Django alone,
+`migrate`.
+"""
 
 import os
 import re
@@ -15,7 +19,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.report import Figures, Options, Table, interleave, rows_of
+from benchmarks.report import Figures, Table, interleave
 from proof.site import EMAIL, PASSWORD, TEMPLATE
 
 STEP = re.compile(r"^(?P<label>\w[\w. ]+?) \.+ (?P<seconds>\d+\.\d) s$", re.M)
@@ -23,14 +27,14 @@ TIME_LIMIT = 300  # seconds for each step
 BIN = "Scripts" if os.name == "nt" else "bin"
 
 
-def run(options: Options) -> Iterator[Table]:
+def run(rounds: int) -> Iterator[Table]:
     """Yield the table of whole runs; every one ends in a folder that is thrown away."""
     ways: dict[str, Callable[[], Figures]] = {"pip, empty cache": partial(by_template, "pip")}
     if shutil.which("uv"):
         ways["uv, warm cache"] = partial(by_template, "uv")
         ways["uv, empty cache"] = partial(by_template, "uv", cold=True)
         ways["floor: startproject, uv, warm cache"] = by_hand
-    yield Table("generate (seconds)", rows_of(interleave(ways, options.rounds, "generate")))
+    yield Table("generate (seconds)", interleave(ways, rounds, "generate"))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from benchmarks.load import generate, kilobytes
-from benchmarks.report import Figures, Options, Table, interleave, percentile, progress, rows_of
+from benchmarks.report import Figures, Table, interleave, percentile, progress
 from proof.conftest import module
 from proof.site import Browser, Site, free_port
 
@@ -31,7 +31,7 @@ AT_ONCE = 20  # handshakes
 TIME_LIMIT = 60.0  # seconds
 
 
-def run(options: Options) -> Iterator[Table]:
+def run(rounds: int) -> Iterator[Table]:
     """Yield a table for each number of sockets."""
     progress("live: generating the sites")
     allow_open_files(4 * max(SOCKETS))
@@ -46,7 +46,7 @@ def run(options: Options) -> Iterator[Table]:
             for number in SOCKETS:
                 subjects = {profile: partial(measure, sites[profile], number) for profile in sites}
                 title = f"live: {number} sockets on one process"
-                yield Table(title, rows_of(interleave(subjects, options.rounds, title)))
+                yield Table(title, interleave(subjects, rounds, title))
 
 
 def allow_open_files(number: int) -> None:

@@ -1,8 +1,10 @@
-"""The dashboard of somebody logged in, asked for all the time while Redis is away.
+"""While Redis is away
 
-This template and Django's own cache-backed sessions meet the same fault at the same moment.
-Requests begin at fixed times, whether or not those before were answered: those that would
-wait behind a slow one are seen as well.
+The dashboard of a logged-in user, requested at fixed times, whether or not earlier requests were
+answered. This template and Django's own cache-backed sessions meet the same fault at the same
+moment. "Noticing" are the requests of a fault's first second.
+
+![Milliseconds of each request over the seconds since a fault in Redis](benchmarks-outage.png)
 """
 
 import asyncio
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.load import beside, browse, exchange, generate
-from benchmarks.report import Figures, Measured, Options, Table, percentile, progress, rows_of
+from benchmarks.report import Figures, Measured, Table, percentile, progress
 from proof.conftest import module
 from proof.site import Site
 
@@ -26,6 +28,7 @@ NOTICED = 1.0  # seconds after which a fault counts as noticed
 TIME_LIMIT = 5.0  # seconds after which a request has failed
 IDLE_SECONDS = 3.0  # after which a connection is not used again: uvicorn closes it after 5
 WORKERS = 2
+PLOT = Path(__file__).parent.parent / "docs" / "benchmarks-outage.png"
 TITLE = f"outage: {PER_SECOND} requests per second, two processes"
 OURS, STOCK = "this template", "Django's cache sessions"
 
@@ -66,7 +69,7 @@ FAULTS = (
 )
 
 
-def run(options: Options) -> Iterator[Table]:
+def run(rounds: int) -> Iterator[Table]:
     """Yield a table of what requests saw; the plot is that of the last round."""
     progress("outage: generating the sites")
     measured: Measured = {}
@@ -74,10 +77,10 @@ def run(options: Options) -> Iterator[Table]:
         generated = generate(Path(folder), "redis", {}, overlay=OVERLAY)
         variables = {"DJANGO_SETTINGS_MODULE": "measured.settings"}
         ours, stock = beside(generated, variables), beside(generated, variables)
-        for number in range(1, options.rounds + 1):
+        for number in range(1, rounds + 1):
             plot = []
             for fault in FAULTS:
-                progress(f"outage: round {number} of {options.rounds}, {fault.title}")
+                progress(f"outage: round {number} of {rounds}, {fault.title}")
                 lasted, found = watch(fault, {OURS: ours, STOCK: stock})
                 for name, answers in found.items():
                     figures = figures_of(answers, lasted)
@@ -86,7 +89,10 @@ def run(options: Options) -> Iterator[Table]:
                     plot.append({"fault": fault.title, "who": name, "lasted": round(lasted, 2),
                                  "answers": points})  # fmt: skip
     progress("")
-    yield Table(TITLE, rows_of(measured), plot)
+    from benchmarks.plot import draw  # matplotlib is only in the environment of benchmarks
+
+    draw(plot, PLOT)
+    yield Table(TITLE, measured)
 
 
 def watch(fault: Fault, sites: dict[str, Site]) -> tuple[float, dict[str, list[Answer]]]:

@@ -13,13 +13,11 @@ from typing import Any
 from benchmarks.load import beside, browse, cpu_seconds, generate
 from benchmarks.report import (
     Figures,
-    Options,
     Table,
     add_ratio,
     interleave,
     percentile,
     progress,
-    rows_of,
 )
 from proof.conftest import module
 from proof.postgres import Postgres, find_postgres
@@ -43,14 +41,14 @@ SUBJECTS = {
 NOT_OF_PAGES = {"info", "ping", "psync", "publish", "replconf", "role"}
 
 
-def run(options: Options) -> Iterator[Table]:
+def run(rounds: int) -> Iterator[Table]:
     """Yield a table on SQLite, and one on PostgreSQL where there is a server."""
     with tempfile.TemporaryDirectory(prefix="pages ") as folder:
-        yield measure("SQLite", Path(folder) / "sqlite", {}, options.rounds)
+        yield measure("SQLite", Path(folder) / "sqlite", {}, rounds)
         if find_postgres():
             with Postgres() as server:
                 variables = {"DATABASE_URL": server.url()}
-                yield measure("PostgreSQL", Path(folder) / "pg", variables, options.rounds)
+                yield measure("PostgreSQL", Path(folder) / "pg", variables, rounds)
         else:
             progress("No PostgreSQL here: its table is left out.\n")
 
@@ -80,7 +78,7 @@ def measure(database: str, folder: Path, variables: dict[str, str], rounds: int)
             counted = subject.counts() if not variables else {}  # the same on any database
             for figures in measured[name]:
                 figures |= counted
-    return Table(title, rows_of(measured))
+    return Table(title, measured)
 
 
 def settings(stock: str) -> dict[str, str]:

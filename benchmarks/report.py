@@ -1,7 +1,7 @@
 """Rounds, medians and tables, shared by all benchmarks.
 
 Machines are noisy and drift: what is compared runs in turn, A B A B, and the median of the
-rounds is quoted with the smallest and the largest beside it.
+rounds is quoted with the smallest and the largest.
 """
 
 import os
@@ -10,35 +10,28 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-NAMES = ("generate", "pages", "sessions", "growth", "logins", "live", "outage")
-ON_DEMAND = ("checks",)
+INTRODUCTION = """# Benchmarks
+
+`nox -s bench -- --write` measures and writes this page. What is compared ran in turn, on one
+machine and the same servers. HTTP is served as in production: strict settings, uvicorn, TLS. A
+figure is the median of the rounds, with the smallest and the largest in brackets; a count has no
+brackets.
+
+Load, servers and site share the processors, so absolute figures say little about another machine.
+Ratios of one run say more. Where the brackets of two subjects overlap, the run does not show which
+is faster."""
 
 Figures = dict[str, float]
 Measured = dict[str, list[Figures]]  # for each subject the figures of every round
 
 
-class Options(NamedTuple):
-    """What can be asked for; `stored` are the numbers of sessions that `growth` compares."""
-
-    rounds: int = 3
-    stored: tuple[int, ...] = (1_000, 100_000)
-
-
-class Row(NamedTuple):
-    """The figures of one subject: for each its median, minimum and maximum over the rounds."""
-
-    subject: str
-    figures: dict[str, tuple[float, float, float]]
-
-
 class Table(NamedTuple):
-    """What a benchmark yields; `plot` is what `plot.py` draws, where there is something."""
+    """A heading, and for each subject the figures of every round."""
 
     title: str
-    rows: list[Row]
-    plot: Any = None
+    measured: Measured
 
 
 def interleave(
@@ -54,24 +47,11 @@ def interleave(
     return measured
 
 
-def rows_of(measured: Measured) -> list[Row]:
-    """Return a row for each subject."""
-    return [
-        Row(subject, {name: spread([run[name] for run in runs]) for name in runs[0]})
-        for subject, runs in measured.items()
-    ]
-
-
 def add_ratio(measured: Measured, figure: str, base: str, name: str) -> None:
     """Add to each subject how many times the base's figure it has, round by round."""
     for runs in measured.values():
         for run, of_base in zip(runs, measured[base], strict=True):
             run[name] = run[figure] / of_base[figure]
-
-
-def spread(values: list[float]) -> tuple[float, float, float]:
-    """Return median, minimum and maximum."""
-    return statistics.median(values), min(values), max(values)
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -88,21 +68,28 @@ def progress(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def table(title: str, rows: list[Row]) -> str:
-    """Return the rows as a Markdown table: median, and in brackets minimum and maximum."""
-    names = list(dict.fromkeys(name for row in rows for name in row.figures))
-    lines = [f"### {title}", "", "| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
-    for row in rows:
-        cells = (_cell(*row.figures[name]) if name in row.figures else "" for name in names)
-        lines.append(f"| {row.subject} | " + " | ".join(cells) + " |")
+def markdown(table: Table) -> str:
+    """Return the table as Markdown: median, and in brackets minimum and maximum."""
+    subjects = table.measured.items()
+    names = list(dict.fromkeys(name for _, runs in subjects for name in runs[0]))
+    lines = [
+        f"### {table.title}",
+        "",
+        f"| | {' | '.join(names)} |",
+        "|---|" + "---:|" * len(names),
+    ]
+    for subject, runs in subjects:
+        cells = (_cell([run[name] for run in runs]) if name in runs[0] else "" for name in names)
+        lines.append(f"| {subject} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
-def _cell(median: float, low: float, high: float) -> str:
+def _cell(values: list[float]) -> str:
+    median, low, high = statistics.median(values), min(values), max(values)
     digits = 0 if abs(median) >= 100 else 1 if abs(median) >= 10 else 2
     text = f"{median:.{digits}f}"
     if low == high:
-        return text.removesuffix(".00")  # what was counted
+        return text.removesuffix(".00")  # a count
     return f"{text} ({low:.{digits}f}–{high:.{digits}f})"  # noqa: RUF001
 
 

@@ -1,1 +1,0 @@
-"""What benchmarks run inside a site, and not outside."""
