@@ -29,16 +29,23 @@ def module(name: str) -> ModuleType:
         sys.dont_write_bytecode = keep
 
 
+def servers(profile: str, **options: Any) -> Any:
+    """Start what a profile needs, with the configuration that production uses."""
+    deploy = TEMPLATE / "{{cookiecutter.project_slug}}" / "deploy"
+    files = {"config": deploy / "redis.conf", "sentinel_config": deploy / "sentinel.conf"}
+    needed = module("config.profiles").SERVERS[profile]
+    return module("outlast.servers").Topology(**needed, **files, **options)
+
+
 @pytest.fixture(scope="session")
 def start() -> Iterator[Callable[[str], Any]]:
     """Return a function that starts what a profile needs and returns it, or None."""
     with ExitStack() as stack:
 
         def start(profile: str) -> Any:
-            needed = module("config.profiles").SERVERS.get(profile)
-            if needed is None:
+            if profile not in module("config.profiles").SERVERS:
                 return None
-            return stack.enter_context(module("outlast.servers").Topology(**needed))
+            return stack.enter_context(servers(profile))
 
         yield start
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from proof.conftest import module
+from proof.conftest import module, servers
 from proof.site import Site
 
 SERVICES = {
@@ -159,9 +159,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="module")
 def world(profile: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A site of its own: what is broken here is broken for nobody else."""
-    needs = module("config.profiles").SERVERS.get(profile)
-    topologies = module("outlast.servers").Topology
-    with nullcontext() if needs is None else topologies(**needs) as topology:
+    needed = profile in module("config.profiles").SERVERS
+    with servers(profile) if needed else nullcontext() as topology:
         variables = topology.environment() if topology else {}
         with Site(tmp_path_factory.mktemp("ill"), profile, variables).running() as site:
             yield World(site, topology)

@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from proof.conftest import module
+from proof.conftest import module, servers
 from proof.postgres import Postgres, find_postgres
 from proof.site import Site
 
@@ -70,8 +70,7 @@ def need(*commands: str) -> None:
 @pytest.fixture(scope="module")
 def sentinel_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Any]]:
     need("redis-cli")
-    needed = module("config.profiles").SERVERS["redis-sentinel"]
-    with module("outlast.servers").Topology(**needed) as topology:
+    with servers("redis-sentinel") as topology:
         folder = tmp_path_factory.mktemp("drill")
         yield Site(folder, "redis-sentinel", topology.environment()), topology
 
@@ -106,8 +105,8 @@ def is_up(server: Any) -> bool:
 
 def test_redis_backup(tmp_path_factory: pytest.TempPathFactory) -> None:
     need("redis-cli", "redis-server")
-    servers = module("outlast.servers")
-    with servers.Topology() as topology, servers.Topology() as other:
+    harness = module("outlast.servers")
+    with harness.Topology() as topology, harness.Topology() as other:
         port = other.primary.port
         other.primary.close()
         site = Site(tmp_path_factory.mktemp("drill"), "database", {})
@@ -115,14 +114,14 @@ def test_redis_backup(tmp_path_factory: pytest.TempPathFactory) -> None:
             client.set("mine", "precious")
         ports = {"6379": topology.primary.port, "6390": port}
         Drill(site, "Redis, for those who put more into it", ports).follow()
-        restored = servers.process.Redis("127.0.0.1", port, decode_responses=True)
+        restored = harness.Redis("127.0.0.1", port, decode_responses=True)
         with restored:
             deadline = time.monotonic() + 10
             while True:
                 try:
                     assert restored.get("mine") == "precious"
                     break
-                except servers.process.RedisError:
+                except harness.RedisError:
                     assert time.monotonic() < deadline
                     time.sleep(0.1)
             restored.shutdown(nosave=True)

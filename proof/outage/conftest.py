@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proof.conftest import module
+from proof.conftest import servers
 from proof.outage.cell import PEOPLE, Result, email
 from proof.outage.faults import FAULTS, Fault
 from proof.outage.report import add_to, table
@@ -50,8 +50,7 @@ def scene(
     That is a profile, a kind of server, and the name of a session engine of Django's or "".
     """
     profile, kind, stock = request.param
-    needed = module("config.profiles").SERVERS[profile] | {"kind": kind, "password": PASSWORD}
-    with module("outlast.servers").Topology(**needed) as topology:
+    with servers(profile, kind=kind, password=PASSWORD) as topology:
         variables = topology.environment() | {"DJANGO_SETTINGS_MODULE": "outage.settings"}
         if stock:
             variables["STOCK"] = stock

@@ -9,9 +9,7 @@ from typing import Any
 from outlast.cache import RedisCache
 from outlast.cache_client import forget_clients
 from outlast.sentinel import PrimaryPool, where
-from outlast.servers import Topology
-from outlast.servers.process import Server
-from outlast.servers.topology import SERVICE
+from outlast.servers import SERVICE, Server, Topology
 
 
 def location(topology: Topology) -> tuple[str, dict[str, Any]]:

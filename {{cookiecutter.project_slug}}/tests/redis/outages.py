@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from outlast.layer import PubSubLayer
-from outlast.servers import Topology
-from outlast.servers.topology import SERVICE
+from outlast.servers import SERVICE, Topology
 
 SITE = Path(__file__).parents[2]
 ALONE: dict[str, int] = {}

@@ -13,8 +13,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from outlast.cache import RedisCache, Unavailable
 from outlast.redis_client import Client, make_client
-from outlast.servers import Topology
-from outlast.servers.process import quoted
+from outlast.servers import Topology, quoted
 
 from .caches import make_cache, make_cache_at
 from .tls import make_certificates, speak_tls

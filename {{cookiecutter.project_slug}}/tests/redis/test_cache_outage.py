@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from outlast import breaker
 from outlast.cache import RedisCache, Unavailable
-from outlast.servers import Topology
-from outlast.servers.process import wait_until
+from outlast.servers import Topology, wait_until
 
 from .caches import answering, make_cache, make_cache_at
 

@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from outlast import breaker, sentinel
-from outlast.servers import Topology
-from outlast.servers.process import Server, wait_until
-from outlast.servers.topology import SERVICE
+from outlast.servers import SERVICE, Server, Topology, wait_until
 
 from .caches import address_of, asked_first, make_cache, pool_of
 

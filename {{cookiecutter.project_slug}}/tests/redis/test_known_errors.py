@@ -12,8 +12,7 @@ import pytest
 from outlast.advice import TroubleError
 from outlast.probes import Probe, State, local, redis
 from outlast.probes.base import ask
-from outlast.servers import Server, Topology
-from outlast.servers.process import quoted
+from outlast.servers import Server, Topology, quoted
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from tests.redis.tls import make_certificates, speak_tls

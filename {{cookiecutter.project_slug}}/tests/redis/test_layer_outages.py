@@ -9,8 +9,7 @@ from typing import Self
 import pytest
 from asgiref.sync import async_to_sync
 from outlast.layer import PubSubLayer
-from outlast.servers import Topology
-from outlast.servers.topology import SERVICE
+from outlast.servers import SERVICE, Topology
 
 from tests.redis.outages import (
     ALONE,

@@ -10,9 +10,7 @@ from outlast import sentinel
 from outlast.cache import RedisCache, Unavailable
 from outlast.redis_client import make_client
 from outlast.sentinel import where
-from outlast.servers import Topology
-from outlast.servers.process import Server, wait_until
-from outlast.servers.topology import SERVICE
+from outlast.servers import SERVICE, Server, Topology, wait_until
 from redis import Redis
 
 from .caches import address_of, asked_first, make_cache, pool_of

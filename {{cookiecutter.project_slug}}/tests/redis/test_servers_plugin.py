@@ -35,4 +35,6 @@ def test_a_profile_without_its_servers_fails() -> None:
     )
     assert done.returncode == 4
     profile = os.environ["DJANGO_PROFILE"]
-    assert f"The profile {profile} cannot be tested here. No Redis server is on" in done.stderr
+    assert (
+        f"The profile {profile} cannot be tested here. No Redis server is installed" in done.stderr
+    )

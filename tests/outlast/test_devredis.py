@@ -1,0 +1,163 @@
+"""`manage.py devredis`, as people run it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from outlast.management.commands.devredis import wanted_topology
+from outlast.servers import reserve_port
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+COMMAND = [sys.executable, "-m", "django", "devredis"]
+HERE = Path(__file__).parent
+# A module of settings that differ from those of the project by its one variable.
+SETTINGS = """
+from project.settings import *
+import json, os
+CACHES = {"default": {"BACKEND": "outlast.cache.RedisCache", "KEY_PREFIX": "here",
+                      **json.loads(os.environ["CACHE"])}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "devredis_settings.py").write_text(SETTINGS)
+    return tmp_path
+
+
+def variables(folder: Path, cache: str, **more: str) -> dict[str, str]:
+    path = os.pathsep.join([str(folder), str(HERE), *sys.path])
+    settings = {"DJANGO_SETTINGS_MODULE": "devredis_settings", "DJANGO_COLORS": "nocolor"}
+    return os.environ | {"PYTHONPATH": path, "CACHE": cache} | settings | more
+
+
+def at(url: str) -> str:
+    return f'{{"LOCATION": "{url}"}}'
+
+
+@contextmanager
+def running(folder: Path, cache: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Yield the command, and what it says until it waits for Ctrl-C."""
+    with subprocess.Popen(
+        COMMAND,
+        env=variables(folder, cache),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            said = ""
+            while "Ctrl-C" not in said and (line := process.stdout.readline()):
+                said += line
+            yield process, said
+        finally:
+            process.kill()
+
+
+def once(
+    folder: Path, cache: str, *arguments: str, **more: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=variables(folder, cache, **more),
+        capture_output=True,
+        text=True,
+    )
+
+
+def free_port() -> int:
+    with reserve_port() as reserved:
+        return int(reserved.getsockname()[1])
+
+
+def shut_down(host: str, port: int) -> None:
+    with Redis(host, port, retry=Retry(NoBackoff(), 0)) as client:
+        client.shutdown(nosave=True)
+
+
+def test_one_server_where_the_site_looks_for_it(folder: Path) -> None:
+    port = free_port()
+    url = f"redis://:s%40cret@localhost:{port}/0"
+    with running(folder, at(url)) as (process, said):
+        assert f"127.0.0.1:{port}" in said
+        assert ".env" not in said
+        assert "s@cret" not in said
+        assert Redis.from_url(url).ping()
+        for arguments in [], ["--check"]:
+            again = once(folder, at(url), *arguments)
+            assert "Already running: " in again.stdout
+            assert f"at localhost:{port}" in again.stdout
+            assert again.returncode == 0
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+        assert (out, err, process.returncode) == ("\nStopped.\n", "", 0)
+    check = once(folder, at(url), "--check")
+    assert f"Nothing listens at localhost:{port}" in check.stdout
+    assert "manage.py devredis can start " in check.stdout
+    assert check.returncode == 0
+
+
+@pytest.mark.slow
+def test_sentinels_where_the_site_looks_for_them(folder: Path) -> None:
+    ports = [free_port() for _ in range(3)]
+    addresses = [["127.0.0.1", port] for port in ports]
+    cache = f'{{"LOCATION": "redis://mymaster/0", "OPTIONS": {{"sentinels": {addresses}}}}}'
+    with running(folder, cache.replace("'", '"')) as (process, said):
+        assert [said.count(role) for role in ("primary", "replica", "Sentinel")] == [1, 2, 3]
+        assert ".env" not in said
+        primary = Sentinel([("127.0.0.1", port) for port in ports]).discover_master("mymaster")
+        shut_down(*primary)
+        assert process.stderr
+        assert f"port {primary[1]} ended by itself" in process.stderr.readline()
+        assert any("The other servers go on" in line for line in iter(process.stderr.readline, ""))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+def test_another_port_if_the_place_is_taken(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        url = f"redis://127.0.0.1:{other.getsockname()[1]}/0"
+        with running(folder, at(url)) as (_, said):
+            (line,) = [line.strip() for line in said.splitlines() if "REDIS_URL=" in line]
+            assert line != f"REDIS_URL={url}"
+            assert Redis.from_url(line.removeprefix("REDIS_URL=")).ping()
+
+
+@pytest.mark.parametrize(
+    "url", ["unix:///no/redis.sock", "redis://ada:secret@127.0.0.1:1/0", "redis://redis.invalid/0"]
+)
+def test_a_free_port_if_the_settings_name_another_place(url: str, settings) -> None:
+    settings.CACHES = {"default": {"BACKEND": "outlast.cache.RedisCache", "LOCATION": url}}
+    assert wanted_topology() == {}
+
+
+def test_a_server_that_ends_is_named(folder: Path) -> None:
+    port = free_port()
+    with running(folder, at(f"redis://127.0.0.1:{port}/0")) as (process, _):
+        shut_down("127.0.0.1", port)
+        _, err = process.communicate(timeout=10)
+        assert f"CommandError: The server on port {port} ended by itself, saying:" in err
+        assert process.returncode == 1
+
+
+def test_no_server_program(folder: Path) -> None:
+    nothing = {"PATH": "", "REDIS_SERVER_KIND": "redis"}
+    for arguments in [], ["--check"]:
+        done = once(folder, at(f"redis://127.0.0.1:{free_port()}/0"), *arguments, **nothing)
+        assert "CommandError: No Redis server is installed: install" in done.stderr
+        assert done.returncode == 1
+
+
+def test_settings_without_redis(folder: Path) -> None:
+    done = once(folder, '{"BACKEND": "django.core.cache.backends.dummy.DummyCache"}')
+    assert done.stdout == "The settings use no Redis: there is nothing to start.\n"
