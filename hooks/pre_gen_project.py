@@ -27,7 +27,7 @@ OLDEST_PYTHON = "3.11"
 DEVICES = {"con", "prn", "aux", "nul"} | {d + n for d in ("com", "lpt") for n in "0123456789"}
 # A project with the name of a package it needs would depend on itself: uv and pip give up.
 DEPENDENCIES = {
-    "argon2-cffi", "asgiref", "channels", "channels-redis", "django", "django-axes",
+    "argon2-cffi", "asgiref", "channels", "channels-redis", "django",
     "django-environ", "django-outlast", "django-stubs",
     "hiredis", "httpx", "mypy", "prometheus-client",
     "psycopg", "pytest", "pytest-django", "redis", "ruff", "sqlparse", "trustme",

@@ -28,5 +28,5 @@ def test_what_a_guesser_claims_is_not_believed(site: Site) -> None:
     assert answers == [200] * (LIMIT - 1) + [429]
     assert log_in(site, GUESSER, PASSWORD, OWNER) == 429
     assert log_in(site, OWNER, PASSWORD) == 302
-    site.manage("axes_reset_username", "Grace@Example.com")
+    site.manage("unlock", "Grace@Example.com")
     assert log_in(site, GUESSER, PASSWORD) == 302

@@ -7,4 +7,4 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts import events  # noqa: F401, it listens to signals
+        from accounts import events, throttle  # noqa: F401, they listen to signals

@@ -1,21 +1,30 @@
-"""Fields of the account models."""
+"""E-mail addresses and client addresses in the one spelling that is stored and compared."""
 
 import unicodedata
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from django.db import models
+from django.http import HttpRequest
+from django.utils.encoding import punycode
 
 
 class FoldedEmailField(models.EmailField):
-    """An e-mail address in one spelling: lower case, Unicode NFKC, no space around it.
+    """An e-mail address in one spelling: lower case, NFKC, the domain in ASCII (IDNA).
 
-    Changes `EmailField`, which keeps the case: here two spellings of an address are one
+    Changes `EmailField`, which keeps the spelling: here all spellings of an address are one
     value wherever it is written or searched for, so that `unique=True` means one account.
     """
 
     @staticmethod
     def fold(value: str) -> str:
-        return unicodedata.normalize("NFKC", value).strip().lower()
+        value = unicodedata.normalize("NFKC", value).strip().lower()
+        user, at, domain = unicodedata.normalize("NFKC", value).rpartition("@")
+        if not domain.isascii():
+            with suppress(UnicodeError):
+                domain = punycode(domain).lower()
+        return f"{user}{at}{domain}"
 
     def to_python(self, value: Any) -> Any:
         value = super().to_python(value)
@@ -28,3 +37,25 @@ class FoldedEmailField(models.EmailField):
         value = self.to_python(super().pre_save(model_instance, add))
         setattr(model_instance, self.attname, value)
         return value
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """Return the address to count by: of IPv6 the network, as a customer has 2**64 addresses.
+
+    It is the connection's; uvicorn replaces it by a header of proxies that it trusts only.
+    """
+    try:
+        address = ip_address(request.META.get("REMOTE_ADDR", ""))
+    except ValueError:  # a Unix socket, or a proxy that does not say
+        return None
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64)
+    return str(address)
+
+
+def is_text(text: str) -> bool:
+    """Return whether a database can be asked for it: no NUL, no half of a surrogate pair."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False

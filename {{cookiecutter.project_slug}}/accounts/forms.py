@@ -31,7 +31,7 @@ class LoginForm(auth_forms.AuthenticationForm):
 
     error_messages = {
         **auth_forms.AuthenticationForm.error_messages,
-        "invalid_login": _("This e-mail address and this password do not belong together."),
+        "invalid_login": _("Incorrect e-mail address or password."),
     }
 
 

@@ -1,4 +1,4 @@
-"""The user: an e-mail address and a password; and who asked for a new one."""
+"""The user, known by an e-mail address, and the attempts that limits count."""
 
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -68,42 +68,60 @@ class User(AbstractUser):
         return self.name.partition(" ")[0] or self.email
 
 
-class ResetRequest(models.Model):
-    """Somebody asked for a link to a new password, for an address that may or may not exist."""
+class Attempt(models.Model):
+    """An attempt to log in, or a request for mail, that counts towards a limit."""
 
-    WINDOW = timedelta(hours=1)
-    LIMIT_PER_EMAIL = 3  # mails nobody asked for
-    LIMIT_PER_ADDRESS = 30  # an office behind one address
+    KNOWN = timedelta(days=90)  # an account's address stays known after a login
+    MAIL_WINDOW = timedelta(hours=1)
+    MAIL_PER_NAME = 3
+    MAIL_PER_ADDRESS = 30  # an office behind one address
 
-    email = FoldedEmailField(_("e-mail address"))
+    kind = models.CharField(
+        max_length=7,
+        choices=[("failure", _("failed login")), ("login", _("login")), ("mail", _("mail"))],
+    )
+    name = models.CharField(_("login name"), max_length=254)
     address = models.GenericIPAddressField(_("address"), null=True)
     at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
 
     class Meta:
-        verbose_name = _("request for a new password")
-        verbose_name_plural = _("requests for a new password")
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+        indexes = [models.Index(fields=["name", "at"], name="attempt_name_at")]
 
     def __str__(self) -> str:
-        return f"{self.email} ({self.address})"
+        return f"{self.kind} {self.name} ({self.address})"
+
+    @staticmethod
+    def fold(name: str) -> str:
+        """Return the login name in one spelling, cut to the length of the column."""
+        return FoldedEmailField.fold(name)[:254]
 
     @classmethod
-    def admit(cls, email: str, address: str | None) -> datetime | None:
-        """Count a request, or return when the next one of its kind is admitted.
+    def admit_mail(cls, email: str, address: str | None) -> datetime | None:
+        """Count a request for mail, or return when the next one of its kind is admitted.
 
         It is counted before it is judged: of many at once none slips through.
         """
-        request = cls.objects.create(email=email[:254], address=address)
-        recent = cls.objects.filter(at__gt=request.at - cls.WINDOW).order_by("-at")
+        request = cls.objects.create(kind="mail", name=cls.fold(email), address=address)
+        recent = cls.objects.filter(kind="mail", at__gt=request.at - cls.MAIL_WINDOW)
         waits = [
-            *recent.filter(email=request.email)[cls.LIMIT_PER_EMAIL :][:1],
-            *recent.filter(address=address)[cls.LIMIT_PER_ADDRESS :][:1],
+            *recent.filter(name=request.name).order_by("-at")[cls.MAIL_PER_NAME :][:1],
+            *recent.filter(address=address).order_by("-at")[cls.MAIL_PER_ADDRESS :][:1],
         ]
         if not waits:
             return None
         request.delete()
-        return max(wait.at for wait in waits) + cls.WINDOW
+        return max(wait.at for wait in waits) + cls.MAIL_WINDOW
+
+    @classmethod
+    def forget_failures(cls, name: str) -> int:
+        """Lift the throttle of an account; return how many failures were counted."""
+        return cls.objects.filter(kind="failure", name=cls.fold(name)).delete()[0]
 
     @classmethod
     def clear_expired(cls) -> None:
-        """Delete the requests that limit nobody any more."""
-        cls.objects.filter(at__lte=timezone.now() - cls.WINDOW).delete()
+        """Delete what no longer counts towards a limit."""
+        now = timezone.now()
+        cls.objects.filter(at__lte=now - timedelta(days=1)).exclude(kind="login").delete()
+        cls.objects.filter(at__lte=now - cls.KNOWN).delete()

@@ -25,6 +25,7 @@ from outlast.models import Session
 from accounts import browsers, events
 from accounts.forms import ConfirmForm
 from accounts.models import User
+from accounts.views import ThrottledMixin
 
 # How long after a login sessions can be ended without the password: whoever finds a
 # browser open, or steals a session, must not throw its owner out (ASVS 5, 7.5.2).
@@ -108,7 +109,7 @@ def confirmed(request: OwnRequest) -> bool:
 
 
 @method_decorator([never_cache, sensitive_post_parameters()], name="dispatch")
-class ConfirmView(LoginRequiredMixin, FormView):
+class ConfirmView(LoginRequiredMixin, ThrottledMixin, FormView):
     """Asks for the password again, and begins a new session in place of this one."""
 
     template_name = "accounts/confirm.html"

@@ -1,186 +1,122 @@
-"""Who guesses passwords has to wait; nobody else does.
+"""Limit password guesses wherever `authenticate()` is called with a request.
 
-Three rules, kept by django-axes in the database, so that they hold whatever the cache
-does. Within `AXES_COOLOFF_TIME` there may be
+Failures are counted per account in one table, so that the limits hold without a cache:
 
-- `AXES_FAILURE_LIMIT` failures for one account from one address, then that pair waits;
-- `THROTTLE_ACCOUNT_LIMIT` failures for one account from anywhere, then the account waits,
-- except at addresses where its owner has logged in before: no stranger locks them out.
+- `THROTTLE_PAIR_LIMIT` per account and client address in `THROTTLE_SECONDS`,
+- `THROTTLE_ACCOUNT_LIMIT` per account in `THROTTLE_SECONDS`, `THROTTLE_DAY_LIMIT` in a day.
+  Addresses where the account has logged in before are exempt: strangers lock no owner out.
 
-An address alone never waits: behind it may be a whole school. What is refused is not
-counted, so that a wait ends however often somebody tries, and a name waits whether or
-not there is an account of that name.
+An address alone is never limited, as a whole school may share it. Refused attempts do not
+count, so that a wait ends. Unknown names are limited in the same way as accounts.
 """
 
+import logging
 from datetime import datetime, timedelta
-from ipaddress import IPv6Address, ip_address
-from math import ceil
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from axes.backends import AxesBackend
-from axes.handlers.database import AxesDatabaseHandler
-from axes.helpers import get_client_username, get_cool_off
-from axes.models import AccessAttempt, AccessLog
 from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.contrib.auth.signals import user_logged_in, user_login_failed
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q
+from django.dispatch import receiver
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
-from accounts.fields import FoldedEmailField
-from accounts.models import User
+from accounts.fields import client_address, is_text
+from accounts.models import Attempt, User
 
-NAME_LENGTH = 255  # of the column in which Axes keeps names
-HOME = timedelta(days=90)  # an account's address stays known for, after the last login there
-NETWORK_BITS = 64  # of an IPv6 address; the rest is the customer's to choose from
-
-
-class ThrottledRequest(HttpRequest):
-    """A request, with what Axes notes in it."""
-
-    axes_ip_address: str | None
-    axes_attempt_time: datetime
-    axes_credentials: dict[str, Any] | None
+logger = logging.getLogger(__name__)
+DAY = timedelta(days=1)
 
 
-def client_address(request: HttpRequest) -> str | None:
-    """Return the address that limits are counted by, None if the request has none.
+class Throttle:
+    def __init__(self, name: str, address: str | None) -> None:
+        self.name, self.address = Attempt.fold(name), address
+        self.look()
 
-    It is the connection's own, which uvicorn replaces with the header of a proxy only if
-    it trusts that proxy (`FORWARDED_ALLOW_IPS`). A customer has 2**64 IPv6 addresses, so
-    that of those the network counts.
-    """
-    return counted_address(request.META.get("REMOTE_ADDR", ""))
+    def look(self) -> None:
+        """Read the failures, latest first, and whether the address is known: one query."""
+        now, logins = timezone.now(), dict[str | None, datetime]()
+        recent = Q(at__gt=now - DAY) | Q(kind="login", address=self.address)
+        rows = Attempt.objects.filter(recent, name=self.name, at__gt=now - Attempt.KNOWN)
+        self.failures: list[tuple[datetime, str | None]] = []
+        for kind, at, address in rows.order_by("-at").values_list("kind", "at", "address"):
+            if kind == "login":
+                logins.setdefault(address, at)
+            elif kind == "failure" and address not in logins:  # a login forgives those before it
+                self.failures.append((at, address))
+        self.known = logins.get(self.address)
 
+    @property
+    def until(self) -> datetime | None:
+        """When the next attempt is admitted; None: now."""
+        span = timedelta(seconds=settings.THROTTLE_SECONDS)
+        anywhere = [at for at, _ in self.failures]
+        here = [at for at, address in self.failures if address == self.address]
+        limits = [(here, settings.THROTTLE_PAIR_LIMIT, span)]
+        if not self.known:
+            limits.append((anywhere, settings.THROTTLE_ACCOUNT_LIMIT, span))
+            limits.append((anywhere, settings.THROTTLE_DAY_LIMIT, DAY))
+        ends = [times[count - 1] + over for times, count, over in limits if len(times) >= count]
+        return max((end for end in ends if end > timezone.now()), default=None)
 
-def counted_address(text: str) -> str | None:
-    """Return an address, or of an IPv6 address its network; None for what is neither."""
-    try:
-        address = ip_address(text)
-    except ValueError:  # a Unix socket, or a proxy that does not say
-        return None
-    if not isinstance(address, IPv6Address):
-        return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(IPv6Address(int(address) >> NETWORK_BITS << NETWORK_BITS))
+    def record_failure(self) -> None:
+        row = Attempt.objects.create(kind="failure", name=self.name, address=self.address)
+        self.failures.insert(0, (row.at, self.address))
 
-
-def client_name(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str:
-    """Return the name that somebody tries to log in with, in the spelling of accounts."""
-    name = (credentials or request.POST).get(settings.AXES_USERNAME_FORM_FIELD)
-    return FoldedEmailField.fold(str(name or ""))[:NAME_LENGTH]
-
-
-class ThrottleHandler(AxesDatabaseHandler):
-    """Adds the limit per account to Axes' database handler, which has one limit only.
-
-    A login takes back the failures of that account at that address, as Axes does with
-    these settings; those of strangers elsewhere keep counting (NIST SP 800-63B, 5.2.2).
-    """
-
-    def get_failures(
-        self, request: ThrottledRequest, credentials: dict[str, Any] | None = None
-    ) -> int:
-        """Answer the one question Axes has, whether this reaches `AXES_FAILURE_LIMIT`."""
-        return settings.AXES_FAILURE_LIMIT if self.locked_until(request, credentials) else 0
-
-    def reset_attempts(
-        self,
-        *,
-        ip_address: str | None = None,
-        username: str | None = None,
-        ip_or_username: bool = False,
-    ) -> int:
-        """Forget failures, for `axes_reset_username` and the like, however those are spelled."""
-        return super().reset_attempts(
-            ip_address=ip_address and (counted_address(ip_address) or ip_address),
-            username=username and FoldedEmailField.fold(username),
-            ip_or_username=ip_or_username,
-        )
-
-    def locked_until(
-        self, request: ThrottledRequest, credentials: dict[str, Any] | None = None
-    ) -> datetime | None:
-        """Return when the request's name can log in from its address again, None if now."""
-        name, address = get_client_username(request, credentials), request.axes_ip_address
-        since = request.axes_attempt_time - cool_off()
-        failures = AccessAttempt.objects.filter(username=name, attempt_time__gt=since)
-        here = _locked_until(failures.filter(ip_address=address), settings.AXES_FAILURE_LIMIT)
-        anywhere = _locked_until(failures, settings.THROTTLE_ACCOUNT_LIMIT)
-        if anywhere and AccessLog.objects.filter(username=name, ip_address=address).exists():
-            anywhere = None
-        return max(filter(None, (here, anywhere)), default=None)
+    def record_login(self) -> None:
+        """Remember the address and forgive its failures, unless a row says so already."""
+        others = [failure for failure in self.failures if failure[1] != self.address]
+        if others != self.failures or not self.known or self.known < timezone.now() - DAY:
+            row = Attempt.objects.create(kind="login", name=self.name, address=self.address)
+            self.failures, self.known = others, row.at
 
 
-def _locked_until(failures: QuerySet[AccessAttempt], limit: int) -> datetime | None:
-    """Return when fewer than `limit` failures are left, the oldest being forgotten first."""
-    count = 0
-    rows = failures.order_by("-attempt_time").values_list("attempt_time", "failures_since_start")
-    for time, number in rows:
-        count += number
-        if count >= limit:
-            return time + cool_off()
-    return None
+class ThrottledBackend(ModelBackend):
+    """ModelBackend with the throttle: one query before the password is hashed, one after."""
 
-
-class ThrottledBackend(AxesBackend):
-    """Django's ModelBackend as far as Axes allows it.
-
-    Changes `AxesBackend.authenticate`, which asks Axes once and leaves the password to a
-    further backend. Here Axes is asked again when the password is right: a thousand
-    guesses sent at once have all passed the first question.
-    """
-
+    @sensitive_variables("password")
     def authenticate(
-        self,
-        request: HttpRequest | None,
-        username: str | None = None,
-        password: str | None = None,
-        **kwargs: Any,
+        self, request: Any, username: Any = None, password: Any = None, **kwargs: Any
     ) -> User | None:
-        """Return the user, None for a wrong password; raises PermissionDenied when locked."""
-        super().authenticate(request, username, password, **kwargs)
-        user = ModelBackend.authenticate(self, request, username, password, **kwargs)
-        if user is not None:
-            super().authenticate(request, username, password, **kwargs)
-        return user
+        """Return the user or None; raise PermissionDenied if the account has to wait."""
+        name = username or kwargs.get(User.USERNAME_FIELD) or kwargs.get(User.EMAIL_FIELD)
+        if not name or password is None or not is_text(f"{name}{password}"):
+            return None  # nothing that could be an account
+        if request is None:
+            return super().authenticate(request, name, password)
+        throttle = request.throttle = Throttle(str(name), client_address(request))
+        if not throttle.until:
+            user = super().authenticate(request, name, password)
+            if user is None:
+                return None  # `count_failure()` follows if no other backend accepts it either
+            throttle.look()  # a thousand guesses sent at once have all been admitted
+            if not throttle.until:
+                throttle.record_login()
+                return user
+        raise PermissionDenied
 
-    async def aauthenticate(
-        self,
-        request: HttpRequest | None,
-        username: str | None = None,
-        password: str | None = None,
-        **kwargs: Any,
-    ) -> User | None:
-        """As `authenticate`: ModelBackend's own would go round Axes."""
-        return await sync_to_async(self.authenticate)(request, username, password, **kwargs)
-
-
-def cool_off() -> timedelta:
-    """Return how long failures count, however AXES_COOLOFF_TIME says it."""
-    return get_cool_off() or timedelta()
+    async def aauthenticate(self, request: Any, *args: Any, **kwargs: Any) -> User | None:
+        return await sync_to_async(self.authenticate)(request, *args, **kwargs)
 
 
-def clear_expired() -> None:
-    """Delete failures that are forgotten, and logins from addresses not used for long."""
-    now = timezone.now()
-    AccessAttempt.objects.filter(attempt_time__lte=now - cool_off()).delete()
-    AccessLog.objects.filter(attempt_time__lte=now - HOME).delete()
+@receiver(user_login_failed)
+def count_failure(request: Any = None, **kwargs: Any) -> None:
+    throttle = getattr(request, "throttle", None)
+    if throttle and not throttle.until:  # a refused attempt does not count
+        throttle.record_failure()
+        if throttle.until:
+            logger.warning("Too many failed logins", extra={"fields": {"from": throttle.address}})
 
 
-def refuse(request: ThrottledRequest, *args: Any) -> HttpResponse:
-    """Return the page that stands in for the view's when somebody has to wait."""
-    until = ThrottleHandler().locked_until(request, request.axes_credentials)
-    return wait_page(request, until or timezone.now())
-
-
-def wait_page(request: HttpRequest, until: datetime) -> HttpResponse:
-    """Return the page that says when to try again."""
-    seconds = max(1, ceil((until - timezone.now()).total_seconds()))
-    context = {"until": until, "minutes": ceil(seconds / 60)}
-    response = render(request, "accounts/wait.html", context, status=429)
-    response.headers["Retry-After"] = str(seconds)
-    return response
+@receiver(user_logged_in)
+def remember_address(request: Any, user: User, **kwargs: Any) -> None:
+    """Remember the address of a login by another backend or by a link as well."""
+    name, address = Attempt.fold(user.get_username()), client_address(request)
+    throttle = getattr(request, "throttle", None)
+    if address and (throttle is None or throttle.name != name):
+        throttle = Throttle(name, address)
+    if throttle:
+        throttle.record_login()

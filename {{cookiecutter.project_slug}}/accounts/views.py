@@ -1,38 +1,65 @@
 """Pages of an account, on Django's built-in views."""
 
+from datetime import datetime
+from math import ceil
 from typing import Any
 
-from axes.utils import reset
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import forms as auth_forms
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.mixins import LoginRequiredMixin
-from django.http import HttpResponse
+from django.forms import BaseForm
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.generic import TemplateView
+from django.views.generic.edit import FormMixin
 
 from accounts import forms
-from accounts.models import ResetRequest
-from accounts.throttle import client_address, wait_page
+from accounts.fields import client_address
+from accounts.models import Attempt
 
 
-class LoginView(auth_views.LoginView):
-    """Django's login, which "remember me" lets last beyond the browser's end."""
+def wait_page(request: HttpRequest, until: datetime) -> HttpResponse:
+    """Return the page that says when to try again."""
+    seconds = max(1, ceil((until - timezone.now()).total_seconds()))
+    context = {"until": until, "minutes": ceil(seconds / 60)}
+    response = render(request, "accounts/wait.html", context, status=429)
+    response.headers["Retry-After"] = str(seconds)
+    return response
+
+
+class ThrottledMixin(FormMixin):
+    """A form view that shows the wait page when the throttle refused its form."""
+
+    def form_invalid(self, form: BaseForm) -> HttpResponse:
+        throttle = getattr(self.request, "throttle", None)
+        if throttle and throttle.until:
+            return wait_page(self.request, throttle.until)
+        return super().form_invalid(form)
+
+
+class LoginView(ThrottledMixin, auth_views.LoginView):
+    """Django's login with "remember me"; the admin uses it as well.
+
+    Django's `redirect_authenticated_user` sends people without permission round in circles.
+    """
 
     template_name = "accounts/login.html"
     authentication_form = forms.LoginForm
 
-    @property
-    def redirect_authenticated_user(self) -> bool:  # type: ignore[override]
-        """Whether people who are logged in are sent on instead of shown the form.
-
-        Not with `?next=`: `permission_required` sends them here, and would do so again.
-        """
-        return not self.get_redirect_url()
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the form; with 403 and a sentence if a logged-in user was sent here."""
+        if not request.user.is_authenticated:
+            return super().get(request, *args, **kwargs)
+        if not self.get_redirect_url():
+            return redirect(self.get_default_redirect_url())
+        return self.render_to_response(self.get_context_data(denied=True), status=403)
 
     def form_valid(self, form: auth_forms.AuthenticationForm) -> HttpResponse:
         response = super().form_valid(form)
@@ -64,7 +91,7 @@ class DashboardView(LoginRequiredMixin, TemplateView):
 
 
 @method_decorator(never_cache, name="dispatch")
-class PasswordChangeView(auth_views.PasswordChangeView):
+class PasswordChangeView(ThrottledMixin, auth_views.PasswordChangeView):
     """Django's change of a password; it ends the other sessions, see `User.save()`."""
 
     template_name = "accounts/password_change.html"
@@ -82,7 +109,7 @@ class PasswordChangeView(auth_views.PasswordChangeView):
 
 
 class PasswordResetView(auth_views.PasswordResetView):
-    """Django's request for a link to a new password, as often as `ResetRequest` admits."""
+    """Django's request for a link to a new password, as often as `Attempt` admits."""
 
     template_name = "accounts/password_reset.html"
     form_class = forms.PasswordResetForm
@@ -95,7 +122,7 @@ class PasswordResetView(auth_views.PasswordResetView):
 
     def form_valid(self, form: auth_forms.PasswordResetForm) -> HttpResponse:
         email = form.cleaned_data["email"]
-        if until := ResetRequest.admit(email, client_address(self.request)):
+        if until := Attempt.admit_mail(email, client_address(self.request)):
             return wait_page(self.request, until)
         return super().form_valid(form)
 
@@ -114,5 +141,5 @@ class PasswordResetConfirmView(auth_views.PasswordResetConfirmView):
 
     def form_valid(self, form: auth_forms.SetPasswordForm) -> HttpResponse:
         messages.success(self.request, _("Your password has been changed: log in with it."))
-        reset(username=form.user.get_username())  # guesses at the old one
+        Attempt.forget_failures(form.user.get_username())  # guesses at the old one
         return super().form_valid(form)

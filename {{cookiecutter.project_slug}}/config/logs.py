@@ -30,7 +30,6 @@ CONFIG: dict[str, Any] = {
     # `log_requests` does it, with the id and without the tokens that stand in addresses.
     "loggers": {
         "uvicorn.access": {"level": "WARNING"},
-        "axes": {"level": "WARNING"},  # a few lines for every login
         "environ": {"level": "WARNING"},  # that there is no .env, as should be in production
     },
 }

@@ -6,7 +6,6 @@ a file that holds it (Docker and Kubernetes hand secrets over that way).
 """
 
 import tomllib
-from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -88,7 +87,6 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "axes",
     "channels",
 ]
 
@@ -105,7 +103,6 @@ MIDDLEWARE = [
     "outlast.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "axes.middleware.AxesMiddleware",  # last: its page stands in for the view's
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -189,23 +186,12 @@ PASSWORD_RESET_TIMEOUT = 3600  # seconds; Django's three days leave links lying 
 # Nothing that Django itself keeps between two requests belongs in a session that may be lost.
 MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"
 
-# --- Throttle: what is counted, and how long for, is told in accounts/throttle.py ---
+# --- Throttle of password guesses: accounts/throttle.py says what is counted ---
 
-AXES_HANDLER = "accounts.throttle.ThrottleHandler"
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_FAILURE_LIMIT = 5
-THROTTLE_ACCOUNT_LIMIT = 30
-AXES_COOLOFF_TIME = timedelta(minutes=15)
-AXES_RESET_ON_SUCCESS = True
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # or a guesser could lock for ever
-AXES_LOCKOUT_CALLABLE = "accounts.throttle.refuse"
-AXES_CLIENT_IP_CALLABLE = "accounts.throttle.client_address"
-AXES_USERNAME_CALLABLE = "accounts.throttle.client_name"
-AXES_USERNAME_FORM_FIELD = "username"  # of the form; Axes assumes the field of the model
-# Fields never written to table or log: forms that ask for a password again post more of them.
-AXES_SENSITIVE_PARAMETERS = [
-    *("username", "old_password", "new_password1", "new_password2", "csrfmiddlewaretoken")
-]
+THROTTLE_SECONDS = 15 * 60
+THROTTLE_PAIR_LIMIT = 5  # failures per account and client address
+THROTTLE_ACCOUNT_LIMIT = 30  # failures per account from unknown addresses
+THROTTLE_DAY_LIMIT = 100  # the same, in a day
 
 # --- Mail ---
 

@@ -4,8 +4,12 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from accounts.views import LoginView
+
 urlpatterns = [
     path("", include("accounts.urls")),
+    # One login page, throttled; without permission it answers 403.
+    path("admin/login/", LoginView.as_view(next_page="admin:index")),
     # One page changes passwords, throttled, and it ends the other sessions.
     path("admin/password_change/", RedirectView.as_view(pattern_name="password_change")),
     path("admin/", admin.site.urls),

@@ -24,7 +24,7 @@ DEFAULT = (
 )
 PUBLIC = ["/accounts/login/", "/accounts/password/reset/", "/accounts/password/reset/sent/"]
 PRIVATE = ["/dashboard/", "/accounts/password/change/"]
-ADMIN = ["/admin/", "/admin/accounts/user/", "/admin/accounts/user/add/", "/admin/axes/"]
+ADMIN = ["/admin/", "/admin/accounts/user/", "/admin/accounts/user/add/"]
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|javascript:", re.I)
 
 

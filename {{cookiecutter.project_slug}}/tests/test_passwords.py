@@ -23,7 +23,7 @@ from django.utils import timezone
 from accounts import forms
 from accounts.hashers import Argon2PasswordHasher
 from accounts.mail import ConsoleBackend
-from accounts.models import ResetRequest, User
+from accounts.models import Attempt, User
 from config.settings import PASSWORD_HASHERS
 from tests.conftest import PASSWORD
 
@@ -300,7 +300,7 @@ def test_while_developing_the_link_can_be_copied_from_the_console(
 
 @pytest.mark.parametrize("email", ["ada@example.com", "nobody@example.com"])
 def test_requests_are_limited_per_account_and_alike(user: User, https: Client, email: str) -> None:
-    for number in range(ResetRequest.LIMIT_PER_EMAIL):
+    for number in range(Attempt.MAIL_PER_NAME):
         assert ask(https, email, f"192.0.2.{number}").status_code == 302
     sent = len(mail.outbox)
     response = ask(https, email.upper(), "192.0.2.99")
@@ -308,13 +308,13 @@ def test_requests_are_limited_per_account_and_alike(user: User, https: Client, e
     assert 59 * 60 < int(response.headers["Retry-After"]) <= 3600
     assert len(mail.outbox) == sent
     # What was refused does not count: the wait ends with the first request's hour.
-    first = ResetRequest.objects.filter(email=email).earliest("at")
-    ResetRequest.objects.filter(pk=first.pk).update(at=timezone.now() - timedelta(hours=1))
+    first = Attempt.objects.filter(name=email).earliest("at")
+    Attempt.objects.filter(pk=first.pk).update(at=timezone.now() - timedelta(hours=1))
     assert ask(https, email).status_code == 302
 
 
 def test_requests_are_limited_per_address(user: User, https: Client, settings: Any) -> None:
-    for number in range(ResetRequest.LIMIT_PER_ADDRESS):
+    for number in range(Attempt.MAIL_PER_ADDRESS):
         assert ask(https, f"{number}@example.com").status_code == 302
     assert ask(https, "ada@example.com").status_code == 429
     assert ask(https, "ada@example.com", "198.51.100.1").status_code == 302

@@ -39,7 +39,7 @@ def test_guessers_wait_all_the_same(
     redis_is_away: Server, user: User, new_browser: Callable[[], Client], settings: Any
 ) -> None:
     assert log_in(new_browser(), PASSWORD) == 302
-    for _ in range(settings.AXES_FAILURE_LIMIT - 1):
+    for _ in range(settings.THROTTLE_PAIR_LIMIT - 1):
         assert log_in(new_browser(), "wrong") == 200
     assert log_in(new_browser(), "wrong") == 429
     assert log_in(new_browser(), PASSWORD) == 429

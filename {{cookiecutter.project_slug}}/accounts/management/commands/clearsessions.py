@@ -4,16 +4,14 @@ from typing import Any
 
 from django.contrib.sessions.management.commands import clearsessions
 
-from accounts import throttle
-from accounts.models import ResetRequest
+from accounts.models import Attempt
 
 
 class Command(clearsessions.Command):
-    """Django's command, which also clears what the throttle wrote down and needs no more."""
+    """Django's command, which also clears attempts that no longer count."""
 
-    help = "Delete expired sessions, and records of logins that limit nobody any more."
+    help = "Delete expired sessions, and attempts that no longer count towards a limit."
 
     def handle(self, **options: Any) -> None:
         super().handle(**options)
-        throttle.clear_expired()
-        ResetRequest.clear_expired()
+        Attempt.clear_expired()

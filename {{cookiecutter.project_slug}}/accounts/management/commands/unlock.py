@@ -1,0 +1,19 @@
+"""`manage.py unlock EMAIL`: let an account log in at once that has to wait."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from accounts.models import Attempt
+
+
+class Command(BaseCommand):
+    help = "Forget the failed logins of an account, so that it need not wait."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("email", help="the e-mail address of the account, in any spelling")
+
+    def handle(self, email: str, **options: Any) -> None:
+        count = Attempt.forget_failures(email)
+        self.stdout.write(f"Forgot {count} failed logins of {Attempt.fold(email)}.")
