@@ -107,7 +107,7 @@ def test_packages_that_the_site_needs(refuse: Callable[..., str | None]) -> None
     assert "django" in names
     for name in names:
         assert "the name of a package" in str(refuse(project_slug=name)), name
-    assert "the name of a package" in str(refuse(project_slug="django_axes"))
+    assert "the name of a package" in str(refuse(project_slug="django_environ"))
 
 
 @pytest.mark.parametrize("key", ["project_name", "description", "author"])

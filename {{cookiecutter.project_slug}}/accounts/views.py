@@ -18,7 +18,7 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.generic import TemplateView
-from django.views.generic.edit import FormMixin
+from django.views.generic.edit import BaseFormView
 
 from accounts import forms
 from accounts.fields import client_address
@@ -34,7 +34,7 @@ def wait_page(request: HttpRequest, until: datetime) -> HttpResponse:
     return response
 
 
-class ThrottledMixin(FormMixin):
+class ThrottledMixin(BaseFormView):
     """A form view that shows the wait page when the throttle refused its form."""
 
     def form_invalid(self, form: BaseForm) -> HttpResponse:

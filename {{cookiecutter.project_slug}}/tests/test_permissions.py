@@ -1,33 +1,75 @@
-"""Django's permission decorators, with the site's own login page."""
+"""Logged in without the right permission: 403 with a way to log in as another user."""
 
 from typing import Any
 
 import pytest
-from django.contrib.auth.decorators import permission_required
+from django.contrib.auth.decorators import permission_required, user_passes_test
+from django.contrib.auth.mixins import PermissionRequiredMixin, UserPassesTestMixin
 from django.http import HttpRequest, HttpResponse
-from django.test import Client, override_settings
+from django.test import Client
 from django.urls import path
+from django.views import View
 
 from accounts.models import User
 from config import urls
+from tests.conftest import PASSWORD
 
 
 def view(request: HttpRequest) -> HttpResponse:
     return HttpResponse("secret")
 
 
-urlpatterns = [*urls.urlpatterns, path("staff/", permission_required("accounts.add_user")(view))]
+class Page(View):
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return view(request)
+
+
+class Permission(PermissionRequiredMixin, Page):
+    permission_required = "accounts.add_user"
+
+
+class Passes(UserPassesTestMixin, Page):
+    def test_func(self) -> bool:
+        return bool(self.request.user.is_staff)
+
+
+urlpatterns = [
+    *urls.urlpatterns,
+    path("permission/", permission_required("accounts.add_user")(view)),
+    path("test/", user_passes_test(lambda user: user.is_staff)(view)),
+    path("permission-mixin/", Permission.as_view()),
+    path("test-mixin/", Passes.as_view()),
+]
 handler500 = urls.handler500
 
+pytestmark = [pytest.mark.any_profile, pytest.mark.urls(__name__)]
+PAGES = ["/permission/", "/test/", "/permission-mixin/", "/test-mixin/", "/admin/"]
 
-@pytest.mark.any_profile
-@override_settings(ROOT_URLCONF=__name__)
-def test_without_the_permission_there_is_a_login_form(https: Client, user: User) -> None:
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_permission_there_is_a_way_to_log_in_as_another(
+    https: Client, user: User, page: str
+) -> None:
+    User.objects.create_superuser("root@example.com", PASSWORD)
     https.force_login(user)
-    response: Any = https.get("/staff/", follow=True)
-    assert len(response.redirect_chain) == 1
-    page = response.content.decode()
-    assert f"You are logged in as {user.email}" in page
-    assert 'href="/staff/"' in page
-    assert "secret" not in page
+    response: Any = https.get(page, follow=True)
+    assert response.status_code == 403
+    text = response.content.decode()
+    assert "secret" not in text
+    if response.redirect_chain:  # the decorators and the admin show the login form at once
+        login = response.redirect_chain[-1][0]
+        assert f"You are logged in as {user.email}" in text
+    else:
+        login = "/accounts/login/?next=" + page
+        assert f'href="{login}"' in text
+    assert login.endswith("?next=" + page)
+    form = {"username": "root@example.com", "password": PASSWORD}
+    response = https.post(login, form)
+    assert response.headers["Location"] == page
+    assert https.get(page).status_code == 200
+
+
+def test_the_login_page_without_next_leads_to_the_dashboard(https: Client, user: User) -> None:
+    https.force_login(user)
     assert https.get("/accounts/login/").headers["Location"] == "/dashboard/"
+    assert https.get("/admin/login/").headers["Location"] == "/admin/"
