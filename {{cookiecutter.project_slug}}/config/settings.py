@@ -70,8 +70,17 @@ SESSION_LAST_SEEN_SECONDS = 300  # "last seen" is written no more often than thi
 # Seconds that a copy in Redis is used without asking the database, see docs; 0: none.
 SESSION_REVALIDATE_SECONDS = env.int("SESSION_REVALIDATE_SECONDS", default=0)
 
-# uvicorn reads it itself; the checks and the doctor want to know it too.
-WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", default=1)
+
+# --- The library's own settings: vendor/django-outlast/README.md ---
+
+OUTLAST = {
+    "SITE_URL": SITE_URL,
+    "PROFILE": PROFILE,
+    # uvicorn reads it itself; the checks and the doctor want to know it too.
+    "WORKERS": env.int("WEB_CONCURRENCY", default=1),
+    # A bearer token that opens /metrics; without one there is no such page.
+    "METRICS_TOKEN": env.str("METRICS_TOKEN", default=""),
+}
 
 # --- Application ---
 
@@ -232,8 +241,6 @@ SECURE_CSP = {
 # --- Log (JSON on standard error in production, Django's own while developing), metrics ---
 
 LOGGING = {} if DEBUG else logs.CONFIG
-# Who sends it as a Bearer token may read /metrics; without one there is no such page.
-METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 # --- Language, time, static files ---
 

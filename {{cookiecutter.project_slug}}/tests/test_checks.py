@@ -63,7 +63,7 @@ def test_more_workers_than_the_layer_can_connect(
     workers: int, ids: set[str], settings: Any
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    settings.WEB_CONCURRENCY = workers
+    settings.OUTLAST = settings.OUTLAST | {"WORKERS": workers}
     assert found(deploy=True).keys() == ids
     assert not found(), "while developing nobody minds"
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "outlast.layer.PubSubLayer"}}
@@ -96,7 +96,7 @@ def test_a_redis_that_anybody_may_write_to(
 
 
 def test_metrics_that_cannot_be_made(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.METRICS_TOKEN = "x"
+    settings.OUTLAST = settings.OUTLAST | {"METRICS_TOKEN": "x"}
     assert not found()
     monkeypatch.setattr("outlast.checks.find_spec", lambda name: None)
     assert "prometheus-client is not installed" in found()["outlast.E003"]
@@ -113,7 +113,8 @@ def test_metrics_that_cannot_be_made(settings: Any, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_debug_in_production(url: str, warned: bool, settings: Any) -> None:
-    settings.SITE_URL, settings.DEBUG = url, True
+    settings.DEBUG = True
+    settings.OUTLAST = settings.OUTLAST | {"SITE_URL": url}
     assert ("outlast.W003" in found()) is warned
     settings.DEBUG = False
     assert not found()

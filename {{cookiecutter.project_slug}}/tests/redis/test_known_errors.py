@@ -87,9 +87,9 @@ def test_all_well(server: Server, use: Use) -> None:
 def test_more_workers_than_connections(stack: ExitStack, use: Use, settings: Any) -> None:
     server = stack.enter_context(Topology(lines=["maxclients 100"])).primary
     use(url(server) + "?max_connections=40")
-    settings.WEB_CONCURRENCY = 2
+    settings.OUTLAST = settings.OUTLAST | {"WORKERS": 2}
     assert redis.connections().state is State.OK
-    settings.WEB_CONCURRENCY = 3
+    settings.OUTLAST = settings.OUTLAST | {"WORKERS": 3}
     finding = redis.connections()
     assert finding.state is State.WARNING
     assert "the site may open 120 (3 x 40): more than it allows" in finding.text

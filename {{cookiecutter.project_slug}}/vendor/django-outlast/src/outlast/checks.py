@@ -15,6 +15,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from outlast.advice import LOOPBACK
+from outlast.conf import conf
 
 
 @register(Tags.caches)
@@ -47,12 +48,12 @@ def _sentinel_messages() -> Iterator[CheckMessage]:
 def check_workers(**kwargs: Any) -> list[CheckMessage]:
     """Messages stay within one process while the site runs in several."""
     layer = settings.CHANNEL_LAYERS["default"]["BACKEND"]
-    if layer != "channels.layers.InMemoryChannelLayer" or settings.WEB_CONCURRENCY <= 1:
+    if layer != "channels.layers.InMemoryChannelLayer" or conf.WORKERS <= 1:
         return []
     return [
         Error(
-            f"WEB_CONCURRENCY is {settings.WEB_CONCURRENCY}, but live events do not leave their "
-            f"process in the profile {settings.PROFILE}: most people would miss most of them.",
+            f"WEB_CONCURRENCY is {conf.WORKERS}, but live events do not leave their "
+            f"process in the profile {conf.PROFILE}: most people would miss most of them.",
             hint="Set WEB_CONCURRENCY=1, or DJANGO_PROFILE to redis or redis-sentinel.",
             id="outlast.E002",
         )
@@ -84,7 +85,7 @@ def check_redis_password(**kwargs: Any) -> list[CheckMessage]:
 @register()
 def check_metrics(**kwargs: Any) -> list[CheckMessage]:
     """A token for metrics that cannot be made."""
-    if not settings.METRICS_TOKEN or find_spec("prometheus_client"):
+    if not conf.METRICS_TOKEN or find_spec("prometheus_client"):
         return []
     return [
         Error(
@@ -98,12 +99,12 @@ def check_metrics(**kwargs: Any) -> list[CheckMessage]:
 @register(Tags.security)
 def check_debug(**kwargs: Any) -> list[CheckMessage]:
     """Pages that show settings and source to everybody. `--deploy` has Django's W018."""
-    host = urlsplit(settings.SITE_URL).hostname or ""
+    host = urlsplit(conf.SITE_URL).hostname or ""
     if not settings.DEBUG or host in LOOPBACK or host.endswith((".localhost", ".test")):
         return []
     return [
         checks.Warning(
-            f"DJANGO_DEBUG is 1 while the site is for the public, at {settings.SITE_URL}: its "
+            f"DJANGO_DEBUG is 1 while the site is for the public, at {conf.SITE_URL}: its "
             "error pages show settings and source code to everybody.",
             hint="Take DJANGO_DEBUG out of the environment and of .env.",
             id="outlast.W003",

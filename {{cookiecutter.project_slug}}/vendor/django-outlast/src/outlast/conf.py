@@ -19,6 +19,14 @@ DEFAULTS: dict[str, Any] = {
     "SESSION_ABSOLUTE_SECONDS": 30 * 24 * 3600,
     # `last_seen` of a session is written at most once in so many seconds.
     "SESSION_LAST_SEEN_SECONDS": 300,
+    # The site's address, with which the checks find debug pages on a public site; "": not checked.
+    "SITE_URL": "",
+    # What /readyz and the doctor call the chosen set of backends.
+    "PROFILE": "",
+    # Server processes; live messages of some layers stay within one.
+    "WORKERS": 1,
+    # A bearer token that opens /metrics; "": there is no such page.
+    "METRICS_TOKEN": "",
 }
 
 

@@ -1,6 +1,6 @@
 """What is counted where it happens; `metrics.py` shows it. Nothing without METRICS_TOKEN."""
 
-from django.conf import settings
+from outlast.conf import conf
 
 try:
     from prometheus_client import CollectorRegistry, Counter
@@ -16,5 +16,5 @@ else:
 
 def count_read(result: str) -> None:
     """Count a read of the cache: "hit" or "miss"."""
-    if INSTALLED and settings.METRICS_TOKEN:
+    if INSTALLED and conf.METRICS_TOKEN:
         CACHE_READS.labels(result).inc()

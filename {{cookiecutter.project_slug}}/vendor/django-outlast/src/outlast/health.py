@@ -10,10 +10,10 @@ wants an alarm for anything that is down asks `/readyz?strict`.
 
 from collections.abc import Callable
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from outlast import probes
+from outlast.conf import conf
 from outlast.probes import State
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -31,7 +31,7 @@ def health(get_response: GetResponse) -> GetResponse:
             return alive()
         if request.path == "/readyz":
             return ready(strict="strict" in request.GET)
-        if request.path == "/metrics" and settings.METRICS_TOKEN:
+        if request.path == "/metrics" and conf.METRICS_TOKEN:
             from outlast import metrics  # needs a package that most sites do without
 
             return metrics.answer(request)
@@ -57,7 +57,7 @@ def ready(strict: bool) -> HttpResponse:
     return JsonResponse(
         {
             "ready": is_ready,
-            "profile": settings.PROFILE,
+            "profile": conf.PROFILE,
             "backends": {
                 result.name: {"state": result.state, "milliseconds": result.milliseconds}
                 for result in results

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from django.conf import settings
 from django.core.cache import caches
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
@@ -20,6 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from outlast import counting, probes
+from outlast.conf import conf
 from outlast.models import Session
 from outlast.probes import State
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # profiles without Redis do not install its client
 def answer(request: HttpRequest) -> HttpResponse:
     """Return all metrics, or 403 without the token."""
     given = request.headers.get("Authorization", "")
-    if not constant_time_compare(given, f"Bearer {settings.METRICS_TOKEN}"):
+    if not constant_time_compare(given, f"Bearer {conf.METRICS_TOKEN}"):
         return HttpResponse("Wanted: the METRICS_TOKEN as Bearer.\n", "text/plain", status=403)
     registry = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:

@@ -10,6 +10,7 @@ from django.core.cache import caches
 
 from outlast.advice import TroubleError
 from outlast.cache import RedisCache
+from outlast.conf import conf
 from outlast.probes import reach
 from outlast.probes.base import Finding, Probe, down, fine, warning
 from outlast.probes.relational import clock_finding
@@ -124,15 +125,15 @@ def connections() -> Finding:
         info = client.info("clients")
     opened, limit = info["connected_clients"], info.get("maxclients", 0)
     pool = cast(RedisCache, caches["default"]).client.connection_pool.max_connections
-    wanted = settings.WEB_CONCURRENCY * pool
-    sum_of_pools = f"{wanted:,} ({settings.WEB_CONCURRENCY} x {pool:,})"
+    wanted = conf.WORKERS * pool
+    sum_of_pools = f"{wanted:,} ({conf.WORKERS} x {pool:,})"
     text = f"{opened:,} open of {limit:,}, the site may open {sum_of_pools}"
     if limit and opened > CONNECTION_SHARE * limit:
         return warning(f"{text}: soon it refuses new ones.", "Raise maxclients: docs/redis.md")
     if limit and wanted > limit:
         return warning(
             f"{text}: more than it allows.",
-            f"Set ?max_connections={limit // (2 * settings.WEB_CONCURRENCY)} at the end of "
+            f"Set ?max_connections={limit // (2 * conf.WORKERS)} at the end of "
             "REDIS_URL, or raise maxclients: docs/redis.md",
         )
     return fine(text)

@@ -5,10 +5,10 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from outlast import probes
+from outlast.conf import conf
 from outlast.probes import Result, State
 
 MARKS = {State.OK: "ok", State.WARNING: "warn", State.DOWN: "DOWN"}
@@ -40,7 +40,7 @@ class Command(BaseCommand):
     def as_data(self, results: list[Result], healthy: bool) -> dict[str, Any]:
         """Return what `--json` prints."""
         return {
-            "profile": settings.PROFILE,
+            "profile": conf.PROFILE,
             "healthy": healthy,
             "answers": [
                 {
@@ -56,7 +56,7 @@ class Command(BaseCommand):
 
     def print(self, results: list[Result]) -> None:
         """Print a line each, the worst first, and what mends it below; then a count."""
-        self.stdout.write(self.style.MIGRATE_HEADING(f"Profile {settings.PROFILE}"))
+        self.stdout.write(self.style.MIGRATE_HEADING(f"Profile {conf.PROFILE}"))
         styles = {State.DOWN: self.style.ERROR, State.WARNING: self.style.WARNING}
         width = max(len(result.name) for result in results)
         for result in results:

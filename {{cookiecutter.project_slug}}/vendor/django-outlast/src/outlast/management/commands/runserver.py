@@ -11,6 +11,7 @@ from django.core.management.commands import runserver
 from django.utils.module_loading import import_string
 
 from outlast import probes
+from outlast.conf import conf
 
 
 class UvicornServer:
@@ -60,7 +61,7 @@ class Command(runserver.Command):
         host = f"[{self.addr}]" if ":" in self.addr else self.addr
         key = "CTRL-BREAK" if sys.platform == "win32" else "CONTROL-C"
         self.stdout.write(
-            f"{settings.SITE_TITLE}, profile {settings.PROFILE}: "
+            f"{settings.SITE_TITLE}, profile {conf.PROFILE}: "
             f"http://{host}:{server_port}/ (quit with {key})"
         )
         self.stdout.write(probes.summary_line())
