@@ -4,17 +4,27 @@
 import os
 import sys
 
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-from django.core.management import execute_from_command_line
-
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
-        settings.DEBUG  # noqa: B018  (whoever reads one setting has all of them read)
+        from django.conf import settings
+        from django.core.exceptions import ImproperlyConfigured
+        from django.core.management import execute_from_command_line
+    except ModuleNotFoundError:
+        sys.exit(
+            "Couldn't import Django. Are you sure it's installed and available on your PYTHONPATH "
+            "environment variable? Did you forget to activate a virtual environment?"
+        )
+    try:
+        settings.DEBUG  # noqa: B018  (reading one setting reads all of them)
     except ImproperlyConfigured as error:
         sys.exit(f"The site cannot start: {error}")
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"Couldn't import {error.name}. Did you forget to install the packages of "
+            "pyproject.toml, or to activate a virtual environment?"
+        )
     execute_from_command_line(sys.argv)
 
 

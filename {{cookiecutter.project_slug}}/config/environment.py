@@ -1,32 +1,88 @@
 """The environment, with a sentence for each value that cannot be read."""
 
+import codecs
+import io
+import re
 from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+BOOLEANS = dict.fromkeys(("1", "true", "on", "yes", "y"), True) | dict.fromkeys(
+    ("0", "false", "off", "no", "n", ""), False
+)
+# A name, then a value in quotes or another one, then perhaps a comment.
+ASSIGNMENT = re.compile(
+    r"""(?:export\s+)?(\w+)\s*=(?:\s*('[^']*'|"(?:[^"\\]|\\.)*")|(.*?))(?:\s+#.*)?"""
+)
+
 
 class Env(environ.FileAwareEnv):
     """django-environ's, whose errors name no variable.
 
-    No address is repeated in a sentence: it may hold a password.
+    No address is repeated in a sentence, because it may hold a password.
     """
 
-    def get_value(self, var: str, cast: Any = None, *args: Any, **options: Any) -> Any:
-        """As django-environ; raises ImproperlyConfigured for a number or a file that is none."""
+    def read_file(self, path: Path) -> None:
+        """Read `.env` if it is there; variables that are set already win.
+
+        Lines are NAME=value, as Compose reads them: ` #` begins a comment outside quotes.
+        """
         try:
-            return super().get_value(var, cast, *args, **options)
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return
         except OSError as error:
+            raise ImproperlyConfigured(f"{path.name} cannot be read: {error.strerror}.") from error
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        try:
+            text = content.decode("utf-16" if utf16 else "utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ImproperlyConfigured(f"{path.name} must be saved as UTF-8.") from error
+        lines = [line.strip() for line in text.splitlines()]
+        for number, line in enumerate(lines, 1):
+            if found := ASSIGNMENT.fullmatch(line):
+                lines[number - 1] = f"{found[1]}={found[2] or found[3].strip()}"
+            elif line and not line.startswith("#"):
+                raise ImproperlyConfigured(
+                    f"{path.name}, line {number}, must have the form NAME=value."
+                )
+        environ.Env.read_env(io.StringIO("\n".join(lines)))
+
+    def get_value(
+        self,
+        var: str,
+        cast: Any = None,
+        default: Any = environ.Env.NOTSET,
+        parse_default: bool = False,
+    ) -> Any:
+        """Return the value as it is written; django-environ expands one that begins with $.
+
+        Raise ImproperlyConfigured for a number, a boolean or a file that cannot be read.
+        """
+        try:
+            value = self.ENVIRON[var].lstrip("\ufeff").rstrip("\r\n")  # of a file
+        except KeyError:
+            return super().get_value(var, cast, default, parse_default)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", "it is not UTF-8")
             raise ImproperlyConfigured(
-                f"{var}_FILE names {error.filename}, which cannot be read: {error.strerror}."
+                f"{var}_FILE names {self.ENVIRON[f'{var}_FILE']}, which cannot be read: {reason}."
             ) from error
+        if cast is bool:
+            if value.strip().lower() not in BOOLEANS:
+                raise ImproperlyConfigured(f"{var} is {value!r}, but must be 1 or 0.")
+            return BOOLEANS[value.strip().lower()]
+        try:
+            return self.parse_value(value, cast)  # type: ignore[no-untyped-call]
         except ValueError as error:
             if cast is not int:
                 raise
             raise ImproperlyConfigured(
-                f"{var} is {super().get_value(var)!r}, but must be a whole number."
+                f"{var} is {value!r}, but must be a whole number."
             ) from error
 
     def db_url(

@@ -23,9 +23,11 @@ SITE_TITLE = SLUG.replace("-", " ").title()
 # Everything the site writes on this machine; private, since session files are secrets.
 VAR = BASE_DIR / "var"
 VAR.mkdir(mode=0o700, exist_ok=True)
+STATIC_ROOT = VAR / "static"
+STATIC_ROOT.mkdir(exist_ok=True)  # WhiteNoise warns of a missing folder
 
 env = Env()  # type: ignore[no-untyped-call]  # django-environ has no types
-env.read_env(BASE_DIR / ".env")  # variables that are set already win
+env.read_file(BASE_DIR / ".env")
 
 DEBUG = env.bool("DJANGO_DEBUG", default=False)
 SECRET_KEY = env.str("DJANGO_SECRET_KEY", default="")
@@ -249,7 +251,6 @@ TIME_ZONE = "UTC"  # pages show dates in the reader's own zone
 USE_I18N = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = VAR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import environ
 import pytest
 
+from config.environment import Env
 from config.profiles import SERVERS
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[Any]:
     """Wrapped around pytest-django's hook, which reads the settings."""
-    environ.Env.read_env(Path(__file__).parent.parent / ".env")
+    Env().read_file(Path(__file__).parent.parent / ".env")  # type: ignore[no-untyped-call]
     profile = os.environ.get("DJANGO_PROFILE")
     if profile in SERVERS:
         from outlast.servers import ServerError, Topology

@@ -25,7 +25,7 @@ def found(deploy: bool = False) -> dict[str | None, str]:
         for check in registry.get_checks(include_deployment_checks=deploy)
         if check.__module__ == "outlast.checks"
     ]
-    assert len(ours) == (6 if deploy else 4), "some are not registered"
+    assert len(ours) == (7 if deploy else 4), "some are not registered"
     messages = [message for check in ours for message in check(app_configs=None)]
     assert all(message.hint for message in messages)
     return {message.id: message.msg for message in messages}

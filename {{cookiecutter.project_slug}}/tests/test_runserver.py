@@ -60,14 +60,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # as for a phone in the same network
+
+
 @pytest.fixture
 def address(site: Path, variables: dict[str, str], tmp_path: Path) -> Iterator[str]:
     """The address of a running site, without its scheme."""
-    address = f"127.0.0.1:{free_port()}"
+    port = free_port()
+    address = f"127.0.0.1:{port}"
     output = tmp_path / "output"
     with output.open("wb") as log:
         server = subprocess.Popen(
-            command("runserver", address),
+            command("runserver", "--nostatic", "--insecure", f"{EVERYWHERE}:{port}"),
             cwd=site,
             env=os.environ | variables,
             stdout=log,
@@ -116,10 +120,19 @@ def test_serves_pages_static_files_and_sockets(address: str, tmp_path: Path) -> 
         ) as live:
             assert "heartbeat" in live.recv(PATIENCE)
     output = (tmp_path / "output").read_text()
-    assert f"http://{address}/ (quit with" in output
+    assert f"http://{EVERYWHERE}:{address.partition(':')[2]}/ (quit with" in output
     assert "Services: database ok (" in output
     assert '"GET /accounts/login/ HTTP/1.1" 200' in output
     assert "Traceback" not in output
+
+
+def test_a_phone_is_told_which_variable_to_set(address: str, tmp_path: Path) -> None:
+    page = httpx.get(f"http://{address}/", headers={"Host": "192.0.2.1:8000"})
+    assert page.status_code == 400
+    assert "set SITE_URL=http://192.0.2.1:8000 in .env" in page.text
+    assert "Content-Security-Policy" not in page.headers, "the debug page has inline styles"
+    output = (tmp_path / "output").read_text()
+    assert "To open them at another address, as from a phone, set it in .env: SITE_URL=" in output
 
 
 @pytest.mark.slow

@@ -67,6 +67,8 @@ def test_in_production_nothing_but_https_starts(monkeypatch: pytest.MonkeyPatch,
         ("DATABASE_URL", "postgres://user:secret/3@host/name", "DATABASE_URL cannot be read"),
         ("DATABASE_URL_FILE", "/not/there", "DATABASE_URL_FILE names /not/there, which cannot"),
         ("DJANGO_SECRET_KEY", "", "DJANGO_SECRET_KEY is not set"),
+        ("DJANGO_DEBUG", "tru", "DJANGO_DEBUG is 'tru', but must be 1 or 0"),
+        ("SECURE_HSTS_INCLUDE_SUBDOMAINS", "?", "SECURE_HSTS_INCLUDE_SUBDOMAINS is '?', but"),
         ("EMAIL_URL", "user:secret@mail.example", "EMAIL_URL cannot be read"),
         ("EMAIL_URL", "smtp://user:secret/3@mail.example", "EMAIL_URL cannot be read"),
         ("SESSION_IDLE_SECONDS", "1h", "SESSION_IDLE_SECONDS is '1h', but must be a whole"),
@@ -75,9 +77,11 @@ def test_in_production_nothing_but_https_starts(monkeypatch: pytest.MonkeyPatch,
 def test_what_cannot_be_read_is_named(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
 ) -> None:
+    monkeypatch.setenv("DJANGO_DEBUG", "0")
+    monkeypatch.setenv("SITE_URL", "https://www.example.com")
     monkeypatch.setenv(variable, value)
     with pytest.raises(ImproperlyConfigured, match=f"^{re.escape(sentence)}") as refused:
-        read(monkeypatch, False, "https://www.example.com")
+        runpy.run_path(str(settings.BASE_DIR / "config" / "settings.py"))
     assert "secret" not in str(refused.value)
 
 

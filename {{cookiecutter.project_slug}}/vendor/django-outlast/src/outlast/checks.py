@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
+from outlast import static
 from outlast.advice import LOOPBACK
 from outlast.conf import conf
 
@@ -78,6 +79,22 @@ def check_redis_password(**kwargs: Any) -> list[CheckMessage]:
             hint="Set a password there (deploy/users.conf) and in REDIS_URL or REDIS_PASSWORD; "
             "across networks that are not yours alone, rediss:// as well.",
             id="outlast.W002",
+        )
+    ]
+
+
+@register(Tags.staticfiles, deploy=True)
+def check_static_files(**kwargs: Any) -> list[CheckMessage]:
+    """Pages that fail because `collectstatic` has not run since a static file was added."""
+    missing = static.not_collected()
+    if not missing:
+        return []
+    return [
+        Error(
+            f"{len(missing)} static files are not collected, {missing[0]} for instance: pages "
+            "that use one fail with status 500.",
+            hint=f"Run: {static.COMMAND}",
+            id="outlast.E005",
         )
     ]
 

@@ -79,7 +79,7 @@ else:
 
         def process_response(self, request, response):
             # Django 5.2's debug pages have inline code and no decorator that allows it.
-            if settings.DEBUG and response.status_code in (404, 500):
+            if settings.DEBUG and response.status_code in (400, 404, 500):
                 return response
             for header, attribute, setting in (
                 (CSP.HEADER_ENFORCE, "_csp_config", "SECURE_CSP"),

@@ -10,6 +10,8 @@ import sys
 import traceback
 from typing import Any
 
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template import loader
@@ -64,6 +66,15 @@ class ExceptionReporter(debug.ExceptionReporter):
     Changes the page alone, and for outages alone: a sentence and the command that mends it
     instead of the sockets' traceback, which is still there to be unfolded.
     """
+
+    def __init__(self, request: Any, exc_type: Any, exc_value: Any, *args: Any, **kw: Any) -> None:
+        if isinstance(exc_value, DisallowedHost) and hasattr(settings, "SITE_URL"):
+            host = request.META.get("HTTP_HOST", "")
+            exc_value = DisallowedHost(
+                f"This site is served at {settings.SITE_URL}, not at {host}. To open it there, "
+                f"set SITE_URL={request.scheme}://{host} in .env and restart the server."
+            )
+        super().__init__(request, exc_type, exc_value, *args, **kw)
 
     def get_traceback_html(self) -> SafeString:
         if self.exc_value is None or not is_outage(self.exc_value):

@@ -47,6 +47,7 @@ def examinations() -> list[Probe]:
     cache_needs = message_needs = "redis" if redis_in_use() else ""
     found = [
         Probe("versions", local.versions),
+        *([] if settings.DEBUG else [Probe("static files", local.static_files)]),
         Probe("migrations", relational.migrations, needs="database"),
         Probe("session rows", relational.session_rows, needs="database"),
         Probe("session round trip", local.session_round_trip, needs="database"),

@@ -14,6 +14,7 @@ from channels.layers import channel_layers
 from django.conf import settings
 from django.core.cache import caches
 
+from outlast import static
 from outlast.advice import explain, is_about_redis
 from outlast.probes.base import Finding, down, fine, warning
 
@@ -59,6 +60,15 @@ def versions() -> Finding:
         except PackageNotFoundError:
             continue
     return fine(", ".join(found) + f", {platform.system()}")
+
+
+def static_files() -> Finding:
+    """Whether `collectstatic` has run since a static file was added."""
+    missing = static.not_collected()
+    if missing:
+        text = f"{len(missing)} are not collected, {missing[0]} for instance: pages fail."
+        return down(text, static.COMMAND)
+    return fine("collected")
 
 
 def session_round_trip() -> Finding:

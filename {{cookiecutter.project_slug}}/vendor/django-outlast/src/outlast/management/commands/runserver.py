@@ -7,7 +7,8 @@ from typing import Any
 
 import uvicorn
 from django.conf import settings
-from django.core.management.commands import runserver
+from django.contrib.staticfiles.management.commands import runserver
+from django.http.request import validate_host
 from django.utils.module_loading import import_string
 
 from outlast import probes
@@ -46,8 +47,8 @@ class UvicornServer:
 class Command(runserver.Command):
     """Django's command with uvicorn in place of wsgiref, which speaks no WebSockets.
 
-    Not the one of django.contrib.staticfiles, which this one hides: WhiteNoise finds the
-    static files, in development as in production.
+    Static files are WhiteNoise's, in development as in production: `--nostatic` and
+    `--insecure` of django.contrib.staticfiles are accepted and change nothing.
     """
 
     help = "Starts a web server for development, which reloads changed code."
@@ -64,4 +65,9 @@ class Command(runserver.Command):
             f"{settings.SITE_TITLE}, profile {conf.PROFILE}: "
             f"http://{host}:{server_port}/ (quit with {key})"
         )
+        if not validate_host(host, settings.ALLOWED_HOSTS):
+            self.stdout.write(
+                f"Pages open at {settings.SITE_URL} only. To open them at another address, as "
+                f"from a phone, set it in .env: SITE_URL=http://ADDRESS:{server_port}"
+            )
         self.stdout.write(probes.summary_line())

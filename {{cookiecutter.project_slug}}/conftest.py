@@ -1,0 +1,5 @@
+"""The fixtures of tests/conftest.py, for the tests of every app."""
+
+from tests.conftest import _quick, https, new_browser, use_mail, user
+
+__all__ = ["_quick", "https", "new_browser", "use_mail", "user"]

@@ -1,0 +1,83 @@
+"""Static files in production: `collectstatic`, and what says that it is missing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.staticfiles.storage import staticfiles_storage
+from django.core.checks import run_checks
+from django.core.management import CommandError, call_command
+from outlast.probes import State, local
+
+from tests.troubleshooting import is_listed
+
+pytestmark = pytest.mark.any_profile
+
+
+@pytest.fixture
+def production(settings: Any, tmp_path: Path) -> Path:
+    """A folder of static files, served as in production; nothing is collected yet."""
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "new.css").write_text("p { color: red }\n/*# sourceMappingURL=new.css.map */\n")
+    (files / "new.js").write_text("1;\n//# sourceMappingURL=new.js.map\n")
+    settings.STATICFILES_FINDERS = settings.STATICFILES_FINDERS[:1]  # without the admin's
+    settings.STATICFILES_DIRS = [*settings.STATICFILES_DIRS, files]
+    settings.STATIC_ROOT = tmp_path / "static"
+    settings.STORAGES = settings.STORAGES | {
+        "staticfiles": {"BACKEND": "config.static.StaticFilesStorage"}
+    }
+    return files
+
+
+def errors() -> list[str]:
+    found = run_checks(include_deployment_checks=True)
+    return [f"{error.msg} {error.hint}" for error in found if error.id == "outlast.E005"]
+
+
+def test_forgotten_collectstatic_is_named_with_its_command(production: Path) -> None:
+    (error,) = errors()
+    assert "static files are not collected" in error
+    assert error.endswith("Run: python manage.py collectstatic --noinput")
+    assert local.static_files().state is State.DOWN
+
+    call_command("collectstatic", interactive=False, verbosity=0)
+    assert not errors()
+    assert local.static_files().state is State.OK
+
+    (production / "later.css").touch()
+    (error,) = errors()
+    assert error.startswith("1 static files are not collected, later.css for instance")
+
+
+def test_a_missing_source_map_is_no_error(production: Path) -> None:
+    call_command("collectstatic", interactive=False, verbosity=0)
+    assert staticfiles_storage.url("new.css").startswith("/static/new.")
+    collected = Path(staticfiles_storage.path(staticfiles_storage.stored_name("new.css")))
+    assert "sourceMappingURL=new.css.map" in collected.read_text()
+
+
+def test_errors_are_those_of_the_troubleshooting_page(production: Path) -> None:
+    with pytest.raises(ValueError) as forgotten:
+        staticfiles_storage.url("icon.svg")
+    assert is_listed(str(forgotten.value), "The site", "Missing staticfiles manifest entry")
+    (production / "theme.css").write_text("p { background: url(lost.png) }")
+    with pytest.raises((ValueError, CommandError)) as missing:
+        call_command("collectstatic", interactive=False, verbosity=0)
+    heading = "references a file which could not be found"
+    assert is_listed(str(missing.value), "The site", heading)
+
+
+def test_without_its_packages_manage_py_says_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "manage.py", "check"],
+        cwd=settings.BASE_DIR, env=os.environ | {"PYTHONPATH": ""},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("Couldn't import Django. Are you sure it's installed")
+    assert "Did you forget to activate a virtual environment?" in done.stderr
