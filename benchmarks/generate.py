@@ -74,7 +74,7 @@ def by_template(installer: str, *, cold: bool = False) -> Figures:
         first = total + seconds_to_login(site, python, variables)
         install = next(seconds for label, seconds in steps.items() if "packages" in label)
         return {
-            "venv": steps["Creating .venv"],
+            "venv": steps.get("Creating .venv", 0.0),  # uv makes it with the packages
             "packages": install,
             "migrate": steps["Migrating the database"],
             "in all": total,

@@ -16,6 +16,7 @@ LIMIT = 600  # seconds for a run of nox; below that of the test, so that it is t
 # What a person types at each step: the file, the text that is there, the text afterwards.
 STEPS = [
     ("cookiecutter.json", '"redis-sentinel"]', '"redis-sentinel", "memory"]'),
+    ("hooks/pre_gen_project.py", '"redis-sentinel"]', '"redis-sentinel", "memory"]'),
     (
         "cookiecutter.json",
         'needs a Sentinel quorum"',

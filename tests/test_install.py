@@ -3,6 +3,8 @@
 These tests install from an index. nox runs them in the sessions `hook(uv)` and `hook(pip)`.
 """
 
+import functools
+import json
 import os
 import re
 import shlex
@@ -10,9 +12,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -114,20 +119,76 @@ def test_one_command_ends_at_a_login(
     assert {"redis", "hiredis", "channels-redis", "django-outlast"} <= installed
     made = {path.name for path in site.folder.iterdir()}
     sources = {path.name for path in (TEMPLATE / "{{cookiecutter.project_slug}}").iterdir()}
-    assert made - sources == {".env", ".venv", "var"} - sources
+    lock = {"uv.lock"} if installer == "uv" else set()
+    assert made - sources == ({".env", ".venv", "var"} | lock) - sources
     assert can_log_in(site)
 
 
 @pytest.mark.uv
 @pytest.mark.parametrize("installer", ["uv"])
-def test_a_redis_profile_gets_what_it_needs_and_starts_without_redis(
+def test_a_locked_site_on_redis_is_synchronised_and_starts_without_redis(
     bake: Bake, variables: dict[str, str]
 ) -> None:
+    """`uv sync` removes nothing that a profile needs; the lock names no index of its own."""
     site = bake(install="yes", profile="redis", variables=variables | STRICT)
     assert site.exit_code == 0, site.output
+    done = run([UV or "uv", "sync", "--locked"], site.folder, site.variables)
+    assert done.returncode == 0, done.stdout
     assert {"redis", "hiredis", "channels-redis"} <= distributions(site)
+    configured = {text.rstrip("/") for name, text in os.environ.items() if "INDEX" in name}
+    named = set(re.findall('registry = "([^"]*)"', site.read("uv.lock")))
+    assert named <= configured | {"https://pypi.org/simple"}
     site.variables["REDIS_URL"] = f"redis://{free_address()}"
     assert can_log_in(site)
+
+
+class Index(SimpleHTTPRequestHandler):
+    """A package index that offers one project, and logs nothing."""
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hostile_index(tmp_path: Path) -> Iterator[str]:
+    """The address of an index that offers other versions of django-outlast than the vendored."""
+    folder = tmp_path / "index" / "django-outlast"
+    folder.mkdir(parents=True)
+    for version in ("0.2.0", "0.2.0+vendored", "0.2.0+wendored", "0.2.1", "99.0"):
+        distribution = f"django_outlast-{version}"
+        with zipfile.ZipFile(folder / f"{distribution}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("outlast/__init__.py", "raise SystemExit('hijacked')")
+            wheel.writestr(
+                f"{distribution}.dist-info/METADATA",
+                f"Metadata-Version: 2.1\nName: django-outlast\nVersion: {version}\n",
+            )
+            wheel.writestr(
+                f"{distribution}.dist-info/WHEEL",
+                "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            )
+            wheel.writestr(f"{distribution}.dist-info/RECORD", "")
+    handler = functools.partial(Index, directory=str(folder.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_library_never_comes_from_an_index(
+    bake: Bake, variables: dict[str, str], hostile_index: str
+) -> None:
+    """Whatever version an index offers under its name: higher, equal, with another label."""
+    offered = {"UV_INDEX": hostile_index, "PIP_EXTRA_INDEX_URL": hostile_index}
+    site = bake(install="yes", variables=variables | STRICT | offered)
+    assert site.exit_code == 0, site.output
+    program = "import outlast, importlib.metadata as m; print(outlast.__file__); print(*["
+    program += "d.read_text('direct_url.json') for d in m.distributions(name='django-outlast')])"
+    file, origin = site.run("-P", "-c", program).strip().split("\n")
+    vendored = site.folder / "vendor" / "django-outlast"
+    assert Path(file).is_relative_to(vendored)
+    assert json.loads(origin)["url"] == vendored.as_uri()
 
 
 def other_python() -> str:
@@ -179,7 +240,7 @@ def test_without_an_index_the_project_is_kept(
     assert site.exit_code == 0, site.output
     label = f"Installing packages with {installer}"
     assert re.search(rf"{label} \.+ failed after \d+\.\d s", site.output)
-    assert f"my-site is kept, although this failed: {label}." in site.output
+    assert f"my-site is kept, but a step failed: {label}." in site.output
     assert [command.split()[-1] for command in site.commands[-3:]] == [
         "migrate", "createsuperuser", "runserver"
     ]  # fmt: skip

@@ -20,7 +20,7 @@ def test_six_questions_each_a_sentence() -> None:
 
 def test_each_profile_has_a_label_that_says_what_it_needs() -> None:
     labels = {k: v for k, v in QUESTIONS["__prompts__"]["profile"].items() if k != "__prompt__"}
-    assert list(labels) == QUESTIONS["profile"] == QUESTIONS["_profiles"]
+    assert list(labels) == QUESTIONS["profile"]
     for profile, label in labels.items():
         assert label.startswith(f"{profile}: ")
         assert "needs " in label
@@ -30,6 +30,9 @@ def test_each_profile_has_a_label_that_says_what_it_needs() -> None:
     ("name", "slug"),
     [
         ("My Site", "my-site"),
+        ("IBM Portal", "ibm-portal"),
+        ("It's me", "its-me"),
+        ("It\u2019s me", "its-me"),
         ("  Caf\u00e9 \u2014 Z\u00fcrich! ", "cafe-zurich"),
         ("\u6771\u4eac", "dong-jing"),
         ("snake_case", "snake-case"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import tomllib
 import zipfile
 from pathlib import Path
@@ -158,7 +159,7 @@ def test_generating_over_a_project_keeps_what_is_its_own(bake: Bake) -> None:
     again = bake("--overwrite-if-exists", install="yes")
     assert again.exit_code == 0, again.output
     assert {path: baked.read(path) for path in own} == own
-    assert again.output.count("is left as it is") == 4
+    assert again.output.count("skipped, ") == 3
 
 
 def test_an_update_by_cruft_sees_nothing_of_one_copy(bake: Bake) -> None:
@@ -187,7 +188,7 @@ def test_spaces_and_letters_of_other_languages_in_paths(bake: Bake, template_cop
     baked = bake(template=template, output=bake.folder / "m\u00fd sites \u6771")
     assert baked.exit_code == 0, baked.output
     baked.run("manage.py", "check", "--fail-level", "WARNING")
-    assert baked.commands[0] == f'cd "{baked.folder}"'
+    assert shlex.split(baked.commands[0]) == ["cd", str(baked.folder)]
 
 
 def test_a_replay_generates_the_same_and_knows_no_secret(bake: Bake) -> None:
@@ -206,6 +207,7 @@ def test_a_profile_from_a_replay_file_is_checked(bake: Bake) -> None:
     (replay,) = bake.replay.iterdir()
     context = json.loads(replay.read_text("utf-8"))
     context["cookiecutter"]["profile"] = "mongodb"
+    context["cookiecutter"]["_profiles"] = ["mongodb"]
     replay.write_text(json.dumps(context), "utf-8")
     again = bake("--replay", output=bake.folder / "elsewhere")
     assert again.exit_code != 0
