@@ -68,7 +68,7 @@ MUTATIONS = [
                 "CONFIG": {
                     "hosts": [
                         {""",
-        """                "BACKEND": "channels.layers.InMemoryChannelLayer",
+        """                "BACKEND": "outlast.channels.local.LocalLayer",
                 "CONFIG_": {
                     "hosts": [
                         {""",

@@ -128,7 +128,7 @@ def test_where_a_cache_entry_lies(site: Site, profile: str, topology: Any, sent:
 
 def test_where_a_message_goes(topology: Any, sent: tuple[str, list[bytes]]) -> None:
     printed, channels = sent
-    assert ("InMemoryChannelLayer" in printed) is (topology is None), printed
+    assert ("LocalLayer" in printed) is (topology is None), printed
     assert any(b"whereabouts" in channel for channel in channels) is (topology is not None)
 
 

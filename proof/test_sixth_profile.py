@@ -30,7 +30,7 @@ STEPS = [
     return Profile(
         session_engine="outlast.sessions.db",
         caches={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
-        channel_layers=IN_MEMORY,
+        channel_layers=_messages_by_database(env),
     )
 
 

@@ -13,7 +13,6 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
-IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 LOCAL_SENTINELS = ["127.0.0.1:26379", "127.0.0.1:26380", "127.0.0.1:26381"]
 
 
@@ -27,7 +26,7 @@ class Profile:
 
 
 def database(env: Env, var: Path, prefix: str) -> Profile:
-    """Sessions and cache in the relational database; messages within one process."""
+    """Sessions, cache and, if it is PostgreSQL, messages in the relational database."""
     return Profile(
         session_engine="outlast.sessions.db",
         caches={
@@ -37,12 +36,12 @@ def database(env: Env, var: Path, prefix: str) -> Profile:
                 "OPTIONS": {"MAX_ENTRIES": 10_000},  # Django's 300 evicts all the time
             }
         },
-        channel_layers=IN_MEMORY,
+        channel_layers=_messages_by_database(env),
     )
 
 
 def file(env: Env, var: Path, prefix: str) -> Profile:
-    """Sessions and cache in files of this machine; messages within one process."""
+    """Sessions and cache in files of this machine; messages as in `database`."""
     return Profile(
         session_engine="outlast.sessions.file",
         caches={
@@ -52,16 +51,16 @@ def file(env: Env, var: Path, prefix: str) -> Profile:
                 "OPTIONS": {"MAX_ENTRIES": 2_000},  # every write lists the folder
             }
         },
-        channel_layers=IN_MEMORY,
+        channel_layers=_messages_by_database(env),
     )
 
 
 def dummy(env: Env, var: Path, prefix: str) -> Profile:
-    """Nothing is cached, to see the site without; sessions in the database."""
+    """Nothing is cached, to see the site without; the rest as in `database`."""
     return Profile(
         session_engine="outlast.sessions.db",
         caches={"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}},
-        channel_layers=IN_MEMORY,
+        channel_layers=_messages_by_database(env),
     )
 
 
@@ -169,6 +168,19 @@ def load(name: str, env: Env, var: Path, prefix: str) -> Profile:
             "a colon ends it in keys and channels."
         )
     return PROFILES[name](env, var, prefix)
+
+
+def _messages_by_database(env: Env) -> dict[str, dict[str, Any]]:
+    """PostgreSQL carries messages between all processes; with SQLite they stay in one."""
+    if env.db_url("DATABASE_URL", default="sqlite://")["ENGINE"].endswith("sqlite3"):
+        return {"default": {"BACKEND": "outlast.channels.local.LocalLayer"}}
+    listen = "listen" if "DATABASE_LISTEN_URL" in env else "default"  # see DATABASES
+    return {
+        "default": {
+            "BACKEND": "outlast.channels.postgres.PostgresLayer",
+            "CONFIG": {"listen": listen},
+        }
+    }
 
 
 def _redis_sessions(env: Env) -> str:

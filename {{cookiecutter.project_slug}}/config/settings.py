@@ -169,6 +169,10 @@ elif _database["ENGINE"].endswith("postgresql"):
         # A little sooner than we give up, so that the server gives up as well.
         "options": f"-c lock_timeout={DATABASE_SECONDS * 800}",
     } | _database.get("OPTIONS", {})
+if "DATABASE_LISTEN_URL" in env:
+    # For live messages, where DATABASE_URL leads through a connection pooler. In tests it
+    # stands for the test database.
+    DATABASES["listen"] = env.db_url("DATABASE_LISTEN_URL") | {"TEST": {"MIRROR": "default"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Accounts ---

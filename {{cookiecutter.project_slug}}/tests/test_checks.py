@@ -25,7 +25,7 @@ def found(deploy: bool = False) -> dict[str | None, str]:
         for check in registry.get_checks(include_deployment_checks=deploy)
         if check.__module__ == "outlast.checks"
     ]
-    assert len(ours) == (7 if deploy else 4), "some are not registered"
+    assert len(ours) == (8 if deploy else 5), "some are not registered"
     messages = [message for check in ours for message in check(app_configs=None)]
     assert all(message.hint for message in messages)
     return {message.id: message.msg for message in messages}
@@ -62,7 +62,7 @@ def test_sentinels_without_the_name_of_the_service(settings: Any) -> None:
 def test_more_workers_than_the_layer_can_connect(
     workers: int, ids: set[str], settings: Any
 ) -> None:
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "outlast.channels.local.LocalLayer"}}
     settings.OUTLAST = settings.OUTLAST | {"WORKERS": workers}
     assert found(deploy=True).keys() == ids
     assert not found(), "while developing nobody minds"

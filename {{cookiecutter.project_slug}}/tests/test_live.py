@@ -468,9 +468,13 @@ def test_nothing_is_left_of_a_socket(log_in: Callable[..., Client], page: Any) -
         async with page(client):
             pass
         layer = get_channel_layer()
-        loop_layer = layer._get_layer() if hasattr(layer, "_get_layer") else layer
-        assert not loop_layer.groups
-        assert not loop_layer.channels
+        if hasattr(layer, "_get_layer"):
+            layer = layer._get_layer()
+            assert not layer.groups
+            assert not layer.channels
+        else:
+            assert not layer._groups
+            assert not layer._channels
         await asyncio.sleep(0)
         assert not [task for task in asyncio.all_tasks() if "watch" in repr(task)]
 

@@ -48,15 +48,43 @@ def _sentinel_messages() -> Iterator[CheckMessage]:
 @register(Tags.caches, deploy=True)
 def check_workers(**kwargs: Any) -> list[CheckMessage]:
     """Messages stay within one process while the site runs in several."""
-    layer = settings.CHANNEL_LAYERS["default"]["BACKEND"]
-    if layer != "channels.layers.InMemoryChannelLayer" or conf.WORKERS <= 1:
+    layer = settings.CHANNEL_LAYERS.get("default", {}).get("BACKEND")
+    one_process = ("outlast.channels.local.LocalLayer", "channels.layers.InMemoryChannelLayer")
+    if layer not in one_process or conf.WORKERS <= 1:
         return []
     return [
         Error(
-            f"WEB_CONCURRENCY is {conf.WORKERS}, but live events do not leave their "
-            f"process in the profile {conf.PROFILE}: most people would miss most of them.",
-            hint="Set WEB_CONCURRENCY=1, or DJANGO_PROFILE to redis or redis-sentinel.",
+            f"WEB_CONCURRENCY is {conf.WORKERS}, but without PostgreSQL or Redis live messages do "
+            "not leave their process: most people would miss most of them.",
+            hint="Set WEB_CONCURRENCY=1, DATABASE_URL to a PostgreSQL, or DJANGO_PROFILE to a "
+            "profile with Redis.",
             id="outlast.E002",
+        )
+    ]
+
+
+@register()
+def check_listening(**kwargs: Any) -> list[CheckMessage]:
+    """Live messages by PostgreSQL, at an address that looks like a connection pooler's.
+
+    `check` connects to nothing: the layer itself says so in the log where it does not look so.
+    """
+    layer = settings.CHANNEL_LAYERS.get("default", {})
+    if layer.get("BACKEND") != "outlast.channels.postgres.PostgresLayer":
+        return []
+    options = layer.get("CONFIG", {})
+    database = settings.DATABASES[options.get("listen") or options.get("using", "default")]
+    host, port = str(database.get("HOST", "")), str(database.get("PORT", ""))
+    # PgBouncer's own port, those of Supabase and DigitalOcean, and the hosts of Neon and others.
+    looks_pooled = port in ("6432", "6543", "25061") or "pooler" in host or "bouncer" in host
+    if not looks_pooled and not database.get("DISABLE_SERVER_SIDE_CURSORS"):
+        return []
+    return [
+        checks.Warning(
+            f"The database at {host}:{port or 5432} seems to be a connection pooler, which loses "
+            "live messages unless it pools by session.",
+            hint="Set DATABASE_LISTEN_URL to the address of the PostgreSQL server itself.",
+            id="outlast.W005",
         )
     ]
 
