@@ -1,4 +1,4 @@
-"""Scenes for the faults, and the table at the end."""
+"""A site for the faults, and the table at the end."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from proof.conftest import servers
-from proof.outage.cell import PEOPLE, Result, email
 from proof.outage.faults import FAULTS, Fault
+from proof.outage.outage import DATABASES, KINDS, PASSWORD, Outage
 from proof.outage.report import add_to, table
-from proof.outage.scene import DATABASES, KINDS, PASSWORD, Scene
+from proof.outage.run import USERS, Result, email
 from proof.site import PASSWORD as LOGIN_PASSWORD
 from proof.site import Site
 
@@ -19,7 +19,7 @@ CELLS = pytest.StashKey[list[dict[str, Any]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--json", metavar="PATH", help="add what the cells have to show to a file")
+    parser.addoption("--json", metavar="PATH", help="add the results to a file")
     parser.addoption("--every-kind", action="store_true", help="each fault on Valkey and Redis")
 
 
@@ -34,17 +34,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def is_of_another_kind(item: pytest.Item) -> bool:
     """Whether a test is a cell of ours, whose fault is thrown at another kind of server."""
     cell: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    if "scene" not in cell:
+    if "outage" not in cell:
         return False
-    profile, kind, stock = cell["scene"]
+    profile, kind, stock = cell["outage"]
     number = FAULTS[profile].index(cell["fault"])
     return not stock and kind != KINDS[number % len(KINDS)]
 
 
 @pytest.fixture(scope="module")
-def scene(
+def outage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Scene]:
+) -> Iterator[Outage]:
     """A site with two workers, strict, on its servers; the parameter says on which.
 
     That is a profile, a kind of server, and the name of a session engine of Django's or "".
@@ -57,25 +57,27 @@ def scene(
         if url := variables.get("REDIS_URL"):
             variables["REDIS_URL"] = url.removesuffix("/0") + f"/{DATABASES[profile]}"
         site = Site(tmp_path_factory.mktemp("site"), profile, variables, overlay=OVERLAY)
-        people = [email(number) for number in range(PEOPLE + 2)]
+        users = [email(number) for number in range(USERS + 2)]
         site.manage(
             "shell", "-c",
             "from accounts.models import User\n"
-            f"for email in {people}: User.objects.create_user(email, {LOGIN_PASSWORD!r})",
+            f"for email in {users}: User.objects.create_user(email, {LOGIN_PASSWORD!r})",
         )  # fmt: skip
         with site.running(workers=2):
             names = {"profile": profile, "kind": kind, "sessions": stock or "ours"}
-            yield Scene(site, topology, names)
+            yield Outage(site, topology, names)
 
 
 @pytest.fixture
-def record(request: pytest.FixtureRequest, scene: Scene, fault: Fault) -> Callable[[Result], None]:
+def record(
+    request: pytest.FixtureRequest, outage: Outage, fault: Fault
+) -> Callable[[Result], None]:
     """Return a function that puts a cell's result into the table."""
     cells = request.config.stash.setdefault(CELLS, [])
 
     def record(result: Result) -> None:
         wrong = result.verdict()
-        cells.append({"fault": fault.title, **scene.names, **result.as_dict(), "wrong": wrong})
+        cells.append({"fault": fault.title, **outage.names, **result.as_dict(), "wrong": wrong})
 
     return record
 

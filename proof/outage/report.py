@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from proof.outage.ledger import FAILURES, slowest_allowed
+from proof.outage.recorder import FAILURES, slowest_allowed
 
 Cell = dict[str, Any]
 
@@ -55,7 +55,7 @@ def row(cell: Cell) -> list[str]:
 
 
 def sockets(cell: Cell) -> list[str]:
-    """Return who stayed open, who is deaf, when all heard again, how sends went."""
+    """Return who stayed open, who is deaf, when all received again, how sends went."""
     found = cell.get("sockets")
     if not found:  # Django's engines
         return [""] * 5

@@ -1,4 +1,4 @@
-"""Lets a socket say which of the server's processes it is at, as pages do."""
+"""Names the server's process in the handshake of a socket, as pages do."""
 
 import os
 from functools import partialmethod

@@ -1,4 +1,4 @@
-"""The site's settings with three pages more, for whoever watches it while Redis is away.
+"""The site's settings and three more pages, for the proof of outages.
 
 With STOCK in the environment sessions and cache are Django's own, as in its documentation.
 """

@@ -11,5 +11,5 @@ urlpatterns = [
     path("", include("config.urls")),
     path("outage/session/", views.session),
     path("outage/cache/", views.cached),
-    path("outage/say/", views.say),
+    path("outage/send/", views.send),
 ]

@@ -1,4 +1,4 @@
-"""Pages that show what no page of the site shows so plainly."""
+"""Pages with which the proof looks into the site."""
 
 import os
 import time
@@ -15,7 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 def name_worker(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Say in every answer which of the server's processes gave it."""
+    """Name in every answer which of the server's processes gave it."""
 
     def answer(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
@@ -27,7 +27,7 @@ def name_worker(
 
 @csrf_exempt
 def session(request: HttpRequest) -> JsonResponse:
-    """Say who is logged in and the number in the session; POST writes another number."""
+    """Return who is logged in and the number in the session; POST writes another number."""
     user = request.user.email if request.user.is_authenticated else None
     number = request.session.get("number", 0)
     if user and request.method == "POST":
@@ -36,17 +36,17 @@ def session(request: HttpRequest) -> JsonResponse:
 
 
 def cached(request: HttpRequest) -> JsonResponse:
-    """Write the name that is asked for to the cache, and say whether it can be read back."""
+    """Write the given name to the cache; return whether it can be read back."""
     name = request.GET["name"]
     cache.set(name, name, timeout=60)
     return JsonResponse({"cached": cache.get(name) == name})
 
 
 @csrf_exempt
-def say(request: HttpRequest) -> JsonResponse:
-    """Tell all open pages of the user a name; return the wait in ms, and what was raised."""
+def send(request: HttpRequest) -> JsonResponse:
+    """Send a name to the user's open pages; return the wait in ms, and what was raised."""
     message = {"type": "account.event", "event": event("outage", request.POST["name"])}
-    group = group_of(request.user.pk)  # looks up the session, which is no part of sending
+    group = group_of(request.user.pk)  # reads the session, which is not part of sending
     began, raised = time.perf_counter(), ""
     try:
         async_to_sync(get_channel_layer().group_send)(group, message)

@@ -1,4 +1,4 @@
-"""A site with its servers, and what can be seen and done there from outside."""
+"""A site with its servers, and what a fault does to them and sees of them."""
 
 import re
 import socket
@@ -12,12 +12,12 @@ from typing import Any
 from redis import Redis, RedisError
 
 from proof.conftest import module
-from proof.outage.ledger import Ended, Ledger
+from proof.outage.recorder import Ended, Recorder
 from proof.site import Site
 
 PASSWORD = "an-open-secret"  # noqa: S105  # no blanks: Sentinel of Redis 7.0 rewrites it unquoted
-DATABASES = {"redis": 3, "redis-sentinel": 0}  # one that can be wrong
-LOOK_SECONDS, ENOUGH = 0.25, 4  # between two looks at a fault, and how often it has to be seen
+DATABASES = {"redis": 3, "redis-sentinel": 0}  # a number that can be wrong
+LOOK_SECONDS, ENOUGH = 0.25, 4  # between two probes of a fault; how often it must be seen
 HUNG = "[Tt]imeout"
 
 
@@ -34,51 +34,51 @@ def find_kinds() -> list[str]:
 KINDS = find_kinds()
 
 
-class Scene:
-    """The stage of a fault: a site and `topology`, the servers it uses.
+class Outage:
+    """What a fault works on: a site and `topology`, the servers it uses.
 
-    `names`: of the profile, the kind of the servers and the sessions, "ours" or Django's.
+    `names`: the profile, the kind of the servers, and the sessions: "ours" or Django's engine.
     """
 
     def __init__(self, site: Site, topology: Any, names: dict[str, str]) -> None:
         self.site, self.topology, self.names = site, topology, names
         self.database = DATABASES[names["profile"]]
-        self.ledger = Ledger()
-        self.seen: list[str] = []
+        self.recorder = Recorder()
+        self.observations: list[str] = []
 
     @property
     def primary(self) -> Any:
         """The server that takes writes."""
         return self.topology.primary
 
-    def saw(self, text: str) -> None:
-        """Add to what shows that the fault was there."""
-        self.seen.append(text)
+    def observed(self, text: str) -> None:
+        """Record what shows that the fault was active."""
+        self.observations.append(text)
 
-    def watch(self, seconds: float, error: str, *servers: Any, settle: float = 0) -> None:
-        """Ask each server, from outside, until `seconds` are over: each answer is `error`.
+    def confirm(self, seconds: float, error: str, *servers: Any, settle: float = 0) -> None:
+        """Probe each server until `seconds` are over: each answer must be `error`.
 
         Raises AssertionError for another answer, but not in the first `settle` seconds.
         """
-        patience = 0.3 if error == HUNG else 2.0
+        time_limit = 0.3 if error == HUNG else 2.0
         began, seen = time.monotonic(), Counter[str]()
         while (passed := time.monotonic() - began) < seconds:
             for server in servers:
-                answer = self.ask(server, patience)
+                answer = self.ask(server, time_limit)
                 if found := re.search(error, answer):
                     seen[found[0]] += 1
                 else:
-                    assert passed < settle, f"The server on port {server.port} said: {answer}"
+                    assert passed < settle, f"The server on port {server.port} answered: {answer}"
             time.sleep(LOOK_SECONDS)
         assert seen.total() >= ENOUGH, f"The fault was seen {seen.total()} times only."
-        self.saw(", ".join(f"{text} {times}x" for text, times in seen.items()))
+        self.observed(", ".join(f"{text} {times}x" for text, times in seen.items()))
 
-    def ask(self, server: Any, patience: float) -> str:
-        """Return what a server says, within `patience` seconds, to a write, a Sentinel to PING."""
+    def ask(self, server: Any, time_limit: float) -> str:
+        """Return a server's answer to a write, or a Sentinel's to PING, within `time_limit` s."""
         is_sentinel = server in self.topology.sentinels
         try:
             with server.client(
-                socket_timeout=patience, db=0 if is_sentinel else self.database
+                socket_timeout=time_limit, db=0 if is_sentinel else self.database
             ) as client:
                 return str(client.ping() if is_sentinel else client.set("outage", "1", ex=5))
         except (RedisError, OSError) as error:
@@ -87,14 +87,14 @@ class Scene:
     def failed_over(self, old: Any) -> bool:
         """Whether there are Sentinels; another server than `old` has to be primary then."""
         if self.topology.sentinels:
-            self.watch_failover(old)
+            self.confirm_failover(old)
         return bool(self.topology.sentinels)
 
-    def watch_failover(self, old: Any) -> None:
+    def confirm_failover(self, old: Any) -> None:
         """Return when all Sentinels name another primary than `old`, and that takes writes."""
         began = time.monotonic()
         self.topology.wait_failover(old)
-        self.saw(f"another primary, waited for {time.monotonic() - began:.1f} s")
+        self.observed(f"another primary, waited for {time.monotonic() - began:.1f} s")
 
     def copies_of(self, sessions: Iterable[Ended]) -> int:
         """Return how many of these sessions the primary holds a copy of."""
@@ -102,7 +102,7 @@ class Scene:
             names = "\n".join(client.scan_iter(count=10_000))
         return sum(session.key in names for session in sessions)
 
-    def throw_out(self, client: Redis) -> None:
+    def disconnect_clients(self, client: Redis) -> None:
         """Cut all connections to the primary but this one."""
         for kind in ("normal", "pubsub"):
             client.client_kill_filter(_type=kind, skipme=True)
@@ -119,13 +119,13 @@ class Scene:
             conf.write_text(text, "utf-8")
 
     @contextmanager
-    def nobody(self) -> Iterator[int]:
+    def unused_port(self) -> Iterator[int]:
         """Give a port on which nobody listens."""
         with socket.socket() as reserved:
             reserved.bind(("127.0.0.1", 0))
             yield reserved.getsockname()[1]
 
-    def tidy(self) -> None:
+    def restore(self) -> None:
         """Bring the servers back to where they were before the fault."""
         if not self.topology.sentinels:
             self.primary.start(empty=True)
@@ -149,7 +149,7 @@ class Scene:
 
 @contextmanager
 def web_server(port: int) -> Iterator[None]:
-    """Answer whatever is said on `port` as a web server does."""
+    """Answer whatever is events on `port` as a web server does."""
     answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
     with socket.create_server(("127.0.0.1", port)) as listener:
         listener.settimeout(0.1)

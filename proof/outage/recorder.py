@@ -1,4 +1,4 @@
-"""What people did in one cell of the table, what went wrong, and how long it took."""
+"""What users did in one outage, what went wrong, and how long it took."""
 
 import statistics
 import threading
@@ -10,20 +10,20 @@ from typing import NamedTuple
 FAILURES = {
     "errors": "requests answered 5xx or not at all",
     "refused": "logins refused",
-    "logged_out": "people logged out",
+    "logged_out": "users logged out",
     "alive": "ended sessions that answer as logged in",
     "lost": "session writes lost or gone back in time",
 }
 NO_ANSWER = 599
-# Milliseconds that nobody may wait, twice what is to be held on a quiet machine. Added to this
-# and the like is NOISE times what is usual in the cell: a busy machine is no failure.
+# The longest allowed wait in milliseconds, twice what is to be held on a quiet machine. NOISE
+# times the usual wait of the outage is added: a busy machine is not a failure.
 SLOWEST, NOISE = 2000.0, 5
 AFTERMATH = 3.0  # seconds that idle connections lead to the former primary after a failover
-NOTICING = 1.0  # seconds, in which some requests meet a fault that nobody knows of yet
+NOTICING = 1.0  # seconds in which some requests meet a fault that is not noticed yet
 
 
 def slowest_allowed(latency: dict[str, dict[str, float]]) -> float:
-    """Return the milliseconds that nobody may wait in a cell of these latencies."""
+    """Return the longest allowed wait, in ms, in an outage with these latencies."""
     return SLOWEST + NOISE * latency["usual"]["p99"]
 
 
@@ -34,14 +34,14 @@ class Ended(NamedTuple):
     worker: str
 
 
-class Ledger:
-    """Filled by all threads; `phase` says whether the fault is still to come, is on, or over."""
+class Recorder:
+    """Filled by all threads; `phase` is "warming up", "usual", "fault" or "after"."""
 
     def __init__(self) -> None:
         self.phase = "warming up"
         self.over = threading.Event()
         self.did: Counter[str] = Counter()
-        self.before: Counter[str] = Counter()  # failures of the time before the fault
+        self.before: Counter[str] = Counter()  # failures from before the fault
         self.failures: Counter[str] = Counter()
         self.details: list[str] = []
         self.ended: list[Ended] = []
@@ -50,7 +50,7 @@ class Ledger:
         self._lock = threading.Lock()
 
     def enter(self, phase: str) -> None:
-        """Begin a phase: "usual", "fault" or "after"."""
+        """Begin a phase."""
         self._since[phase] = time.monotonic()
         self.phase = phase
 
@@ -59,20 +59,17 @@ class Ledger:
         return time.monotonic() - self._since.get(phase, time.monotonic())
 
     def answered(self, phase: str, seconds: float) -> None:
-        """Note a request, which was sent in `phase` and has just been answered."""
+        """Record a request that was sent in `phase` and has just been answered."""
         with self._lock:
             self.did["requests"] += 1
             if phase != "after" and self.phase in ("fault", "after"):
-                phase = "fault"  # sent before it and answered in it, or after it: that met it
+                phase = "fault"  # sent before the fault and answered in it or after it
             self._seconds[phase].append(seconds)
             if phase == "fault" and self.since("fault") - seconds > NOTICING:
                 self._seconds["noticed"].append(seconds)
 
-    def note(self, what: str) -> None:
-        """Count something that people did, and whether they did it during the fault.
-
-        That lasts AFTERMATH at least.
-        """
+    def count(self, what: str) -> None:
+        """Count an action, and whether it happened during the fault or AFTERMATH."""
         with self._lock:
             self.did[what] += 1
             if self.phase == "fault" or 0 < self.since("fault") < AFTERMATH:
@@ -92,9 +89,9 @@ class Ledger:
             self.ended.append(session)
 
     def latency(self) -> dict[str, dict[str, float]]:
-        """Return for each phase the median, the 99th percentile and the slowest, in ms.
+        """Return median, 99th percentile and maximum of each phase, in ms.
 
-        "noticed" is the part of "fault" that remains without its first NOTICING seconds.
+        "noticed" is "fault" without its first NOTICING seconds.
         """
         with self._lock:
             return {
