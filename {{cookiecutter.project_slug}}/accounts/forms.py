@@ -41,7 +41,8 @@ def check_own_password(request: HttpRequest, password: str) -> str:
 
     The throttle counts guesses here as it does at the login.
     """
-    if authenticate(request, username=request.user.get_username(), password=password) is None:
+    user = authenticate(request, username=request.user.get_username(), password=password)
+    if user is None or user.pk != request.user.pk:
         raise ValidationError(_("This is not your password."), code="password_incorrect")
     return password
 

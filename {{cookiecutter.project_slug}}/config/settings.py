@@ -7,13 +7,12 @@ a file that holds it (Docker and Kubernetes hand secrets over that way).
 
 import tomllib
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import django
 from django.core.exceptions import ImproperlyConfigured
 from outlast.csp import CSP
 
-from config import logs, mail, profiles
+from config import address, logs, mail, profiles
 from config.environment import Env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -40,16 +39,17 @@ SECRET_KEY_FALLBACKS = env.list("DJANGO_SECRET_KEY_FALLBACKS", default=[])
 
 # --- Address: one variable, from which everything that names the site is derived ---
 
-SITE_URL = env.str("SITE_URL", default="http://localhost:8000" if DEBUG else "").rstrip("/")
-_site = urlsplit(SITE_URL)
-if not _site.hostname or _site.scheme not in ({"http", "https"} if DEBUG else {"https"}):
-    raise ImproperlyConfigured(
-        f"SITE_URL is {SITE_URL!r}, but must be the site's address as people type it, "
-        "such as https://www.example.com (plain http only with DJANGO_DEBUG=1)."
-    )
-HTTPS = _site.scheme == "https"
-ALLOWED_HOSTS = [_site.hostname, *(["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])]
-CSRF_TRUSTED_ORIGINS = [f"{_site.scheme}://{_site.netloc}"]
+SITE_URL, _host = address.normalise(
+    "SITE_URL",
+    env.str("SITE_URL", default="http://localhost:8000" if DEBUG else ""),
+    ("https", "http") if DEBUG else ("https",),
+)
+HTTPS = SITE_URL.startswith("https:")
+# Further names, such as the domain without www; they are redirected to SITE_URL.
+_names = env.list("SITE_HOSTS", default=[])
+SITE_HOSTS = {address.normalise("SITE_HOSTS", f"https://{name}")[1] for name in _names} - {_host}
+ALLOWED_HOSTS = [_host, *SITE_HOSTS, *(["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])]
+CSRF_TRUSTED_ORIGINS = [SITE_URL]
 # What a proxy says of the scheme, also one that uvicorn does not know. A client who says it
 # gains a page over plain HTTP, for nobody but itself.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
@@ -105,6 +105,7 @@ MIDDLEWARE = [
     "outlast.health.health",  # first: load balancers know neither host nor HTTPS
     "config.logs.log_requests",
     "django.middleware.security.SecurityMiddleware",
+    "config.address.redirect_to_site",
     "config.headers.SecurityHeadersMiddleware",
     f"{_csp_middleware}.ContentSecurityPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -198,8 +199,6 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.ScryptPasswordHasher",
 ]
 PASSWORD_RESET_TIMEOUT = 3600  # seconds; Django's three days leave links lying about
-# Nothing that Django itself keeps between two requests belongs in a session that may be lost.
-MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"
 
 # --- Throttle of password guesses: accounts/throttle.py says what is counted ---
 
@@ -215,9 +214,7 @@ vars().update(
         env.email_url("EMAIL_URL", default="consolemail://" if DEBUG else "smtp://localhost:25")
     )
 )
-DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str(
-    "DEFAULT_FROM_EMAIL", default=f"no-reply@{_site.hostname}"
-)
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"no-reply@{_host}")
 
 # --- Cookies and transport: strict wherever the site is served over HTTPS ---
 

@@ -148,6 +148,18 @@ def test_the_old_password_is_asked_for_and_guesses_are_counted(user: User, https
     assert user.check_password(PASSWORD)
 
 
+def test_the_session_keeps_its_backend(user: User, https: Client, settings: Any) -> None:
+    settings.AUTHENTICATION_BACKENDS = [
+        "django.contrib.auth.backends.RemoteUserBackend",
+        *settings.AUTHENTICATION_BACKENDS,
+    ]
+    assert log_in(https, PASSWORD)
+    assert https.session["_auth_user_backend"] == "accounts.throttle.ThrottledBackend"
+    assert change(https).status_code == 302
+    assert https.session["_auth_user_backend"] == "accounts.throttle.ThrottledBackend"
+    assert https.get("/dashboard/").status_code == 200
+
+
 @pytest.mark.parametrize("bad", ["short", "password123", "9475829104", "ada@example.com"])
 def test_bad_passwords_are_refused_next_to_their_field(
     user: User, https: Client, bad: str

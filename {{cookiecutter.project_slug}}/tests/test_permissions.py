@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib import messages
 from django.contrib.auth.decorators import permission_required, user_passes_test
 from django.contrib.auth.mixins import PermissionRequiredMixin, UserPassesTestMixin
 from django.http import HttpRequest, HttpResponse
@@ -17,6 +18,12 @@ from tests.conftest import PASSWORD
 
 def view(request: HttpRequest) -> HttpResponse:
     return HttpResponse("secret")
+
+
+def say(request: HttpRequest) -> HttpResponse:
+    for number in range(150):
+        messages.info(request, f"This is message {number:03}.")
+    return HttpResponse()
 
 
 class Page(View):
@@ -36,6 +43,7 @@ class Passes(UserPassesTestMixin, Page):
 urlpatterns = [
     *urls.urlpatterns,
     path("permission/", permission_required("accounts.add_user")(view)),
+    path("messages/", say),
     path("test/", user_passes_test(lambda user: user.is_staff)(view)),
     path("permission-mixin/", Permission.as_view()),
     path("test-mixin/", Passes.as_view()),
@@ -73,3 +81,10 @@ def test_the_login_page_without_next_leads_to_the_dashboard(https: Client, user:
     https.force_login(user)
     assert https.get("/accounts/login/").headers["Location"] == "/dashboard/"
     assert https.get("/admin/login/").headers["Location"] == "/admin/"
+
+
+def test_all_of_many_messages_are_shown(https: Client, user: User) -> None:
+    https.force_login(user)
+    https.get("/messages/")
+    page = https.get("/dashboard/").content.decode()
+    assert [f"message {number:03}." in page for number in range(150)] == [True] * 150

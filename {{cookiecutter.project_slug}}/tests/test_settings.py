@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.test import Client
+
+from config import address
 
 
 def read(monkeypatch: pytest.MonkeyPatch, debug: bool, url: str) -> dict[str, Any]:
@@ -59,8 +62,82 @@ def test_in_production_nothing_but_https_starts(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.any_profile
 @pytest.mark.parametrize(
+    ("url", "expected", "host"),
+    [
+        ("https://WWW.Example.com/", "https://www.example.com", "www.example.com"),
+        ("HTTPS://www.example.com:443", "https://www.example.com", "www.example.com"),
+        ("https://www.example.com.:8443//", "https://www.example.com:8443", "www.example.com"),
+        ("https://Café.example", "https://xn--caf-dma.example", "xn--caf-dma.example"),
+        ("https://[2001:DB8::1]:443", "https://[2001:db8::1]", "[2001:db8::1]"),
+    ],
+)
+def test_an_address_has_one_spelling(
+    monkeypatch: pytest.MonkeyPatch, url: str, expected: str, host: str
+) -> None:
+    found = read(monkeypatch, False, url)
+    assert found["SITE_URL"] == expected
+    assert found["CSRF_TRUSTED_ORIGINS"] == [expected]  # WebSockets and mails follow it as well
+    assert found["ALLOWED_HOSTS"] == [host]
+
+
+@pytest.mark.any_profile
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("https://example.com/app", "SITE_URL has more than scheme, host and port"),
+        ("https://example.com/?a", "SITE_URL has more than scheme, host and port"),
+        ("https://ada:secret@example.com", "SITE_URL has more than scheme, host and port"),
+        ("https://example.com:port", "SITE_URL is"),
+        ("https://exa mple.com", "SITE_URL is"),
+        ("https://straße.example", "SITE_URL is"),
+        (f"https://{'ä' * 70}.example", "SITE_URL is"),
+    ],
+)
+def test_what_is_no_address_is_refused(
+    monkeypatch: pytest.MonkeyPatch, url: str, sentence: str
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"^{sentence}.*must be") as refused:
+        read(monkeypatch, False, url)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.any_profile
+def test_further_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SITE_HOSTS", "Example.com,www.example.com,café.example")
+    found = read(monkeypatch, False, "https://www.example.com")
+    assert found["SITE_HOSTS"] == {"example.com", "xn--caf-dma.example"}
+    assert set(found["ALLOWED_HOSTS"]) == {"www.example.com", *found["SITE_HOSTS"]}
+
+
+@pytest.mark.any_profile
+@pytest.mark.parametrize(("method", "status"), [("get", 301), ("post", 308)])
+def test_further_names_are_redirected(
+    client: Client, settings: Any, method: str, status: int
+) -> None:
+    settings.SITE_URL, settings.SITE_HOSTS = "https://www.example.com", {"example.com"}
+    settings.ALLOWED_HOSTS = ["www.example.com", "example.com"]
+    host = {"HTTP_HOST": "example.com:443", "secure": True}
+    response = getattr(client, method)("/accounts/login/?next=/a/", **host)
+    assert response.status_code == status
+    assert response.headers["Location"] == "https://www.example.com/accounts/login/?next=/a/"
+    page = client.get("/accounts/login/", HTTP_HOST="www.example.com", secure=True)
+    assert page.status_code == 200
+
+
+@pytest.mark.any_profile
+def test_a_cookie_domain_and_the_prefix_are_refused_together(settings: Any) -> None:
+    settings.SESSION_COOKIE_NAME, settings.SESSION_COOKIE_SECURE = "__Host-sessionid", True
+    assert address.check_cookies() == []
+    settings.SESSION_COOKIE_DOMAIN = ".example.test"
+    (error,) = address.check_cookies()
+    assert "__Host-sessionid" in error.msg and "SESSION_COOKIE_DOMAIN" in str(error.hint)
+
+
+@pytest.mark.any_profile
+@pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
+        ("SITE_HOSTS", "example.com/app", "SITE_HOSTS has more than scheme, host and port"),
         ("DATABASE_SECONDS", "3s", "DATABASE_SECONDS is '3s', but must be a whole number"),
         ("DATABASE_URL", "nonsense", "DATABASE_URL cannot be read"),
         ("DATABASE_URL", "foo://user:secret@host/name", "DATABASE_URL cannot be read"),

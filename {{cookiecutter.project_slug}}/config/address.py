@@ -1,0 +1,81 @@
+"""The address of the site: `SITE_URL` in one spelling, and its further names."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
+from django.http.request import split_domain_port
+from django.utils.encoding import punycode
+
+PORTS = {"http": 80, "https": 443}
+# Older and newer IDNA disagree about these letters: they would lead to another site.
+AMBIGUOUS = set("ßς\u200c\u200d")
+
+
+def normalise(variable: str, url: str, schemes: tuple[str, ...] = ("https",)) -> tuple[str, str]:
+    """Return the address as browsers write it in `Origin`, and its host as `Host` has it.
+
+    Lower case, IDNA, no default port, no slash at the end. Raise ImproperlyConfigured for what
+    is not the address of a site.
+    """
+    wanted = "must be the site's address as people type it, such as https://www.example.com"
+    try:
+        parts = urlsplit(url.strip())
+        host, port = parts.hostname or "", parts.port
+        host, _ = split_domain_port(f"[{host}]" if ":" in host else punycode(host))
+    except ValueError:  # a port that is no number, a label that is too long
+        host = ""
+    if "@" in url or (host and (parts.path.strip("/") or parts.query or parts.fragment)):
+        raise ImproperlyConfigured(
+            f"{variable} has more than scheme, host and port, but {wanted}: the site is served at "
+            "the root of its host, not under a path."
+        )
+    if not host or parts.scheme not in schemes or set(url) & AMBIGUOUS:
+        raise ImproperlyConfigured(
+            f"{variable} is {url!r}, but {wanted} (plain http only with DJANGO_DEBUG=1; ß, ς and "
+            "joiners as xn--…)."
+        )
+    suffix = "" if port in (None, PORTS[parts.scheme]) else f":{port}"
+    return f"{parts.scheme}://{host}{suffix}", host
+
+
+def redirect_to_site(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    """A middleware that sends requests for the names in `SITE_HOSTS` to `SITE_URL`."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        host, _port = split_domain_port(request.get_host())
+        if host not in settings.SITE_HOSTS:
+            return get_response(request)
+        keeps_method = request.method not in ("GET", "HEAD")
+        to = settings.SITE_URL + request.get_full_path()
+        return HttpResponsePermanentRedirect(to, preserve_request=keeps_method)
+
+    return middleware
+
+
+@register(Tags.security)
+def check_cookies(**kwargs: Any) -> list[CheckMessage]:
+    """Refuse cookies that every browser drops because of their name."""
+    found: list[CheckMessage] = []
+    for kind in ("SESSION", "CSRF"):
+        name = getattr(settings, f"{kind}_COOKIE_NAME")
+        domain = getattr(settings, f"{kind}_COOKIE_DOMAIN")
+        path = getattr(settings, f"{kind}_COOKIE_PATH")
+        secure = getattr(settings, f"{kind}_COOKIE_SECURE")
+        if name.startswith("__Host-") and (domain or path != "/" or not secure):
+            found.append(
+                Error(
+                    f"Browsers drop the cookie {name}: with that prefix it must be secure and "
+                    "have no domain and the path /.",
+                    hint=f"Remove {kind}_COOKIE_DOMAIN and {kind}_COOKIE_PATH, or give "
+                    f"{kind}_COOKIE_NAME another name, which subdomains can then overwrite.",
+                    id="site.E001",
+                )
+            )
+    return found
