@@ -82,6 +82,15 @@ OUTLAST = {
     "WORKERS": env.int("WEB_CONCURRENCY", default=1),
     # A bearer token that opens /metrics; without one there is no such page.
     "METRICS_TOKEN": env.str("METRICS_TOKEN", default=""),
+    "PAGE_THREADS": env.int("PAGE_THREADS", default=16),
+    # Checking a password takes long, and as many at once as there are processors.
+    "PAGE_QUEUED_PATHS": (
+        "/accounts/login/",
+        "/accounts/confirm/",
+        "/accounts/password/",
+        "/admin/login/",
+    ),
+    "DATABASE_STATEMENT_SECONDS": env.int("DATABASE_STATEMENT_SECONDS", default=0),
 }
 
 # --- Application ---
@@ -143,33 +152,26 @@ TEMPLATES = [
 
 # --- Database ---
 
-# When nothing moves for so long, the answer is 503; in a crowd that moves, people wait.
-DATABASE_SECONDS = env.int("DATABASE_SECONDS", default=3)
-DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR / 'db.sqlite3'}")}
-_database = DATABASES["default"]
+# Page threads keep their connections, and replace one that the server has closed meanwhile.
+_database = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True} | env.db_url(
+    "DATABASE_URL", default=f"sqlite:///{VAR / 'db.sqlite3'}"
+)
 if _database["ENGINE"].endswith("sqlite3"):
-    _database["ENGINE"] = "outlast.databases.sqlite3"
     _database["OPTIONS"] = {
-        # Readers and one writer at the same time; writers wait in line instead of failing.
+        # Readers and one writer at the same time. Not "transaction_mode": "IMMEDIATE", with
+        # which a transaction that only reads stops all others.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-        "transaction_mode": "IMMEDIATE",
-        "timeout": DATABASE_SECONDS / 2,  # it waits a second time, see there
-    }
-elif _database["ENGINE"].endswith("postgresql"):
-    _database["ENGINE"] = "outlast.databases.postgresql"
-    _database["OPTIONS"] = {
-        # Under ASGI persistent connections pile up; psycopg's pool doubles the throughput.
-        "pool": {
-            "min_size": 1,
-            "max_size": 10,
-            "timeout": DATABASE_SECONDS,
-            "reconnect_timeout": 0,  # for minutes, otherwise, after the server is back
-        },
-        "connect_timeout": DATABASE_SECONDS,
-        "tcp_user_timeout": DATABASE_SECONDS * 1000,  # milliseconds; a cable was pulled
-        # A little sooner than we give up, so that the server gives up as well.
-        "options": f"-c lock_timeout={DATABASE_SECONDS * 800}",
+        "timeout": 10,  # seconds that writers wait for each other
     } | _database.get("OPTIONS", {})
+elif _database["ENGINE"].endswith("postgresql"):
+    # PgBouncer knows none of these cursors in transaction mode, and the admin uses them.
+    _database.setdefault("DISABLE_SERVER_SIDE_CURSORS", True)
+    _database["OPTIONS"] = {
+        "connect_timeout": 3,  # seconds, after which the answer is 503
+        "tcp_user_timeout": 5000,  # milliseconds, for a server that vanished
+        "keepalives_idle": 30,
+    } | _database.get("OPTIONS", {})
+DATABASES = {"default": _database}
 if "DATABASE_LISTEN_URL" in env:
     # For live messages, where DATABASE_URL leads through a connection pooler. In tests it
     # stands for the test database.

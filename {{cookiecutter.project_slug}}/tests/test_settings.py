@@ -138,7 +138,7 @@ def test_a_cookie_domain_and_the_prefix_are_refused_together(settings: Any) -> N
     ("variable", "value", "sentence"),
     [
         ("SITE_HOSTS", "example.com/app", "SITE_HOSTS has more than scheme, host and port"),
-        ("DATABASE_SECONDS", "3s", "DATABASE_SECONDS is '3s', but must be a whole number"),
+        ("PAGE_THREADS", "3s", "PAGE_THREADS is '3s', but must be a whole number"),
         ("DATABASE_URL", "nonsense", "DATABASE_URL cannot be read"),
         ("DATABASE_URL", "foo://user:secret@host/name", "DATABASE_URL cannot be read"),
         ("DATABASE_URL", "postgres://user:secret/3@host/name", "DATABASE_URL cannot be read"),

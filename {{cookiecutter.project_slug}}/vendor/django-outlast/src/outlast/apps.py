@@ -1,10 +1,13 @@
+from threading import current_thread, main_thread
 from typing import Any
 
 from django.apps import AppConfig
 from django.core.management import call_command
+from django.db.backends.signals import connection_created
 from django.db.models.signals import post_delete, post_migrate
 
 from outlast import sessions
+from outlast.conf import conf
 
 
 class BackendsConfig(AppConfig):
@@ -15,6 +18,7 @@ class BackendsConfig(AppConfig):
     def ready(self) -> None:
         from outlast import checks  # noqa: F401, it registers them
 
+        connection_created.connect(limit_statements)
         post_migrate.connect(create_cache_table, sender=self)
         post_delete.connect(sessions.announce, sender="outlast.Session")
 
@@ -26,3 +30,14 @@ def create_cache_table(using: str, verbosity: int, **kwargs: Any) -> None:
     switches its profile by one variable must find the table there.
     """
     call_command("createcachetable", "site_cache", database=using, verbosity=verbosity - 1)
+
+
+def limit_statements(connection: Any, **kwargs: Any) -> None:
+    """Have PostgreSQL end statements after `DATABASE_STATEMENT_SECONDS`.
+
+    Not those of commands, which run in the main thread: an index may take an hour to build.
+    """
+    seconds = conf.DATABASE_STATEMENT_SECONDS
+    if seconds and connection.vendor == "postgresql" and current_thread() is not main_thread():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, false)", [f"{seconds}s"])

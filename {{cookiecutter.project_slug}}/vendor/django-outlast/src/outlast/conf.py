@@ -13,6 +13,12 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error
 
 DEFAULTS: dict[str, Any] = {
+    # Threads of a process that serve pages, and so its connections to each database.
+    "PAGE_THREADS": 16,
+    # POSTs to addresses that begin so hold at most half of these threads; the others wait.
+    "PAGE_QUEUED_PATHS": (),
+    # Seconds after which PostgreSQL ends a statement of a page; 0: never.
+    "DATABASE_STATEMENT_SECONDS": 0,
     # Seconds without a request after which a session ends; 0: never.
     "SESSION_IDLE_SECONDS": 14 * 24 * 3600,
     # Seconds since the login after which a session ends; 0: never.

@@ -1,23 +1,90 @@
-"""How the server hands requests to Django."""
+"""Pages in a fixed pool of threads, as a threaded WSGI server has them."""
 
-from collections.abc import Callable
+import asyncio
+from contextlib import nullcontext
 from typing import Any
 
-from asgiref.sync import sync_to_async
+from django.core.exceptions import RequestAborted
 from django.core.handlers import asgi
-from django.http import HttpRequest
+from django.core.signals import request_started
+from django.http import FileResponse
+from django.urls import set_script_prefix
+
+from outlast import health
+from outlast.conf import conf
+from outlast.threads import Threads
 
 
 class ASGIHandler(asgi.ASGIHandler):
-    """Django's handler, with a request in one thread from the first middleware to the last.
+    """Django's handler, where one thread of a pool runs a request from its start to its end.
 
-    Django's own runs every middleware as a coroutine, and most of them hop into a thread
-    and back, twice each: this site's stack took three times as long that way. Views and
-    ORM are synchronous anyway; asynchronous views are still awaited, by the thread.
+    The event loop reads the body and sends the response: slow clients hold no thread. Threads
+    live on, so `CONN_MAX_AGE` works, and a process has as many connections as threads.
+    An asynchronous view runs on the event loop while its thread waits for it.
     """
 
-    _middleware_chain: Callable[[HttpRequest], Any]
+    def __init__(self) -> None:
+        super().__init__()
+        self.pages = Threads(conf.PAGE_THREADS, "page")
+        self.probes = Threads(2, "probe")  # /readyz answers while all page threads hang
+        self.queue = asyncio.Semaphore(max(1, conf.PAGE_THREADS // 2))
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
-        self._middleware_chain = sync_to_async(self._middleware_chain, thread_sensitive=True)
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"]
+        if path == "/healthz":
+            return await self.send_response(health.alive(), send)
+        try:
+            body = await self.read_body(receive)
+        except RequestAborted:
+            return None
+        threads = self.probes if path in ("/readyz", "/metrics") else self.pages
+        is_queued = scope["method"] == "POST" and path.startswith(conf.PAGE_QUEUED_PATHS)
+        async with self.queue if is_queued else nullcontext():
+            response = await threads.run(self.respond, scope, body)
+        if response.streaming:
+            return await self.stream(response, receive, send)
+        return await self.send_response(response, send)
+
+    def respond(self, scope: Any, body: Any) -> Any:
+        """Return the response to a request, closed unless it is a stream."""
+        set_script_prefix(asgi.get_script_prefix(scope))
+        request_started.send(sender=self.__class__, scope=scope)
+        request, error = self.create_request(scope, body)
+        response: Any = error
+        if request:
+            response = self.get_response(request)
+        else:
+            body.close()
+        response._handler_class = self.__class__
+        response.block_size = self.chunk_size  # of files
+        if not response.streaming:
+            response.close()
+        return response
+
+    async def stream(self, response: Any, receive: Any, send: Any) -> None:
+        """Send a stream until it ends or its client is gone, then close it.
+
+        A generator may keep a cursor open between two chunks, so it gets a thread, and with it
+        a connection, of its own; page threads read the chunks of files.
+        """
+        has_own = not (response.is_async or isinstance(response, FileResponse))
+        threads = Threads(1, "stream") if has_own else self.pages
+        if not response.is_async:
+            response.streaming_content = threads.iterate(response.streaming_content)
+        tasks = (
+            asyncio.create_task(self.send_response(response, send)),
+            asyncio.create_task(self.listen_for_disconnect(receive)),
+        )
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            [task.cancel() for task in tasks]
+            sent, _ = await asyncio.gather(*tasks, return_exceptions=True)
+            await threads.run(response.close)
+            if has_own:
+                threads.shutdown()
+        if isinstance(sent, Exception):
+            raise sent

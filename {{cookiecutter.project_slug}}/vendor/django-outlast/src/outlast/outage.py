@@ -35,6 +35,8 @@ except ImportError:  # profiles without Redis do not install its client
     OUT_OF_REACH = ()
 
 RETRY_AFTER = 5  # seconds
+# PostgreSQL's states for: connection lost, out of resources, shut down or not up yet.
+AWAY = ("08", "53", "57P0", "58")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -50,14 +52,20 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Whether a service could not be asked, rather than being asked something wrong.
+    """Return whether a service could not be used; a statement that failed is no outage.
 
-    SQLite's module calls both an OperationalError; a missing table is no outage.
+    Databases raise OperationalError for both: also for a missing table (SQLite), a deadlock
+    or a statement that took too long (PostgreSQL).
     """
     if isinstance(error, OUT_OF_REACH):
         return True
-    code = getattr(error and error.__cause__, "sqlite_errorcode", None)
-    return isinstance(error, OperationalError | InterfaceError) and code != sqlite3.SQLITE_ERROR
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    cause = error.__cause__
+    if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        return False
+    state = getattr(cause, "sqlstate", None)
+    return state is None or state.startswith(AWAY)
 
 
 class ExceptionReporter(debug.ExceptionReporter):

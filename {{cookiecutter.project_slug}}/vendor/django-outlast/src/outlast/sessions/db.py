@@ -2,8 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -171,9 +171,24 @@ class SessionStore(SessionBase):
         self.unseen = False
         using = self.database()
         rows = Session.objects.using(using).filter(session_key=self.session_key)
-        without_waiting = getattr(connections[using], "without_waiting", nullcontext)
         try:
-            with without_waiting():
+            with without_waiting(connections[using]):
                 rows.update(last_seen=timezone.now())
         except Error as error:
             logger.info("last_seen of a session was not written: %s", error)
+
+
+@contextmanager
+def without_waiting(connection: Any) -> Iterator[None]:
+    """On SQLite fail within 50 ms where another connection is writing."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout")
+        (milliseconds,) = cursor.fetchone()
+        cursor.execute("PRAGMA busy_timeout = 50")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {milliseconds:d}")
