@@ -75,7 +75,7 @@ def write_env(profile: str) -> None:
     if not os.path.lexists(".env"):
         Path(".env").touch(0o600)
         text = "# Settings of this copy of the site. Do not commit them; see .env.example.\n"
-        text += f"DJANGO_PROFILE={profile}\nDJANGO_DEBUG=1\n"
+        text += f"DJANGO_PROFILE={profile}\nDJANGO_DEBUG=1\nSIGN_UP=1\n"
         text += f"DJANGO_SECRET_KEY={secrets.token_urlsafe(50)}\n"
         Path(".env").write_bytes(text.encode())
 

@@ -1,15 +1,25 @@
-"""Users in the admin."""
+"""Users and groups in the admin, where staff can take no right that they lack."""
 
+from smtplib import SMTPException
+from typing import Any
+
+from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
-from django.db.models import QuerySet
+from django.contrib.auth.models import Group, Permission
+from django.db.models import Q, QuerySet
+from django.db.transaction import on_commit
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from outlast.models import Session
 
+from accounts import mail
 from accounts.models import User
+
+RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
 class UserCreationForm(AdminUserCreationForm):
@@ -21,18 +31,52 @@ class UserCreationForm(AdminUserCreationForm):
         field_classes: dict[str, type] = {}
 
 
+class InvitationForm(forms.ModelForm):
+    """A new user, who chooses a password by a link."""
+
+    class Meta:
+        model = User
+        fields = ("email", "name")
+
+
+class GuardedAdmin(admin.ModelAdmin):
+    """Only superusers change rights, and no lookup of an address compares secrets.
+
+    `?sessions__session_key__startswith=a` would tell staff session keys, letter by letter.
+    """
+
+    rights: tuple[str, ...]
+
+    def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
+        secret = any(part.startswith(("password", "session")) for part in lookup.split("__"))
+        return not secret and super().lookup_allowed(lookup, value, request)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else (*fields, *self.rights)
+
+
+def reachable(users: QuerySet[User], by: Any) -> QuerySet[User]:
+    """Return the users whose rights `by` has as well: setting a password takes them over."""
+    if by.is_superuser:
+        return users
+    lacking = Permission.objects.exclude(Q(user=by) | Q(group__user=by))
+    stronger = User.objects.filter(
+        Q(is_superuser=True) | Q(user_permissions__in=lacking) | Q(groups__permissions__in=lacking)
+    )
+    return users.exclude(pk__in=stronger)
+
+
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):
+class UserAdmin(GuardedAdmin, DjangoUserAdmin):
     """Django's page for users, without the fields that this user does not have."""
 
+    rights = RIGHTS
     add_form = UserCreationForm
     fieldsets = (
         (None, {"fields": ("email", "password")}),
         (_("Personal info"), {"fields": ("name",)}),
-        (
-            _("Permissions"),
-            {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")},
-        ),
+        (_("Permissions"), {"fields": ("is_active", *RIGHTS)}),
         (_("Important dates"), {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = (
@@ -47,10 +91,58 @@ class UserAdmin(DjangoUserAdmin):
     list_display = ("email", "name", "is_active", "is_staff", "last_login")
     search_fields = ("email", "name")
     ordering = ("email",)
-    actions = ("end_sessions",)
+    actions = ("end_sessions", "invite")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        return reachable(super().get_queryset(request), request.user)
+
+    # An invitation is the page to add a user, at ?invite=1.
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        if obj is None and "invite" in request.GET:
+            return ((None, {"fields": ("email", "name")}),)
+        return super().get_fieldsets(request, obj)
+
+    def get_form(
+        self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        if obj is None and "invite" in request.GET:
+            kwargs["form"] = InvitationForm
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        invited = isinstance(form, InvitationForm)
+        if invited:
+            obj.set_unusable_password()
+        super().save_model(request, obj, form, change)
+        if invited:
+            on_commit(lambda: self.invite(request, User.objects.filter(pk=obj.pk)))
+
+    @admin.action(description=_("Invite the selected users again"), permissions=["change"])
+    def invite(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        """Send a link to those who have no password yet."""
+        for user in users.filter(is_active=True):
+            if not user.has_usable_password():
+                try:
+                    mail.send("invitation", user.email)
+                except (OSError, SMTPException) as error:
+                    text = _("The invitation of %(email)s could not be sent: %(error)s")
+                    messages.error(request, text % {"email": user.email, "error": error})
+                else:
+                    messages.success(request, _("Invited %s.") % user.email)
 
     @admin.action(description=_("End all sessions of the selected users"), permissions=["change"])
     def end_sessions(self, request: HttpRequest, users: QuerySet[User]) -> None:
         count, _objects = Session.objects.filter(user__in=users).delete()
         text = ngettext("One session has ended.", "%(count)d sessions have ended.", count)
         messages.success(request, text % {"count": count})
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(GuardedAdmin, DjangoGroupAdmin):
+    """Django's page for groups, whose permissions only superusers change."""
+
+    rights = ("permissions",)

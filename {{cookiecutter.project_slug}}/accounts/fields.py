@@ -5,6 +5,7 @@ from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
+from django import forms
 from django.db import models
 from django.http import HttpRequest
 from django.utils.encoding import punycode
@@ -26,6 +27,9 @@ class FoldedEmailField(models.EmailField):
                 domain = punycode(domain).lower()
         return f"{user}{at}{domain}"
 
+    def formfield(self, **options: Any) -> Any:
+        return super().formfield(**{"form_class": FoldedEmailFormField} | options)
+
     def to_python(self, value: Any) -> Any:
         value = super().to_python(value)
         return self.fold(value) if isinstance(value, str) else value
@@ -37,6 +41,13 @@ class FoldedEmailField(models.EmailField):
         value = self.to_python(super().pre_save(model_instance, add))
         setattr(model_instance, self.attname, value)
         return value
+
+
+class FoldedEmailFormField(forms.EmailField):
+    """The field of forms, which folds an address before it looks whether it is one."""
+
+    def to_python(self, value: Any) -> Any:
+        return FoldedEmailField.fold(super().to_python(value) or "")
 
 
 def client_address(request: HttpRequest) -> str | None:

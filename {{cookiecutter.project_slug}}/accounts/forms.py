@@ -1,12 +1,8 @@
 """Forms of the account pages."""
 
-from collections.abc import Iterable
-from threading import Timer
 from typing import Any
-from urllib.parse import urlsplit
 
 from django import forms
-from django.conf import settings
 from django.contrib.auth import authenticate
 from django.contrib.auth import forms as auth_forms
 from django.core.exceptions import ValidationError
@@ -14,19 +10,21 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.fields import FoldedEmailField
-from accounts.models import User
+from accounts.fields import FoldedEmailFormField
 
-MAIL_DELAY = 0.5  # seconds; by then the page has been shown
+
+def email_field() -> FoldedEmailFormField:
+    return FoldedEmailFormField(
+        label=_("E-mail address"),
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autofocus": True, "autocomplete": "username"}),
+    )
 
 
 class LoginForm(auth_forms.AuthenticationForm):
-    """Django's login form, with an e-mail address for a name and "remember me"."""
+    """Django's login form, with an e-mail address as the name and "remember me"."""
 
-    username = forms.EmailField(
-        label=_("E-mail address"),
-        widget=forms.EmailInput(attrs={"autofocus": True, "autocomplete": "username"}),
-    )
+    username = email_field()
     remember = forms.BooleanField(label=_("Remember me on this device"), required=False)
 
     error_messages = {
@@ -35,9 +33,15 @@ class LoginForm(auth_forms.AuthenticationForm):
     }
 
 
+class EmailForm(forms.Form):
+    """The address that a link is sent to."""
+
+    email = email_field()
+
+
 @sensitive_variables("password")
 def check_own_password(request: HttpRequest, password: str) -> str:
-    """Return the password of who is logged in; raises ValidationError if it is not theirs.
+    """Return the password of the user who is logged in; raise ValidationError if it is not.
 
     The throttle counts guesses here as it does at the login.
     """
@@ -59,7 +63,7 @@ class PasswordChangeForm(auth_forms.PasswordChangeForm):
 
 
 class ConfirmForm(forms.Form):
-    """The password of who is logged in already."""
+    """The password of the user who is logged in already."""
 
     password = forms.CharField(
         label=_("Password"),
@@ -73,34 +77,3 @@ class ConfirmForm(forms.Form):
 
     def clean_password(self) -> str:
         return check_own_password(self.request, self.cleaned_data["password"])
-
-
-class PasswordResetForm(auth_forms.PasswordResetForm):
-    """Django's form, which takes as long for an address it knows as for one it does not."""
-
-    email = forms.EmailField(
-        label=_("E-mail address"),
-        max_length=254,
-        widget=forms.EmailInput(attrs={"autofocus": True, "autocomplete": "username"}),
-    )
-
-    def clean_email(self) -> str:
-        return FoldedEmailField.fold(self.cleaned_data["email"])
-
-    def get_users(self, email: str) -> Iterable[User]:
-        return self.users
-
-    def save(self, *args: Any, **options: Any) -> None:
-        """Find the user, one query either way; whatever depends on that happens later.
-
-        That is rendering and sending the mail, which takes seconds, or fails (Django logs
-        that). The thread touches no database, and the process does not end before it. The
-        link is made of `SITE_URL`, not of a Host header that somebody else wrote.
-        """
-        users = User.objects.filter(email=self.cleaned_data["email"], is_active=True)
-        self.users = [user for user in users if user.has_usable_password()]
-        site = urlsplit(settings.SITE_URL)
-        link = {"domain_override": site.netloc, "use_https": site.scheme == "https"}
-        later = Timer(MAIL_DELAY, super().save, args, options | link)
-        later.name = "mail"
-        later.start()

@@ -20,12 +20,19 @@ urlpatterns = [
     path("accounts/password/reset/", views.PasswordResetView.as_view(), name="password_reset"),
     path(
         "accounts/password/reset/sent/",
-        views.PasswordResetDoneView.as_view(),
+        views.LinkSentView.as_view(template_name="accounts/password_reset_done.html"),
         name="password_reset_done",
     ),
     path(
         "accounts/password/reset/<uidb64>/<token>/",
         views.PasswordResetConfirmView.as_view(),
         name="password_reset_confirm",
+    ),
+    path("accounts/sign-up/", views.SignUpView.as_view(), name="sign_up"),
+    path("accounts/sign-up/sent/", views.SignUpDoneView.as_view(), name="sign_up_done"),
+    path(
+        "accounts/sign-up/<uidb64>/<token>/",
+        views.SignUpConfirmView.as_view(),
+        name="sign_up_confirm",
     ),
 ]

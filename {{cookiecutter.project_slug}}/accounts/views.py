@@ -8,21 +8,24 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import forms as auth_forms
 from django.contrib.auth import views as auth_views
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.mixins import LoginRequiredMixin
+from django.db import IntegrityError, transaction
 from django.forms import BaseForm
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.http import urlsafe_base64_decode
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
-from django.views.generic import TemplateView
+from django.views.generic import FormView, TemplateView
 from django.views.generic.edit import BaseFormView
 
-from accounts import forms
-from accounts.fields import client_address
-from accounts.models import Attempt
+from accounts import forms, mail
+from accounts.fields import FoldedEmailField, client_address, is_text
+from accounts.models import Attempt, User
 
 
 def wait_page(request: HttpRequest, until: datetime) -> HttpResponse:
@@ -52,6 +55,9 @@ class LoginView(ThrottledMixin, auth_views.LoginView):
 
     template_name = "accounts/login.html"
     authentication_form = forms.LoginForm
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(sign_up=settings.SIGN_UP, **kwargs)
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show the form; with 403 and a sentence if a logged-in user was sent here."""
@@ -108,38 +114,109 @@ class PasswordChangeView(ThrottledMixin, auth_views.PasswordChangeView):
         return super().form_valid(form)
 
 
-class PasswordResetView(auth_views.PasswordResetView):
-    """Django's request for a link to a new password, as often as `Attempt` admits."""
+@method_decorator(never_cache, name="dispatch")
+class LinkView(FormView):
+    """Asks for an address and sends a link to it: the same answer for every address."""
 
-    template_name = "accounts/password_reset.html"
-    form_class = forms.PasswordResetForm
-    subject_template_name = "accounts/password_reset_subject.txt"
-    email_template_name = "accounts/password_reset_mail.txt"
-    extra_email_context = {
-        "site_title": settings.SITE_TITLE,
-        "minutes": settings.PASSWORD_RESET_TIMEOUT // 60,
-    }
+    kind: str
+    form_class = forms.EmailForm
 
-    def form_valid(self, form: auth_forms.PasswordResetForm) -> HttpResponse:
+    def form_valid(self, form: BaseForm) -> HttpResponse:
         email = form.cleaned_data["email"]
         if until := Attempt.admit_mail(email, client_address(self.request)):
             return wait_page(self.request, until)
+        mail.send_link(self.kind, email)
         return super().form_valid(form)
 
 
-class PasswordResetDoneView(auth_views.PasswordResetDoneView):
-    """The same answer for every address."""
+@method_decorator(never_cache, name="dispatch")
+class LinkSentView(TemplateView):
+    """The answer of `LinkView`."""
 
-    template_name = "accounts/password_reset_done.html"
+
+class PasswordResetView(LinkView):
+    kind = "password_reset"
+    template_name = "accounts/password_reset.html"
+    success_url = reverse_lazy("password_reset_done")
 
 
-class PasswordResetConfirmView(auth_views.PasswordResetConfirmView):
-    """Django's new password by the link in the mail, and then the login page."""
+class SignUpMixin:
+    """404 unless `SIGN_UP` opens the site to everybody."""
+
+    def dispatch(self, *args: Any, **kwargs: Any) -> Any:
+        if not settings.SIGN_UP:
+            raise Http404
+        return super().dispatch(*args, **kwargs)  # type: ignore[misc]
+
+
+class SignUpView(SignUpMixin, LinkView):
+    kind = "sign_up"
+    template_name = "accounts/sign_up.html"
+    success_url = reverse_lazy("sign_up_done")
+
+
+class SignUpDoneView(SignUpMixin, LinkSentView):
+    template_name = "accounts/sign_up_done.html"
+
+
+class LinkConfirmView(auth_views.PasswordResetConfirmView):
+    """Django's page for a link; of two people who use one link at once, one gets it."""
+
+    def form_valid(self, form: auth_forms.SetPasswordForm) -> HttpResponse:
+        user, same = form.user, User.objects.filter(pk=form.user.pk, is_active=True)
+        try:
+            with transaction.atomic():
+                # Django's `save()` changes the password whatever happened since it was read.
+                if user.pk and not same.filter(password=self.former).update(
+                    password=make_password(None)
+                ):
+                    raise IntegrityError
+                return super().form_valid(form)
+        except IntegrityError:  # or somebody signed up with the address
+            self.validlink = False
+            return self.render_to_response(self.get_context_data())
+
+    def get_user(self, uidb64: str) -> User | None:
+        user = self.find(uidb64)
+        self.former = user.password if user else ""
+        return user
+
+    def find(self, uidb64: str) -> User | None:
+        """Return the user of the link; None for one who must not log in."""
+        user = super().get_user(uidb64)
+        return user if user and user.is_active else None
+
+
+class PasswordResetConfirmView(LinkConfirmView):
+    """A new password by the link in the mail, and then the login page."""
 
     template_name = "accounts/password_reset_confirm.html"
     success_url = reverse_lazy("login")
 
     def form_valid(self, form: auth_forms.SetPasswordForm) -> HttpResponse:
-        messages.success(self.request, _("Your password has been changed: log in with it."))
-        Attempt.forget_failures(form.user.get_username())  # guesses at the old one
-        return super().form_valid(form)
+        response = super().form_valid(form)
+        if self.validlink:
+            messages.success(self.request, _("Your password has been changed: log in with it."))
+            Attempt.forget_failures(form.user.get_username())  # guesses at the old one
+        return response
+
+
+class SignUpConfirmView(LinkConfirmView):
+    """The password of a new account, by the link to sign up or of an invitation."""
+
+    template_name = "accounts/sign_up_confirm.html"
+    success_url = reverse_lazy("dashboard")
+    token_generator = mail.sign_up_tokens
+    post_reset_login = True
+    post_reset_login_backend = "accounts.throttle.ThrottledBackend"
+
+    def find(self, uidb64: str) -> User | None:
+        """Return the invited user, or one that is not saved yet if everybody may sign up."""
+        try:
+            email = FoldedEmailField.fold(urlsafe_base64_decode(uidb64).decode())
+        except ValueError:
+            return None
+        user = User.objects.filter(email=email).first() if is_text(email) else None
+        if user is None:
+            return User(email=email) if settings.SIGN_UP else None
+        return user if user.is_active and not user.has_usable_password() else None

@@ -200,7 +200,10 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     "django.contrib.auth.hashers.ScryptPasswordHasher",
 ]
-PASSWORD_RESET_TIMEOUT = 3600  # seconds; Django's three days leave links lying about
+PASSWORD_RESET_TIMEOUT = 3600  # seconds, of all links; Django's three days leave them lying about
+# Whether people can make themselves an account; by invitation they can in any case.
+SIGN_UP = env.bool("SIGN_UP", default=False)
+MAIL_SECONDS = 0.5  # how long a page takes that sends a link, see accounts/mail.py
 
 # --- Throttle of password guesses: accounts/throttle.py says what is counted ---
 

@@ -21,6 +21,7 @@ if not django_settings.PROFILE.startswith("redis"):
 def _quick(settings: Any, tmp_path: Path) -> None:
     """A hasher and a static storage that cost nothing: neither is what tests are about."""
     settings.SESSION_FILE_PATH = tmp_path / "sessions"
+    settings.MAIL_SECONDS = 0
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.STORAGES = settings.STORAGES | {
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}

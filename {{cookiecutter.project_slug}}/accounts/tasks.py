@@ -1,0 +1,12 @@
+"""Tasks for a worker of Django's task framework (6.0 or later)."""
+
+from django.tasks import task  # type: ignore[import-not-found,unused-ignore]
+
+from accounts import mail
+
+
+@task
+def send_later(kind: str, email: str) -> None:
+    """Send a mail; a failure is the worker's to report and to repeat."""
+    if message := mail.build(kind, email):
+        message.send()
