@@ -12,6 +12,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
+from outlast.redis import split_secrets
 
 LOCAL_SENTINELS = ["127.0.0.1:26379", "127.0.0.1:26380", "127.0.0.1:26381"]
 
@@ -67,24 +68,21 @@ def dummy(env: Env, var: Path, prefix: str) -> Profile:
 def redis(env: Env, var: Path, prefix: str) -> Profile:
     """One Redis or Valkey at `REDIS_URL` makes it faster; the database holds the truth."""
     url = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        raise ImproperlyConfigured(
-            "REDIS_URL cannot be read: it must begin with redis://, rediss:// (TLS) or unix://, "
-            "such as redis://user:password@host:6379/0."
-        )
+    location, login = split_secrets(url)
     return Profile(
         session_engine=_redis_sessions(env),
         caches={
             "default": {
                 "BACKEND": "outlast.cache.RedisCache",
-                "LOCATION": url,
+                "LOCATION": location,
                 "KEY_PREFIX": prefix,
+                "OPTIONS": login,
             }
         },
         channel_layers={
             "default": {
                 "BACKEND": "outlast.layer.PubSubLayer",
-                "CONFIG": {"hosts": [url], "prefix": prefix},
+                "CONFIG": {"hosts": [{"address": location, **login}], "prefix": prefix},
             }
         },
     )

@@ -19,7 +19,7 @@ __all__ = ["handler500"]
 
 
 def chatty(request: HttpRequest, token: str) -> HttpResponse:
-    logging.getLogger("outlast.breaker").warning("Redis is lost:\n%s", "again")
+    logging.getLogger("outlast.redis").warning("Redis is lost:\n%s", "again")
     return HttpResponse("said")
 
 

@@ -1,5 +1,6 @@
 """The profiles: what the environment makes of them, and what is refused in a sentence."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +36,24 @@ def test_a_prefix_by_which_two_sites_could_meet_is_refused(prefix: str) -> None:
 
 
 def test_redis_is_where_redis_url_says_and_keys_begin_with_the_prefix() -> None:
-    profile = load("redis", "shop", REDIS_URL="rediss://cache.example:6380/3")
+    profile = load("redis", "shop", REDIS_URL="rediss://ada:p%40ss@cache.example:6380/3")
     assert profile.caches["default"]["LOCATION"] == "rediss://cache.example:6380/3"
+    login = {"username": "ada", "password": "p@ss"}  # names whose values Django's pages hide
+    assert profile.caches["default"]["OPTIONS"] == login
+    (host,) = profile.channel_layers["default"]["CONFIG"]["hosts"]
+    assert host == {"address": "rediss://cache.example:6380/3", **login}
     assert profile.caches["default"]["KEY_PREFIX"] == "shop"
     assert profile.channel_layers["default"]["CONFIG"]["prefix"].startswith("shop")
 
 
-@pytest.mark.parametrize("url", ["", "http://cache.example", "user:secret@cache.example:6379"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://cache.example", "user:secret@cache.example:6379", "redis://:p@secret#w/rd@host/0"],
+)
 def test_an_address_of_no_redis_is_refused(url: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="REDIS_URL cannot be read") as refused:
+    with pytest.raises(ImproperlyConfigured, match=r"REDIS_URL\) cannot be read") as refused:
         load("redis", REDIS_URL=url)
-    assert "secret" not in str(refused.value)
+    assert not {"secret", "w/rd", "cache"} & set(re.findall(r"[\w/]+", str(refused.value)))
 
 
 def test_each_sentinel_is_a_host_and_a_port() -> None:

@@ -52,7 +52,7 @@ def explain(error: BaseException) -> tuple[str, ...]:
 
 def is_about_redis(error: BaseException) -> bool:
     """Whether redis-py, or our own code around it, raised `error`."""
-    ours = type(error).__module__ == "outlast.breaker"
+    ours = type(error).__module__ == "outlast.redis"
     return ours or type(error).__module__.partition(".")[0] == "redis"
 
 

@@ -1,39 +1,187 @@
-"""Django's Redis cache, made such that the site neither fails nor waits because of Redis.
+"""Django's Redis cache, except that an outage of Redis is a miss and that values are signed.
 
     CACHES = {
         "default": {
             "BACKEND": "outlast.cache.RedisCache",
-            "LOCATION": "redis://user:password@host:6379/0",  # or rediss://, unix://
+            "LOCATION": "redis://host:6379/0",  # or rediss://, valkey://, valkeys://, unix://
             "KEY_PREFIX": "site",
+            "OPTIONS": {"username": ..., "password": ...},
         }
     }
 
-With Sentinels LOCATION names their service, `redis://mymaster/0` (`rediss://` for TLS), and
-OPTIONS says the rest: `{"sentinels": [("host", 26379), ...], "sentinel_kwargs": {"password":
-...}, "username": ..., "password": ...}`; all of them are described at `redis_client.make_client`.
-
-`caches["default"].client` is for others who need Redis: the one client of the process, whose
-`breaker.state` says whether it is in use.
+OPTIONS are those of Django's RedisCache: `serializer`, and arguments of redis-py's connections.
+With Sentinels, LOCATION names their service, `redis://mymaster/0`, and OPTIONS holds
+`"sentinels": [(host, port), ...]` and `"sentinel_kwargs"`, arguments of connections to them.
 """
 
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable
+import functools
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.cache.backends import redis as django_redis
-from django.core.cache.backends.base import DEFAULT_TIMEOUT
-from django.core.exceptions import ImproperlyConfigured
+from django.utils.encoding import force_bytes
 from django.utils.functional import cached_property
+from redis.connection import ConnectionPool
+from redis.exceptions import ResponseError
+from redis.typing import KeyT
 
-from .breaker import Unavailable
-from .cache_client import RedisCacheClient, shared_client
-from .redis_client import Client
+from .counting import count_read
+from .redis import Client, Unavailable, get_client, read_address
 
 __all__ = ["RedisCache", "StrictRedisCache", "Unavailable"]
 
+logger = logging.getLogger(__name__)
 
-def in_thread(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+MAC_SIZE = hashlib.sha256().digest_size
+NUMBER_SIZE = 20  # of the longest whole number that Redis counts with; less than MAC_SIZE
+
+
+class ForgedValueError(ValueError):
+    """A value in Redis was not written by this site, or not under this key."""
+
+
+@functools.lru_cache(maxsize=16)
+def _hmac(secret: str | bytes) -> hmac.HMAC:
+    """Return an HMAC to copy, whose key no other use of SECRET_KEY shares."""
+    key = hmac.digest(force_bytes(secret), b"outlast.cache", "sha256")
+    return hmac.new(key, digestmod="sha256")
+
+
+def _sign(secret: str | bytes, key: KeyT, payload: bytes) -> bytes:
+    mac = _hmac(secret).copy()
+    name = force_bytes(key)
+    mac.update(b"%d:%s" % (len(name), name))  # the length: no key and payload read as others
+    mac.update(payload)
+    return mac.digest()
+
+
+class RedisCacheClient(django_redis.RedisCacheClient):
+    """Django's client on the one redis-py client of the process, with signed values.
+
+    Whoever can write to Redis could run code through pickle. So each value is
+    HMAC(cache key, pickle) + pickle, and unpickled only if that is right. Whole numbers are
+    stored as they are, for INCR.
+    """
+
+    _pool_options: dict[str, Any]
+    _serializer: Any
+
+    def __init__(self, servers: list[str], *, canary: str, **options: Any):
+        super().__init__(servers, **options)
+        self.redis = get_client(read_address(servers, self._pool_options), canary)
+        self._client = lambda connection_pool: self.redis
+
+    def _get_connection_pool(self, write: bool) -> ConnectionPool:
+        return self.redis.connection_pool
+
+    def dumps(self, key: KeyT, value: Any) -> bytes | int:
+        """Return what is stored under `key`."""
+        payload = self._serializer.dumps(value)
+        if type(payload) is int and -(2**63) <= payload < 2**63:
+            return payload
+        if not isinstance(payload, bytes):
+            payload = str(payload).encode()
+        return _sign(settings.SECRET_KEY, key, payload) + payload
+
+    def loads(self, key: KeyT, data: Any) -> Any:
+        """Return the value; raise ForgedValueError if `dumps` did not write it for this key."""
+        if len(data) <= NUMBER_SIZE:
+            if not data.removeprefix(b"-").isdigit():
+                raise ForgedValueError("neither signed nor a number")
+            return self._serializer.loads(data)
+        mac, payload = data[:MAC_SIZE], data[MAC_SIZE:]
+        for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+            if hmac.compare_digest(mac, _sign(secret, key, payload)):
+                return self._serializer.loads(payload)
+        raise ForgedValueError("its signature is wrong")
+
+    def get(self, key: KeyT, default: Any) -> Any:
+        """As Django's; a value that is not ours is a miss."""
+        try:
+            data = self.redis.get(key)
+            value = default if data is None else self.loads(key, data)
+        except (ForgedValueError, ResponseError) as error:
+            if isinstance(error, ResponseError) and not str(error).startswith("WRONGTYPE"):
+                raise
+            self._remove(key, error)
+            data, value = None, default
+        count_read("miss" if data is None else "hit")
+        return value
+
+    def get_many(self, keys: Iterable[KeyT]) -> dict[KeyT, Any]:
+        """As Django's; values that are not ours are misses."""
+        found = {}
+        keys = list(keys)
+        for key, data in zip(keys, self.redis.mget(keys) if keys else (), strict=True):
+            if data is not None:
+                try:
+                    found[key] = self.loads(key, data)
+                except ForgedValueError as error:
+                    self._remove(key, error)
+            count_read("hit" if key in found else "miss")
+        return found
+
+    def _remove(self, key: KeyT, error: Exception) -> None:
+        # Else `add` would be refused for a value that `get` does not return. The key is not
+        # logged: it may be a secret.
+        logger.warning("A foreign value in the cache is a miss, and removed: %s.", error)
+        with contextlib.suppress(Unavailable):
+            self.redis.unlink(key)
+
+    def add(self, key: KeyT, value: Any, timeout: Any) -> bool:
+        """As Django's, signed."""
+        data = self.dumps(key, value)
+        if timeout == 0:
+            return not self.redis.exists(key)
+        return bool(self.redis.set(key, data, ex=timeout, nx=True))
+
+    def set(self, key: KeyT, value: Any, timeout: Any) -> None:
+        """As Django's, signed."""
+        data = self.dumps(key, value)
+        if timeout == 0:
+            self.redis.delete(key)
+        else:
+            self.redis.set(key, data, ex=timeout)
+
+    def set_many(self, data: Mapping[KeyT, Any], timeout: Any) -> None:
+        """As Django's, signed, and with the time-out in the same command as the value."""
+        values = {key: self.dumps(key, value) for key, value in data.items()}
+        if timeout == 0:
+            self.redis.delete(*values)
+            return
+        pipeline = self.redis.pipeline(transaction=False)
+        for key, value in values.items():
+            pipeline.set(key, value, ex=timeout)
+        with self.redis.breaker:
+            # Not by raise_on_error: redis-py's text would repeat the value.
+            for reply in pipeline.execute(raise_on_error=False):
+                if isinstance(reply, Exception):
+                    raise reply
+
+    def delete_matching(self, pattern: str) -> bool:
+        """Remove keys; Django's `clear()` flushes the whole database."""
+        batch: list[bytes] = []
+        for key in self.redis.scan_iter(match=pattern, count=1000):
+            batch.append(key)
+            if len(batch) == 1000:
+                self.redis.unlink(*batch)
+                batch.clear()
+        if batch:
+            self.redis.unlink(*batch)
+        return True
+
+
+# Django makes a cache object for each thread, and under ASGI for each request.
+_clients: dict[str, RedisCacheClient] = {}
+
+
+def _in_thread(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Return the asynchronous twin of the method `name`.
 
     Django's run in the one thread that all database queries of a task, or of all WebSockets,
@@ -49,28 +197,23 @@ def in_thread(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
 
 
 class StrictRedisCache(django_redis.RedisCache):
-    """Django's, for one server, with one client a process; raises Unavailable without Redis.
-
-    Django's makes a client for every cache object, that is for every thread, and under ASGI
-    for every request, and each of them dials Redis anew.
-    """
+    """Django's Redis cache for one address, with signed values; raises Unavailable."""
 
     _servers: list[str]
     _options: dict[str, Any]
 
     def __init__(self, server: str | list[str], params: dict[str, Any]):
-        servers = [server] if isinstance(server, str) else server
-        if len(servers) != 1:
-            raise ImproperlyConfigured(
-                "LOCATION of the Redis cache must be one address: replicas lag behind, and give "
-                "values back that were deleted."
-            )
-        super().__init__(servers, params)
+        # Not as a text, which Django splits at commas: there may be one in the password.
+        super().__init__([server] if isinstance(server, str) else server, params)
         self._params = params
 
-    @property
+    @cached_property
     def _cache(self) -> RedisCacheClient:
-        return shared_client(self._servers, self.make_key("canary"), self._options)
+        key = repr((self._servers, self._options))
+        if key not in _clients:
+            canary = self.make_key("canary")
+            _clients[key] = RedisCacheClient(self._servers, canary=canary, **self._options)
+        return _clients[key]
 
     @property
     def client(self) -> Client:
@@ -85,19 +228,17 @@ class StrictRedisCache(django_redis.RedisCache):
         return self._cache.delete_matching(self.key_func("*", prefix, "*"))
 
     aadd, aget, aset, atouch, adelete, ahas_key, aincr, aclear = map(
-        in_thread, ("add", "get", "set", "touch", "delete", "has_key", "incr", "clear")
+        _in_thread, ("add", "get", "set", "touch", "delete", "has_key", "incr", "clear")
     )
-    aget_many, aset_many, adelete_many = map(in_thread, ("get_many", "set_many", "delete_many"))
+    aget_many, aset_many, adelete_many = map(_in_thread, ("get_many", "set_many", "delete_many"))
 
 
 class RedisCache(StrictRedisCache):
-    """The same, except that an error of Redis is a miss and never raised.
+    """The same, except that an outage of Redis is a miss and never raised; see `MISSES`.
 
-    `strict` is for those who must know. Errors in what is asked for, such as a value that
-    JSON has no words for, are raised here too.
-
-    What was set or deleted while Redis was away is not made up for: an older value may be
-    there when it comes back, for as long as its time-out.
+    Other errors are raised, such as those for a value that cannot be pickled. What was set or
+    deleted during an outage is not repeated: an older value may be there afterwards, until it
+    times out.
     """
 
     @cached_property
@@ -105,76 +246,39 @@ class RedisCache(StrictRedisCache):
         """The same cache, by the same client, raising Unavailable."""
         return StrictRedisCache(self._servers, self._params)
 
-    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        """Return the value, or `default` if there is none to be had."""
-        with contextlib.suppress(Unavailable):
-            return super().get(key, default, version=version)
-        return default
 
-    def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
-        """Return the values there are."""
-        with contextlib.suppress(Unavailable):
-            return super().get_many(keys, version=version)
-        return {}
+def _not_found(key: str, delta: int = 1, version: int | None = None) -> int:
+    raise ValueError(f"Key {key!r} not found: Redis cannot be used.")
 
-    def has_key(self, key: str, version: int | None = None) -> bool:
-        """Return whether there is a value to be had."""
-        with contextlib.suppress(Unavailable):
-            return super().has_key(key, version=version)
-        return False
 
-    def set(
-        self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
-    ) -> None:
-        """Store the value if Redis takes it."""
-        with contextlib.suppress(Unavailable):
-            super().set(key, value, timeout, version=version)
+# What a method returns while Redis cannot be used, from the arguments of the call.
+MISSES: dict[str, Callable[..., Any]] = {
+    "get": lambda key, default=None, version=None: default,
+    "get_many": lambda *args, **kwargs: {},
+    "has_key": lambda *args, **kwargs: False,
+    "set": lambda *args, **kwargs: None,
+    "set_many": lambda data, *args, **kwargs: list(data),  # as memcached: keys that failed
+    "add": lambda *args, **kwargs: False,
+    "touch": lambda *args, **kwargs: False,
+    "incr": _not_found,
+    "delete": lambda *args, **kwargs: False,
+    "delete_many": lambda *args, **kwargs: None,
+    "clear": lambda *args, **kwargs: False,
+}
 
-    def add(
-        self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
-    ) -> bool:
-        """Store the value if there is none; return whether it was stored."""
-        with contextlib.suppress(Unavailable):
-            return super().add(key, value, timeout, version=version)
-        return False
 
-    def set_many(
-        self,
-        data: dict[str, Any],
-        timeout: Any = DEFAULT_TIMEOUT,
-        version: int | None = None,
-    ) -> list[str]:
-        """Store the values; return the keys of all if Redis cannot be used."""
-        with contextlib.suppress(Unavailable):
-            return super().set_many(data, timeout, version=version)
-        return list(data)
+def _missing(name: str, miss: Callable[..., Any]) -> Callable[..., Any]:
+    strict = getattr(StrictRedisCache, name)
 
-    def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
-        """Give the value a new time-out; return whether that was done."""
-        with contextlib.suppress(Unavailable):
-            return super().touch(key, timeout, version=version)
-        return False
-
-    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Count up; raises ValueError where there is no number to be had."""
+    @functools.wraps(strict)
+    def method(self: RedisCache, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().incr(key, delta, version=version)
-        except Unavailable as error:
-            raise ValueError(f"Key {key!r} not found: {error}") from error
+            return strict(self, *args, **kwargs)
+        except Unavailable:
+            return miss(*args, **kwargs)
 
-    def delete(self, key: str, version: int | None = None) -> bool:
-        """Remove the value; return whether that was done."""
-        with contextlib.suppress(Unavailable):
-            return super().delete(key, version=version)
-        return False
+    return method
 
-    def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
-        """Remove the values if Redis can be used."""
-        with contextlib.suppress(Unavailable):
-            super().delete_many(keys, version=version)
 
-    def clear(self) -> bool:  # type: ignore[override]  # see above
-        """Remove what is under this cache's KEY_PREFIX; return whether that was done."""
-        with contextlib.suppress(Unavailable):
-            return super().clear()
-        return False
+for _name, _miss in MISSES.items():
+    setattr(RedisCache, _name, _missing(_name, _miss))

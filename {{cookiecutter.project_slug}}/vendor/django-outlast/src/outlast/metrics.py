@@ -62,7 +62,7 @@ class SiteCollector(Collector):
             yield GaugeMetricFamily(
                 "site_cache_breaker_open",
                 "1 while the worker that was asked leaves Redis alone.",
-                float(cache.client.breaker.state == "open"),
+                float(cache.client.breaker.is_open),
             )
 
 

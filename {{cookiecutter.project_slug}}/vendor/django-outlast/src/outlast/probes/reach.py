@@ -1,16 +1,13 @@
 """Where the site's Redis is, and how a probe reaches it: one attempt, soon given up."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
 from redis import ConnectionPool, Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.connection import parse_url
-from redis.retry import Retry
 
 from outlast.advice import (
     TroubleError,
@@ -18,9 +15,7 @@ from outlast.advice import (
     ways_to_start_redis,
     ways_to_start_sentinel,
 )
-from outlast.redis_client import host_and_path
-
-Address = tuple[str, int]
+from outlast.redis import Address, HostPort, ask_sentinel, impatient, read_address
 
 SECONDS = 0.4  # for one answer: Sentinels and then the primary fit into READY_SECONDS
 
@@ -29,42 +24,40 @@ def cache_setting() -> dict[str, Any]:
     return settings.CACHES["default"]
 
 
-def options() -> dict[str, Any]:
-    return dict(cache_setting().get("OPTIONS", {}))
+def site_address() -> Address:
+    return read_address(cache_setting()["LOCATION"], cache_setting().get("OPTIONS"))
 
 
-def sentinel_addresses() -> list[Address]:
+def sentinel_addresses() -> list[HostPort]:
     """Return where the Sentinels are; none in the profile with one Redis."""
-    return list(options().get("sentinels", []))
+    address = site_address()
+    return list(address.hosts) if address.service else []
 
 
 def service() -> str:
     """Return the name by which the Sentinels know the primary."""
-    host, _ = host_and_path(cache_setting()["LOCATION"])  # parse_url would change its letters
-    return host.partition(":")[0]
+    return site_address().service
 
 
 @contextmanager
-def sentinel_at(address: Address) -> Iterator[Redis]:
+def sentinel_at(address: HostPort) -> Iterator[Redis]:
     """Yield a client of a Sentinel; raises TroubleError."""
-    with _client("the Sentinel", *address, options().get("sentinel_kwargs", {})) as client:
+    with _client("the Sentinel", *address, site_address().sentinel_options) as client:
         yield client
 
 
 @contextmanager
 def primary() -> Iterator[tuple[Redis, str]]:
     """Yield a client of the server that takes the writes, and its address; raises TroubleError."""
-    host_and_path(cache_setting()["LOCATION"])  # raises in a sentence, without the password
-    place = parse_url(cache_setting()["LOCATION"])
-    host, port = place.pop("host", "localhost"), place.pop("port", 6379)
-    if sentinel_addresses():
+    address = site_address()  # raises in a sentence, without the password
+    host, port = address.hosts[0] if address.hosts else ("localhost", 6379)
+    if address.service:
         host, port = agreed_primary()
-        place |= {name: options().get(name) for name in ("username", "password")}
-    with _client("Redis", host, port, place) as client:
-        yield client, str(place.get("path") or f"{host}:{port}")
+    with _client("Redis", host, port, address.options) as client:
+        yield client, str(address.options.get("path") or f"{host}:{port}")
 
 
-def agreed_primary() -> Address:
+def agreed_primary() -> HostPort:
     """Return whom all Sentinels that answer name; raises TroubleError if they do not agree."""
     addresses = sentinel_addresses()
     with ThreadPoolExecutor(len(addresses)) as pool:
@@ -85,17 +78,16 @@ def agreed_primary() -> Address:
     return next(iter(named))
 
 
-def _named_by(address: Address) -> Address | None:
+def _named_by(address: HostPort) -> HostPort | None:
     try:
         with sentinel_at(address) as client:
-            named = client.sentinel_get_master_addr_by_name(service())
+            return ask_sentinel(client, service())
     except TroubleError:
         return None
-    return (str(named[0]), int(named[1])) if isinstance(named, tuple) else None
 
 
 @contextmanager
-def _client(who: str, host: str, port: int, login: dict[str, Any]) -> Iterator[Redis]:
+def _client(who: str, host: str, port: int, login: Mapping[str, Any]) -> Iterator[Redis]:
     """Yield a client; raise TroubleError with a sentence for whatever goes wrong with it."""
     variable = "REDIS_URL"
     if sentinel_addresses():
@@ -104,9 +96,7 @@ def _client(who: str, host: str, port: int, login: dict[str, Any]) -> Iterator[R
     place = {} if "path" in login else {"host": host, "port": port}
     arguments: dict[str, Any] = {
         **place,
-        "socket_timeout": SECONDS,
-        "socket_connect_timeout": SECONDS,
-        "retry": Retry(NoBackoff(), 0),
+        **impatient(SECONDS),
         "decode_responses": True,
         **login,
     }

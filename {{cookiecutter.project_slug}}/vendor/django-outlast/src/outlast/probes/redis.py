@@ -14,6 +14,7 @@ from outlast.conf import conf
 from outlast.probes import reach
 from outlast.probes.base import Finding, Probe, down, fine, warning
 from outlast.probes.relational import clock_finding
+from outlast.redis import HostPort
 
 LAG_SECONDS = 10
 LAG_BYTES = 1_000_000
@@ -176,7 +177,7 @@ def replicas() -> Finding:
     return fine(text)
 
 
-def _lost_replicas(following: set[reach.Address]) -> list[str]:
+def _lost_replicas(following: set[HostPort]) -> list[str]:
     """Return the servers that a Sentinel knows and that do not follow the primary."""
     for address in reach.sentinel_addresses():
         with suppress(TroubleError), reach.sentinel_at(address) as client:

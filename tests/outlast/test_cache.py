@@ -1,25 +1,23 @@
-"""The cache while Redis is well: Django's whole API, JSON, one client, one prefix."""
+"""The cache while Redis works: Django's whole API, signed values, one prefix."""
 
 import asyncio
 import logging
-import os
 import pickle
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from caches import location, make_cache, make_cache_at
 from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
 from django.template import engines
 from django.test import RequestFactory
 from django.views.decorators.cache import cache_page
-from outlast import cache_client
+from outlast import cache as cache_module
 from outlast.cache import RedisCache
 from outlast.servers import Topology
-
-from .caches import location, make_cache, make_cache_at
-
-pytestmark = pytest.mark.any_redis
+from redis.exceptions import ResponseError
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +58,12 @@ def test_numbers(cache: RedisCache) -> None:
     assert cache.get("n") == -3
     with pytest.raises(ValueError, match="'site:1:missing' not found"):
         cache.incr("missing")
-    for value in ("text", 1.5, 2**63 - 1):
+    for value in ("text", 1.5, 2**63 - 1, 2**70, True):
         cache.set("n", value)
-        with pytest.raises(ValueError, match="cannot be counted up"):
+        assert cache.get("n") == value
+        with pytest.raises(ResponseError):  # as Django's
             cache.incr("n")
-    assert cache.client.breaker.state == "closed"
+    assert not cache.client.breaker.is_open
 
 
 def test_versions(cache: RedisCache) -> None:
@@ -132,50 +131,25 @@ def test_no_count_is_lost_between_tasks(cache: RedisCache) -> None:
     assert cache.get("n") == 50
 
 
-def test_what_cannot_be_stored_is_refused_well_or_not(cache: RedisCache) -> None:
+def test_what_cannot_be_pickled_is_an_error_also_without_redis(cache: RedisCache) -> None:
     elsewhere = make_cache_at("redis://127.0.0.1:1/0")
     for some in (cache, elsewhere, cache.strict):
-        with pytest.raises(TypeError, match=r"builtins\.object cannot be cached"):
-            some.set("k", object())
-        with pytest.raises(TypeError, match="key 1 cannot be cached"):
-            some.set_many({"k": {1: 2}})
-        with pytest.raises(TypeError, match="iterator cannot be cached"):
-            some.add("k", iter([1]))
+        for value in (lambda: 1, threading.Lock(), iter(lambda: 1, 2)):
+            with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
+                some.set("k", value)
+            with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
+                some.set_many({"k": value})
+            with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
+                some.add("k", value)
     assert cache.get("k") is None
-
-
-class Bomb:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (os._exit, (99,))
-
-
-@pytest.mark.parametrize("planted", [pickle.dumps(Bomb()), b"{", ["a", "list"]], ids=repr)
-def test_what_others_planted_is_a_miss_and_removed(
-    cache: RedisCache, server: Topology, caplog: pytest.LogCaptureFixture, planted: Any
-) -> None:
-    redis = server.primary.client()
-    put = redis.rpush if isinstance(planted, list) else redis.set
-    put("site:1:secret-key", *planted if isinstance(planted, list) else [planted])
-    assert cache.get("secret-key", "default") == "default"
-    assert "removed" in caplog.text
-    assert "secret-key" not in caplog.text
-    assert cache.add("secret-key", 1)
-    assert cache.client.breaker.state == "closed"
-
-
-def test_what_others_planted_among_many(cache: RedisCache, server: Topology) -> None:
-    cache.set("a", 1)
-    server.primary.client().set("site:1:b", pickle.dumps(Bomb()))
-    server.primary.client().rpush("site:1:c", "x")
-    assert cache.get_many("abc") == {"a": 1}
 
 
 def test_reads_are_counted_for_what_they_gave(
     cache: RedisCache, server: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[str] = []
-    monkeypatch.setattr(cache_client, "count_read", counted.append)
-    server.primary.client().set("site:1:k", "{corrupt")
+    monkeypatch.setattr(cache_module, "count_read", counted.append)
+    server.primary.client().set("site:1:k", "foreign")
     cache.get("k")
     cache.get("k")
     cache.set("k", 1)

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from outlast import cache as cache_module
+from outlast import redis
 from outlast.cache import RedisCache
-from outlast.cache_client import forget_clients
-from outlast.sentinel import PrimaryPool, where
+from outlast.redis import PrimaryPool
+from outlast.redis import _place as where
 from outlast.servers import SERVICE, Server, Topology
 
 
@@ -28,6 +30,12 @@ def make_cache(topology: Topology, prefix: str = "site", **options: Any) -> Redi
     """One more cache object, as each thread and each request gets one."""
     url, own = location(topology)
     return RedisCache(url, {"KEY_PREFIX": prefix, "OPTIONS": own | options})
+
+
+def forget_clients() -> None:
+    """Let the next cache make a client of its own."""
+    redis._clients.clear()
+    cache_module._clients.clear()
 
 
 def make_cache_at(url: str) -> RedisCache:

@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from outlast import sentinel
+from caches import address_of, asked_first, forget_clients, make_cache, pool_of
+from outlast import redis
 from outlast.cache import RedisCache, Unavailable
-from outlast.redis_client import make_client
-from outlast.sentinel import where
+from outlast.redis import Client, make_client, read_address
+from outlast.redis import _place as where
 from outlast.servers import SERVICE, Server, Topology, wait_until
 from redis import Redis
 
-from .caches import address_of, asked_first, make_cache, pool_of
-
-pytestmark = [pytest.mark.slow, pytest.mark.any_redis]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +38,20 @@ def servers(healthy: Topology) -> Iterator[Topology]:
 @pytest.fixture
 def cache(servers: Topology) -> RedisCache:
     """A cache that has been used, with a value in it; each test has a client of its own."""
-    cache = make_cache(servers, prefix=f"site{time.monotonic_ns()}")
+    forget_clients()
+    cache = make_cache(servers)
     cache.set("k", "kept")
     assert cache.get("k") == "kept"
     return cache
 
 
+def client_of(url: str, sentinels: list[tuple[str, int]], **options: Any) -> Client:
+    return make_client(read_address(url, {"sentinels": sentinels, **options}), "canary")
+
+
 def look(cache: RedisCache) -> float:
     """Use the cache when a look is due; return how long that took."""
-    pool_of(cache)._look_at = 0
+    pool_of(cache)._ask_at = 0
     started = time.perf_counter()
     assert cache.get("k") == "kept"
     return time.perf_counter() - started
@@ -116,7 +120,7 @@ def test_sentinels_are_asked_once_in_a_while(servers: Topology, cache: RedisCach
     for thread in threads:
         thread.join()
     assert 1 <= len(asked) <= 2
-    pool._look_at -= sentinel.LOOK_EVERY
+    pool._ask_at -= redis.SENTINEL_INTERVAL
     cache.get("k")
     assert 2 <= len(asked) <= 3
 
@@ -143,7 +147,7 @@ def test_without_any_sentinel_the_primary_that_is_known_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     fault: Callable[[Server], None],
 ) -> None:
-    monkeypatch.setattr(sentinel, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(redis, "SENTINEL_INTERVAL", 0.1)
     for some in servers.sentinels:
         fault(some)
     waits = []
@@ -171,14 +175,14 @@ def test_a_caller_waits_for_one_hung_sentinel_and_not_for_all(
 def test_sentinels_that_were_all_asked_in_vain_are_left_alone(
     servers: Topology, cache: RedisCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sentinel, "PAUSE", 60)
+    monkeypatch.setattr(redis, "COOLDOWN", 60)
     for some in servers.sentinels:
         some.kill()
     asked, ask = [], pool_of(cache).ask
     pool_of(cache).ask = lambda: asked.append(1) or ask()
     for _ in range(20):
         assert cache.get("k") == "kept"
-        pool_of(cache)._look_at -= sentinel.LOOK_EVERY
+        pool_of(cache)._ask_at -= redis.SENTINEL_INTERVAL
     assert len(asked) == len(servers.sentinels)
 
 
@@ -187,7 +191,7 @@ def test_while_one_waits_for_a_hung_sentinel_others_go_on(servers: Topology) -> 
     cache.set("k", "kept")
     for some in servers.sentinels:
         some.pause()
-    pool_of(cache)._look_at = 0
+    pool_of(cache)._ask_at = 0
     asking = threading.Thread(target=cache.get, args=("k",))
     asking.start()
     wait_until(pool_of(cache)._asking.locked, "somebody to ask")
@@ -199,9 +203,7 @@ def test_while_one_waits_for_a_hung_sentinel_others_go_on(servers: Topology) -> 
 
 
 def test_no_sentinel_from_the_start(caplog: pytest.LogCaptureFixture) -> None:
-    client = make_client(
-        "redis://mymaster/0", "canary", sentinels=[("127.0.0.1", 1), ("127.0.0.1", 2)]
-    )
+    client = client_of("redis://mymaster/0", [("127.0.0.1", 1), ("127.0.0.1", 2)])
     with pytest.raises(Unavailable, match=r"mymaster \(Sentinels 127.0.0.1:1, 127.0.0.1:2\)"):
         client.get("k")
     with pytest.raises(Unavailable, match="no Sentinel names a primary"):
@@ -211,7 +213,7 @@ def test_no_sentinel_from_the_start(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_service_that_no_sentinel_knows(servers: Topology) -> None:
     addresses = [address_of(some) for some in servers.sentinels]
-    client = make_client("redis://Other/0", "canary", sentinels=addresses)
+    client = client_of("redis://Other/0", addresses)
     with pytest.raises(Unavailable, match="knows no service 'Other'"):
         client.get("k")
 
@@ -227,11 +229,9 @@ def test_passwords_of_their_own() -> None:
         with pytest.raises(Unavailable, match="no Sentinel names a primary") as caught:
             wrong.strict.get("k")
         assert not {"d@ta", "s3ntinel"} & set(str(caught.value).split())
-        database = {"sentinels": [address_of(topology.sentinels[0])]}
-        client = make_client(
+        client = client_of(
             f"redis://:d%40ta@{SERVICE}/3",
-            "canary",
-            **database,
+            [address_of(topology.sentinels[0])],
             sentinel_kwargs={"password": "s3ntinel"},
         )
         client.set("k", 2)
@@ -239,7 +239,7 @@ def test_passwords_of_their_own() -> None:
 
 
 def test_the_name_of_a_service_keeps_its_letters() -> None:
-    client = make_client("redis://user:pass@MyMaster/0", "canary", sentinels=[("127.0.0.1", 1)])
+    client = client_of("redis://user:pass@MyMaster/0", [("127.0.0.1", 1)])
     assert "MyMaster" in repr(client.connection_pool)
     assert "pass" not in repr(client.connection_pool)
     assert isinstance(client, Redis)
