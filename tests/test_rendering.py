@@ -61,6 +61,22 @@ def test_no_jinja_of_ours_in_code_and_pages(site: BakedProject) -> None:
             assert not re.search(r"cookiecutter\s*\.", site.read(path)), path
 
 
+def test_both_readmes_show_the_tree_of_a_site(site: BakedProject) -> None:
+    """A line for each folder and file at the top, but small ones that begin with a dot."""
+    lines = site.read("README.md").partition("## What is where\n\n```\n")[2].partition("```")[0]
+    assert lines in (TEMPLATE / "README.md").read_text("utf-8")
+    listed = [line.split()[0] for line in lines.splitlines()]
+    there = {path.partition("/")[0] + ("/" if "/" in path else "") for path in site.files}
+    small = {name for name in there if name.startswith(".") and name not in listed}
+    assert set(listed) == there - small
+    assert not {name for name in small if name.endswith("/")}
+
+
+def test_the_sites_own_checks_know_the_profiles(site: BakedProject) -> None:
+    named = set(re.findall('"([a-z-]+)"', site.read("noxfile.py").partition("VARIABLES")[0]))
+    assert set(QUESTIONS["profile"]) <= named
+
+
 def test_line_endings_and_names_suit_every_system(site: BakedProject) -> None:
     for path, content in site.files.items():
         assert b"\0" in content or b"\r" not in content, path
