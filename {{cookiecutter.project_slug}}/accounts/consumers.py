@@ -22,13 +22,13 @@ from django import db
 from django.conf import settings
 from django.contrib import auth
 from django.http import HttpRequest
-from django.http.cookie import parse_cookie
 from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext as _
 from outlast.middleware import user_of
 from outlast.models import Session
+from outlast.requests import exact_cookies
 
 from accounts.events import event, group_of, name_of
 
@@ -184,7 +184,7 @@ def find_end(visitor: Visitor) -> datetime:
 
 def session_key(scope: Mapping[str, Any]) -> str:
     """Return what the cookie names, "" without one."""
-    return parse_cookie(header(scope, b"cookie")).get(settings.SESSION_COOKIE_NAME, "")
+    return exact_cookies(header(scope, b"cookie")).get(settings.SESSION_COOKIE_NAME, "")
 
 
 def is_own_origin(scope: Mapping[str, Any]) -> bool:

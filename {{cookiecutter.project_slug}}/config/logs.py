@@ -18,8 +18,8 @@ from django.http import HttpRequest, HttpResponse
 
 logger = logging.getLogger("site.requests")
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-# A proxy's own id is kept, if it is one; anything else could forge lines or fill the disk.
-VALID_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+VALID_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")  # anything else could forge lines
+LIMIT = 1000  # characters of a message or of a field that a client writes
 
 CONFIG: dict[str, Any] = {
     "version": 1,
@@ -45,15 +45,20 @@ class JSONFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message, request = record.getMessage(), getattr(record, "request", None)
         if isinstance(request, HttpRequest):
-            message = message.replace(request.path, place_of(request))
+            for path in (request.path, request.path.encode("unicode_escape").decode("ascii")):
+                message = message.replace(path, place_of(request))
+        # What a client did wrong is no fault of the code, and would fill the disk.
+        is_refusal = 400 <= getattr(record, "status_code", 0) < 500
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": message,
+            "message": message[:LIMIT],
             "request_id": request_id.get() or getattr(request, "log_id", None),
             "process": record.process,
-            "exception": self.formatException(record.exc_info) if record.exc_info else None,
+            "exception": self.formatException(record.exc_info)
+            if record.exc_info and not is_refusal
+            else None,
             **getattr(record, "fields", {}),
         }
         present = {name: value for name, value in line.items() if value is not None}
@@ -66,7 +71,8 @@ def place_of(request: HttpRequest) -> str:
     Before a view is found, or where there is none, the address without what is as long as one.
     """
     match = request.resolver_match
-    return f"/{match.route}" if match else re.sub(r"[^/]{32,}", "[hidden]", request.path)
+    place = f"/{match.route}" if match else re.sub(r"[^/]{32,}", "[hidden]", request.path)
+    return place[:LIMIT]
 
 
 def log_requests(
@@ -75,7 +81,9 @@ def log_requests(
     """A middleware that gives each request an id and writes a line when it is answered."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        given = request.headers.get("X-Request-ID", "")
+        # uvicorn 0.54 sets the port of a client to 0 when a trusted proxy names the client.
+        from_proxy = request.META.get("REMOTE_PORT") == 0
+        given = request.headers.get("X-Request-ID", "") if from_proxy else ""
         token = request_id.set(given if VALID_ID.fullmatch(given) else uuid.uuid4().hex)
         vars(request)["log_id"] = request_id.get()
         started = time.perf_counter()
@@ -83,11 +91,11 @@ def log_requests(
             response = get_response(request)
             response["X-Request-ID"] = request_id.get()
             fields = {
-                "method": request.method,
+                "method": (request.method or "")[:20],
                 "path": place_of(request),
                 "status": response.status_code,
                 "milliseconds": round((time.perf_counter() - started) * 1000, 1),
-                "address": request.META.get("REMOTE_ADDR") or None,
+                "address": request.META.get("REMOTE_ADDR", "")[:45] or None,
             }
             logger.info("%(method)s %(path)s %(status)s", fields, extra={"fields": fields})
             return response

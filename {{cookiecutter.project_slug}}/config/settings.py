@@ -114,10 +114,11 @@ MIDDLEWARE = [
     "outlast.health.health",  # first: load balancers know neither host nor HTTPS
     "config.logs.log_requests",
     "django.middleware.security.SecurityMiddleware",
-    "config.address.redirect_to_site",
     "config.headers.SecurityHeadersMiddleware",
     f"{_csp_middleware}.ContentSecurityPolicyMiddleware",
+    "config.address.redirect_to_site",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "outlast.requests.StrictRequestMiddleware",
     "outlast.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -17,4 +17,7 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url="/static/icon.svg")),
 ]
 
+handler400 = "outlast.errors.bad_request"
+handler403 = "outlast.errors.permission_denied"
+handler404 = "outlast.errors.page_not_found"
 handler500 = "outlast.outage.server_error"

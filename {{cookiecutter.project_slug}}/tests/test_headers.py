@@ -64,6 +64,9 @@ urlpatterns = [
     path("framed/", xframe_options_sameorigin(plain)),
     path("anywhere/", xframe_options_exempt(plain)),
 ]
+handler400 = urls.handler400
+handler403 = urls.handler403
+handler404 = urls.handler404
 handler500 = urls.handler500
 
 

@@ -84,14 +84,29 @@ def test_nor_on_the_way_to_https(lines: Any, client: Client, settings: Any) -> N
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
-    [("abc-123_DEF.4", True), ("short", False), ("x" * 65, False), ('a"b{}\nc' * 3, False)],
+    ("given", "port", "kept"),
+    [
+        ("abc-123_DEF.4", 0, True),
+        ("abc-123_DEF.4", 50000, False),  # a client without a proxy
+        ("short", 0, False),
+        ("x" * 65, 0, False),
+        ('a"b{}\nc' * 3, 0, False),
+    ],
 )
-def test_the_id_of_a_proxy_is_kept_if_it_is_one(given: str, kept: bool) -> None:
-    request = RequestFactory().get("/", headers={"x-request-id": given})
+def test_the_id_of_a_trusted_proxy_is_kept(given: str, port: int, kept: bool) -> None:
+    request = RequestFactory().get("/", headers={"x-request-id": given}, REMOTE_PORT=port)
     answer = logs.log_requests(lambda request: HttpResponse())(request)
     assert (answer["X-Request-ID"] == given) is kept
     assert not logs.request_id.get(), "it leaks into what comes after"
+
+
+def test_a_refused_request_is_a_short_line(lines: Any, https: Client) -> None:
+    https.generic("POST", "/é" + "a/" * 600, b"--b", "multipart/form-data; boundary=b")
+    https.generic("POST", "/accounts/login/", b"--b", "multipart/form-data; charset=hex")
+    assert len(lines()) == 4
+    for line in lines():
+        assert "exception" not in line
+        assert len(line["message"]) <= logs.LIMIT
 
 
 def test_an_exception_stays_on_its_line(lines: Any) -> None:

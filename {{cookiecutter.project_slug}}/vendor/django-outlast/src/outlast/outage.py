@@ -16,8 +16,9 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template import loader
 from django.utils.safestring import SafeString
-from django.views import debug, defaults
+from django.views import debug
 
+from outlast import errors
 from outlast.advice import explain
 
 try:
@@ -46,7 +47,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     come by. Django's session middleware leaves the cookie alone where the status is 5xx.
     """
     if not is_outage(sys.exc_info()[1]):
-        return defaults.server_error(request)
+        return errors.server_error(request)
     page = loader.get_template("503.html").render()
     return HttpResponse(page, status=503, headers={"Retry-After": str(RETRY_AFTER)})
 

@@ -1,0 +1,56 @@
+"""Requests that no browser of the site's users sends: planted cookies, unusable charsets."""
+
+from functools import lru_cache
+
+from django.conf import settings
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest
+from django.http.cookie import parse_cookie
+from django.utils.deprecation import MiddlewareMixin
+
+
+class StrictRequestMiddleware(MiddlewareMixin):
+    """Accept session and CSRF cookies by their exact names only, and refuse unusable charsets.
+
+    Place it before SessionMiddleware and CsrfViewMiddleware.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        if request.encoding and not is_usable(request.encoding):
+            raise BadRequest("The charset of the Content-Type cannot be used.")
+        if header := request.META.get("HTTP_COOKIE"):
+            names = (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME)
+            others = {key: value for key, value in request.COOKIES.items() if key not in names}
+            request.COOKIES = others | exact_cookies(header)
+
+
+def exact_cookies(header: str) -> dict[str, str]:
+    """Return the session and the CSRF cookie of a Cookie header decoded as Latin-1.
+
+    Django strips Unicode spaces from names. Browsers do not, and let a sibling subdomain set
+    "\\xa0__Host-sessionid", which would count as the site's own. One that is there twice is left
+    out, since only one of the two can be the site's.
+    """
+    found: dict[str, list[str]] = {
+        settings.SESSION_COOKIE_NAME: [],
+        settings.CSRF_COOKIE_NAME: [],
+    }
+    for pair in header.split(";"):
+        pair = pair.lstrip(" \t")
+        name, equals, _ = pair.partition("=")
+        if equals and name in found:
+            found[name].append(parse_cookie(pair)[name])
+    return {name: values[0] for name, values in found.items() if len(values) == 1}
+
+
+@lru_cache(maxsize=64)
+def is_usable(charset: str) -> bool:
+    """Return whether forms can be read in a charset that Python knows.
+
+    It must contain ASCII, as UTF-16 does not, and replace what it cannot decode: idna, hex or
+    undefined raise an error of their own.
+    """
+    try:
+        return "a=&b".encode(charset) == b"a=&b" and bool(b"\xff".decode(charset, "replace"))
+    except (LookupError, ValueError):
+        return False
