@@ -149,7 +149,7 @@ def test_the_settings_of_a_new_project(
     comment, *lines = Path(".env").read_text("utf-8").splitlines()
     assert comment.startswith("# ")
     settings = dict(line.split("=", 1) for line in lines)
-    assert settings.keys() == {"DJANGO_PROFILE", "DJANGO_DEBUG", "DJANGO_SECRET_KEY"}
+    assert settings.keys() == {"DJANGO_PROFILE", "DJANGO_DEBUG", "DJANGO_SECRET_KEY", "SIGN_UP"}
     assert (settings["DJANGO_PROFILE"], settings["DJANGO_DEBUG"]) == ("file", "1")
     assert len(settings["DJANGO_SECRET_KEY"]) >= 50
     assert os.name == "nt" or stat.S_IMODE(Path(".env").stat().st_mode) == 0o600
