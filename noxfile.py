@@ -202,10 +202,17 @@ def lint(session: nox.Session) -> None:
     """Check style, format and types of template, site and library."""
     run(session, "ruff", "check", "--no-cache", ".", SITE.name)
     run(session, "ruff", "format", "--no-cache", "--check", ".", SITE.name)
-    run(session, "mypy", f"--cache-dir={ENVIRONMENTS / 'types' / 'template'}")
+    types(session, "template")
     with generated(session, PROFILES[0]) as variables:
         variables |= {"DJANGO_DEBUG": "1", "DJANGO_SECRET_KEY": "only-for-types"}
-        run(session, "mypy", f"--cache-dir={ENVIRONMENTS / 'types' / 'site'}", variables=variables)
+        types(session, "site", **variables)
+
+
+def types(session: nox.Session, name: str, **variables: str) -> None:
+    """Check types in the current folder, as they are on each system."""
+    for system in ("linux", "darwin", "win32"):
+        cache = ENVIRONMENTS / "types" / f"{name}-{system}"
+        run(session, "mypy", f"--platform={system}", f"--cache-dir={cache}", variables=variables)
 
 
 @nox.session(venv_backend="none", allow_parallel=True)
@@ -249,6 +256,16 @@ def browser(session: nox.Session, name: str) -> None:
 def update(session: nox.Session) -> None:
     """Update a site that is in use from one tag of the template to the next."""
     proof(session, "tests", "-m", "cruft")
+
+
+@nox.session(**FULL | {"allow_parallel": False})
+def windows(session: nox.Session) -> None:
+    """Make, test and use sites on a Windows Python under Wine: `-- tests template` for more."""
+    if not (hasattr(os, "geteuid") and os.geteuid() == 0 and Path("/etc/debian_version").exists()):
+        session.skip("NOT PROVED HERE: Windows (needs Debian or Ubuntu, as root)")
+    steps = session.posargs or ["site"]
+    session.run("bash", "proof/windows/windows.sh", str(HERE), str(ENVIRONMENTS / "windows"),
+                "prepare", *steps, external=True)  # fmt: skip
 
 
 @nox.session(**FULL)

@@ -97,6 +97,8 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, a
 
 def cpu_seconds(pid: int) -> float:
     """Return the processor time of a process (Linux), or nan."""
+    if sys.platform == "win32":
+        return float("nan")
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

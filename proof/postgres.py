@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -75,11 +76,13 @@ class Postgres:
 
     def pause(self) -> None:
         """Hang: connections are accepted, by the system, and nothing is answered."""
-        self._signal(signal.SIGSTOP)
+        if sys.platform != "win32":
+            self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Go on after a `pause`."""
-        self._signal(signal.SIGCONT)
+        if sys.platform != "win32":
+            self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
         listed = ["pgrep", "-P", str(self.process.pid)]

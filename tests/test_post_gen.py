@@ -403,7 +403,8 @@ def test_ctrl_c_keeps_the_project(bake: Bake, tmp_path: Path) -> None:
             character = process.stdout.read(1)
             assert character, output
             output += character
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all in the foreground
+        if sys.platform != "win32":
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all in the foreground
         output += process.stdout.read()
     assert process.wait() != 0
     assert "failed after" in output

@@ -47,7 +47,7 @@ def file(env: Env, var: Path, prefix: str) -> Profile:
         session_engine="outlast.sessions.file",
         caches={
             "default": {
-                "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+                "BACKEND": "outlast.filebased.FileBasedCache",
                 "LOCATION": var / "cache",
                 "OPTIONS": {"MAX_ENTRIES": 2_000},  # every write lists the folder
             }

@@ -20,9 +20,7 @@ from outlast.probes.base import Finding, down, fine, warning
 
 SECONDS = 2.0  # for a message to come back
 FOLDERS = {
-    "django.core.cache.backends.filebased.FileBasedCache": lambda: Path(
-        settings.CACHES["default"]["LOCATION"]
-    ),
+    "outlast.filebased.FileBasedCache": lambda: Path(settings.CACHES["default"]["LOCATION"]),
     "outlast.sessions.file": lambda: Path(settings.SESSION_FILE_PATH),
 }
 
