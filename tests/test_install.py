@@ -300,7 +300,8 @@ def test_a_migration_that_fails(
     site = bake(install="yes", template=template_copy, variables=variables)
     assert site.exit_code == 0, site.output
     assert re.search(r"Migrating the database \.+ failed .* s\n\nbroken on purpose\n", site.output)
-    assert [shlex.split(command)[-1] for command in site.commands] == [
-        str(site.folder), "migrate", "createsuperuser", "runserver"
+    assert str(site.folder) in site.commands[0]
+    assert [command.split()[-1] for command in site.commands[1:]] == [
+        "migrate", "createsuperuser", "runserver"
     ]  # fmt: skip
     assert {"django", "pytest"} <= distributions(site)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import tomllib
 import zipfile
 from pathlib import Path
@@ -204,7 +203,7 @@ def test_spaces_and_letters_of_other_languages_in_paths(bake: Bake, template_cop
     baked = bake(template=template, output=bake.folder / "m\u00fd sites \u6771")
     assert baked.exit_code == 0, baked.output
     baked.run("manage.py", "check", "--fail-level", "WARNING")
-    assert shlex.split(baked.commands[0]) == ["cd", str(baked.folder)]
+    assert baked.commands[0] in (f"cd '{baked.folder}'", f'cd "{baked.folder}"')
 
 
 def test_a_replay_generates_the_same_and_knows_no_secret(bake: Bake) -> None:

@@ -79,10 +79,10 @@ site() { # as a person makes it: with uv, then with pip alone, in a path with a 
     path 'C:\Python;C:\uv'
     cp "$template/proof/windows/"*.py "$c/"
     windows 'my sïtes/by-uv' 'C:\uv\uv.exe' run manage.py doctor
-    windows 'my sïtes/by-uv' 'C:\uv\uv.exe' run 'C:\log_in.py'
+    windows 'my sïtes/by-uv' 'C:\uv\uv.exe' run python 'C:\log_in.py'
     windows 'my sïtes/by-pip' '.venv\Scripts\python.exe' manage.py doctor
     windows 'my sïtes/by-pip' '.venv\Scripts\python.exe' 'C:\log_in.py'
-    WINDOWS_ENV=DJANGO_PROFILE=file windows 'my sïtes/by-uv' 'C:\uv\uv.exe' run 'C:\files_in_use.py'
+    WINDOWS_ENV=DJANGO_PROFILE=file windows 'my sïtes/by-uv' 'C:\uv\uv.exe' run python 'C:\files_in_use.py'
 }
 
 tests() { # the site's own, on the profiles that need no server
@@ -99,5 +99,12 @@ template() { # what the workflow's Windows jobs run
     done
     return $failed
 }
+
+# Ends Wine's services and every program left in this prefix, no others.
+end() {
+    [ ! -e "$root/usr/lib/wine/wineserver64" ] ||
+        env -i WINEPREFIX=/prefix /usr/sbin/chroot "$root" /usr/lib/wine/wineserver64 -k || true
+}
+trap end EXIT
 
 for step in "${@:-prepare}"; do "$step"; done
