@@ -84,8 +84,9 @@ def profile_in_force() -> tuple[str, str]:
     """Return the profile that the site will use, and where it is set: the shell wins over .env."""
     if shell := os.environ.get("DJANGO_PROFILE"):
         return shell, "this shell"
-    text = Path(".env").read_bytes().decode("utf-8-sig", "replace")
-    found = re.search(r"(?m)^\s*(?:export\s+)?DJANGO_PROFILE\s*=\s*[\"']?([\w-]+)", text)
+    # Without NUL, so that UTF-16 is read as well, as PowerShell 5.1 writes it.
+    text = Path(".env").read_bytes().replace(b"\0", b"").decode("utf-8", "replace")
+    found = re.search(r"(?m)^[^\w#]*(?:export\s+)?DJANGO_PROFILE\s*=\s*[\"']?([\w-]+)", text)
     return (found[1] if found else "unset"), ".env"
 
 

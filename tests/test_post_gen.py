@@ -162,11 +162,12 @@ def test_the_settings_of_a_new_project(
         ("\ufeffDJANGO_PROFILE='dummy'  # mine\r\n", None, "dummy (from .env)"),
         ("#DJANGO_PROFILE=dummy\nexport DJANGO_PROFILE=file\n", None, "file (from .env)"),
         ("DJANGO_PROFILE=file\n", "dummy", "dummy (from this shell)"),
+        ("DJANGO_PROFILE=file\n".encode("utf-16"), None, "file (from .env)"),
         ("mine\n", None, "unset (from .env)"),
     ],
 )
 def test_the_profile_in_force_is_said(
-    env: str,
+    env: str | bytes,
     shell: str | None,
     said: str,
     load_hook: LoadHook,
@@ -175,14 +176,15 @@ def test_the_profile_in_force_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """An existing .env is kept, whatever was answered."""
-    Path(".env").write_text(env, "utf-8")
+    content = env if isinstance(env, bytes) else env.encode()
+    Path(".env").write_bytes(content)
     if shell:
         monkeypatch.setenv("DJANGO_PROFILE", shell)
     assert load_hook("post_gen_project", profile="redis", install=False).main() == 0
     output = capsys.readouterr().out
     assert f"with the profile {said}" in output
     assert "devredis" not in output
-    assert Path(".env").read_text("utf-8") == env.replace("\r\n", "\n")
+    assert Path(".env").read_bytes() == content
 
 
 # --- Steps ---
