@@ -184,7 +184,7 @@ def test_an_update_by_cruft_sees_nothing_of_one_copy(bake: Bake) -> None:
     names = {path.name for path in baked.folder.iterdir()}
     assert names.isdisjoint({".env", ".venv", "var", ".cookiecutter-new"})
     skipped = tomllib.loads(baked.read("pyproject.toml"))["tool"]["cruft"]["skip"]
-    assert {".env", ".venv", "var"} <= set(skipped)
+    assert {".env", ".venv", "uv.lock", "var"} <= set(skipped)
 
 
 def test_a_zip_of_the_template_will_do(bake: Bake, tmp_path: Path, template_copy: Path) -> None:
