@@ -64,7 +64,7 @@ MUTATIONS = [
     Mutation(
         "channel layer of redis-sentinel",
         f"{SITE}/config/profiles.py",
-        """                "BACKEND": "outlast.layer.PubSubLayer",
+        """                "BACKEND": "outlast.channels.redis.PubSubLayer",
                 "CONFIG": {
                     "hosts": [
                         {""",

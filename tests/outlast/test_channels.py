@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -16,13 +16,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from outlast.channels.local import LIMIT, PATIENCE, LocalLayer
 from outlast.channels.postgres import PostgresLayer
+from outlast.channels.redis import PubSubLayer
 from outlast.checks import check_listening
+from talk import DEADLINE, NOISE, Door, Talk, hear, hears_nothing, run
 
 from proof.postgres import Postgres, find_postgres
 
 needs_postgres = pytest.mark.skipif(not find_postgres(), reason="there is no PostgreSQL here")
-NOISE = 0.3  # seconds, for a machine that is busy with other tests
-DEADLINE = 10  # seconds, for what takes milliseconds
 
 
 @pytest.fixture(scope="session")
@@ -54,29 +54,24 @@ def name_database(port: int, name: str = "postgres") -> None:
     )["pg"]
 
 
-@pytest.fixture(params=["local", pytest.param("postgres", marks=needs_postgres)])
+@pytest.fixture(params=["local", "redis", pytest.param("postgres", marks=needs_postgres)])
 def layers(request: pytest.FixtureRequest) -> tuple[Any, Any]:
-    """The layer of a process and that of another one, which are one where there is but one."""
+    """The layer of a process and that of another one; the local layer is both."""
     if request.param == "local":
         layer = LocalLayer(capacity=10)
         return layer, layer
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_url")
+        return PubSubLayer([url], capacity=10), PubSubLayer([url], capacity=10)
     make = request.getfixturevalue("use_postgres")
     return make(capacity=10), make(capacity=10)
 
 
-def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(asyncio.wait_for(coroutine, 30))
-
-
-async def hear(layer: Any, channel: str) -> Any:
-    return await asyncio.wait_for(layer.receive(channel), DEADLINE)
-
-
-async def hears_nothing(layer: Any, channel: str) -> bool:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(layer.receive(channel), 0.3)
-        return False
-    return True
+def state(layer: Any) -> tuple[Any, Any]:
+    """Return the channels and the groups of a layer in the running event loop."""
+    if isinstance(layer, PubSubLayer):
+        return layer.channels, layer.groups
+    return layer._channels, layer._groups
 
 
 # What all layers promise
@@ -129,7 +124,7 @@ def test_members_get_copies_of_their_own_and_those_who_left_nothing(
         assert await hears_nothing(here, gone)
         await here.group_discard("group", one)
         await here.group_discard("group", two)
-        assert not here._groups
+        assert not state(here)[1]
 
     run(scenario())
 
@@ -175,7 +170,7 @@ def test_what_cannot_be_sent_is_the_mistake_of_the_sender(layers: tuple[Any, Any
                 await here.send(name, {"type": "x"})
         with pytest.raises(TypeError):
             await there.group_send("group", {"type": "x", "what": object()})
-        with pytest.raises(RuntimeError, match="not of this process"):
+        with pytest.raises(RuntimeError, match="channel"):
             await here.group_add("group", "specific.elsewhere")
 
     run(scenario())
@@ -238,11 +233,11 @@ def test_nothing_is_left_of_closed_event_loops(layers: tuple[Any, Any]) -> None:
         await here.group_add("group", channel)
         await there.group_send("group", {"type": "x"})
         await hear(here, channel)
-        while len(here._channels) > 1:
+        while len(state(here)[0]) > 1:
             await asyncio.sleep(0.01)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(here.receive(channel), 0.1)
-        assert not here._channels
+        assert not state(here)[0]
 
     run(open_one())
     run(scenario())
@@ -319,47 +314,6 @@ def test_what_others_notify_is_passed_over(
     assert "cannot be used" not in caplog.text
 
 
-class Talk:
-    """Messages to a group, twenty a second: when they were sent, heard, and how long that took."""
-
-    def __init__(self, here: PostgresLayer, there: PostgresLayer) -> None:
-        self.here, self.there = here, there
-        self.heard: list[float] = []
-        self.slowest = 0.0
-
-    async def __aenter__(self) -> "Talk":
-        channel = await self.here.new_channel()
-        await self.here.group_add("group", channel)
-        self.tasks = [
-            asyncio.create_task(self._hear(channel)),
-            asyncio.create_task(self._speak()),
-        ]
-        await self.is_heard_within(DEADLINE)
-        return self
-
-    async def _hear(self, channel: str) -> None:
-        while True:
-            self.heard.append((await self.here.receive(channel))["at"])
-
-    async def _speak(self) -> None:
-        while True:
-            started = time.monotonic()
-            await self.there.group_send("group", {"type": "x", "at": started})
-            self.slowest = max(self.slowest, time.monotonic() - started)
-            await asyncio.sleep(0.05)
-
-    async def is_heard_within(self, seconds: float) -> None:
-        since = time.monotonic()
-        while not any(at > since for at in self.heard):
-            assert time.monotonic() < since + seconds, "still deaf"
-            await asyncio.sleep(0.01)
-
-    async def __aexit__(self, *exception: object) -> None:
-        for task in self.tasks:
-            assert not task.done(), task
-            task.cancel()
-
-
 def kill(server: Postgres) -> None:
     server.stop()
     time.sleep(2)
@@ -417,43 +371,6 @@ def test_follows_an_address_to_another_server(
 
     with Postgres() as other:
         assert run(scenario(other)) < PATIENCE + NOISE
-
-
-class Door:
-    """An address that leads to a server; connections to another one get stuck, not closed."""
-
-    def __init__(self, port: int) -> None:
-        self._behind = port
-        self._passing: list[asyncio.Task[None]] = []
-        self._ends: list[asyncio.StreamWriter] = []
-
-    async def __aenter__(self) -> "Door":
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1")
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._behind)
-        self._ends += [writer, other_writer]
-        for source, target in ((reader, other_writer), (other_reader, writer)):
-            self._passing.append(asyncio.create_task(self._pass_on(source, target)))
-
-    async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while data := await source.read(65536):
-                target.write(data)
-
-    def lead_to(self, port: int) -> None:
-        self._behind = port
-        for task in self._passing:
-            task.cancel()
-
-    async def __aexit__(self, *exception: object) -> None:
-        for task in self._passing:
-            task.cancel()
-        for end in self._ends:
-            end.close()
-        self._server.close()
 
 
 @needs_postgres

@@ -7,7 +7,6 @@ from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from outlast.models import Session
 
 from accounts.fields import FoldedEmailField
 
@@ -60,7 +59,7 @@ class User(AbstractUser):
         ended = self._password is not None or not self.is_active
         super().save(*args, **kwargs)
         if ended:
-            Session.objects.filter(user=self).delete()
+            self.sessions.all().delete()
 
     def get_full_name(self) -> str:
         return self.name or self.email

@@ -70,7 +70,7 @@ def redis(env: Env, var: Path, prefix: str) -> Profile:
     url = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
     location, login = split_secrets(url)
     return Profile(
-        session_engine="outlast.sessions.redis",
+        session_engine=_redis_sessions(env),
         caches={
             "default": {
                 "BACKEND": "outlast.cache.RedisCache",
@@ -81,7 +81,7 @@ def redis(env: Env, var: Path, prefix: str) -> Profile:
         },
         channel_layers={
             "default": {
-                "BACKEND": "outlast.layer.PubSubLayer",
+                "BACKEND": "outlast.channels.redis.PubSubLayer",
                 "CONFIG": {"hosts": [{"address": location, **login}], "prefix": prefix},
             }
         },
@@ -105,7 +105,7 @@ def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
     }
     sentinel_login = {"password": env.str("REDIS_SENTINEL_PASSWORD", default="") or None}
     return Profile(
-        session_engine="outlast.sessions.redis",
+        session_engine=_redis_sessions(env),
         caches={
             "default": {
                 "BACKEND": "outlast.cache.RedisCache",
@@ -116,7 +116,7 @@ def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
         },
         channel_layers={
             "default": {
-                "BACKEND": "outlast.layer.PubSubLayer",
+                "BACKEND": "outlast.channels.redis.PubSubLayer",
                 "CONFIG": {
                     "hosts": [
                         {
@@ -179,6 +179,12 @@ def _messages_by_database(env: Env) -> dict[str, dict[str, Any]]:
             "CONFIG": {"listen": listen},
         }
     }
+
+
+def _redis_sessions(env: Env) -> str:
+    """Copies that the database confirms, or that are trusted for some seconds."""
+    trusting = env.int("SESSION_REVALIDATE_SECONDS", default=0) > 0
+    return f"outlast.sessions.{'trusting' if trusting else 'redis'}"
 
 
 def _address(text: str) -> tuple[str, int]:

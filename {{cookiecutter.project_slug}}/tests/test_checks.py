@@ -66,7 +66,7 @@ def test_more_workers_than_the_layer_can_connect(
     settings.OUTLAST = settings.OUTLAST | {"WORKERS": workers}
     assert found(deploy=True).keys() == ids
     assert not found(), "while developing nobody minds"
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "outlast.layer.PubSubLayer"}}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "outlast.channels.redis.PubSubLayer"}}
     assert not found(deploy=True)
 
 

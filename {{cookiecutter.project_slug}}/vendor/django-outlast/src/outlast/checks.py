@@ -135,7 +135,7 @@ def check_metrics(**kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             "METRICS_TOKEN is set, but the package prometheus-client is not installed.",
-            hint="Install it: uv add prometheus-client, or pip install prometheus-client.",
+            hint="Install the extra: uv pip install -r pyproject.toml --extra metrics",
             id="outlast.E003",
         )
     ]

@@ -252,12 +252,22 @@ class PrimaryPool(ConnectionPool):
 
     def get_connection(self, *_args: Any, **_options: Any) -> Connection:
         """Return a connection, after asking who is the primary if that is due."""
-        if time.monotonic() >= self._ask_at and self._asking.acquire(blocking=False):
+        if self.is_due:
+            self.refresh()
+        return super().get_connection()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to ask the Sentinels again."""
+        return time.monotonic() >= self._ask_at
+
+    def refresh(self) -> None:
+        """Ask the Sentinels, unless another thread does so; never raise."""
+        if self._asking.acquire(blocking=False):
             try:
                 self._ask_in_time()
             finally:
                 self._asking.release()
-        return super().get_connection()
 
     def owns_connection(self, connection: Any) -> bool:
         """Return False for a connection to a former primary, so that it is not kept."""
@@ -393,6 +403,10 @@ class Breaker:
                 "%s The site goes on without it and tries again every %g s; 'manage.py doctor' "
                 "says more.", self._unavailable(), COOLDOWN)  # fmt: skip
         return self._unavailable()
+
+    def probe_soon(self) -> None:
+        """Let the next caller probe: there are signs that Redis can be used again."""
+        self._probe_at = 0.0
 
     def _probe(self) -> None:
         with self._lock:

@@ -17,6 +17,7 @@ from typing import Any
 import msgpack
 from asgiref.sync import markcoroutinefunction
 from channels.layers import BaseChannelLayer
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 logger = logging.getLogger(__name__)
@@ -59,16 +60,11 @@ class LocalLayer(BaseChannelLayer):
         return self._send("group", group, message)
 
     def _send(self, kind: str, name: str, message: Any) -> Coroutine[Any, Any, None]:
-        data = msgpack.packb(message)
-        if len(data) > LIMIT:
-            raise ValueError(f"A message of {len(data)} bytes is too large: {LIMIT} are allowed.")
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            if connections[self.using].in_atomic_block:
-                later = partial(self._publish_and_wait, kind, name, data)
-                transaction.on_commit(later, using=self.using, robust=True)
-                return asyncio.sleep(0)
+        data = check_size(msgpack.packb(message))
+        if in_transaction(self.using):
+            later = partial(self._publish_and_wait, kind, name, data)
+            transaction.on_commit(later, using=self.using, robust=True)
+            return asyncio.sleep(0)
         return self._publish_and_await(kind, name, data)
 
     def _publish_and_wait(self, kind: str, name: str, data: bytes) -> None:
@@ -177,6 +173,22 @@ class LocalLayer(BaseChannelLayer):
         with self._lock:
             self._channels.clear()
             self._groups.clear()
+
+
+def check_size(data: bytes) -> bytes:
+    """Return a packed message; raise ValueError if it is larger than all layers can carry."""
+    if len(data) > LIMIT:
+        raise ValueError(f"A message of {len(data)} bytes is too large: {LIMIT} are allowed.")
+    return data
+
+
+def in_transaction(using: str) -> bool:
+    """Return whether synchronous code calls this in a transaction of the database `using`."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return settings.configured and bool(connections[using].in_atomic_block)
+    return False
 
 
 def _put(queues: list[Queue], data: bytes) -> None:

@@ -60,6 +60,7 @@ class PostgresLayer(LocalLayer):
     def __init__(self, *, listen: str = "", prefix: str = "outlast", **options: Any) -> None:
         super().__init__(**options)
         self.listen, self.prefix = listen or self.using, prefix
+        self.last_error: BaseException | None = None  # for the doctor
         self._wire: Wire | None = None
         self._parts: dict[str, list[str]] = {}  # of messages that have not arrived as a whole
         _layers.add(self)
@@ -184,6 +185,7 @@ class Wire(threading.Thread):
 
     def failed(self, part: str, error: BaseException) -> None:
         """Take notice of an outage; say so if it begins."""
+        self._layer.last_error = error
         with self._lock:
             begins = not self._broken
             self._broken.add(part)
@@ -259,7 +261,8 @@ class Wire(threading.Thread):
             if self._batch or self._take_batch() or "sending" in self._broken:
                 parts = [part for parts, _ in self._batch for part in parts] or [""]
                 try:
-                    await self._ask(connection, NOTIFY, [self._layer.prefix, parts])
+                    seconds = ANSWER + len(parts) / 500  # the largest message has 1,500 parts
+                    await self._ask(connection, NOTIFY, [self._layer.prefix, parts], seconds)
                 except (psycopg.OperationalError, OSError):
                     if used:
                         return
@@ -308,14 +311,16 @@ class Wire(threading.Thread):
         finally:
             self._listening = Future()
 
-    async def _ask(self, connection: Any, query: Any, values: Any = None) -> Any:
+    async def _ask(
+        self, connection: Any, query: Any, values: Any = None, seconds: float = ANSWER
+    ) -> Any:
         """Return the cursor of a query; raise TimeoutError without an answer in time.
 
         Cancelling the query would have psycopg ask a silent server to do so, for ten seconds.
         """
         answer = self._loop.create_task(connection.execute(query, values))
         try:
-            await asyncio.wait([answer], timeout=ANSWER)
+            await asyncio.wait([answer], timeout=seconds)
         finally:
             if not answer.done():
                 connection.pgconn.finish()

@@ -114,10 +114,10 @@ def message_round_trip() -> Finding:
             f"A message did not come back within {SECONDS:g} s through {name}: "
             "live events will not arrive."
         )
-        for outage in getattr(channel_layers["default"], "outages", ()):
-            if outage.last_error and is_about_redis(outage.last_error):
-                reason, *remedies = explain(outage.last_error)
-                return down(f"{text} {reason}", *remedies)
+        error = getattr(channel_layers["default"], "last_error", None)
+        if error and is_about_redis(error):
+            reason, *remedies = explain(error)
+            return down(f"{text} {reason}", *remedies)
         return down(text, "See whether Redis is overloaded: redis-cli --latency")
     return fine(f"sent and received: {name}")
 

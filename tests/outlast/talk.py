@@ -1,0 +1,103 @@
+"""What tests of channel layers share: listeners, talk through a fault, ways that get stuck."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+DEADLINE = 10  # seconds, for what takes milliseconds
+NOISE = 0.3  # seconds, for a machine that is busy with other tests
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(asyncio.wait_for(coroutine, 30))
+
+
+async def hear(layer: Any, channel: str) -> Any:
+    return await asyncio.wait_for(layer.receive(channel), DEADLINE)
+
+
+async def hears_nothing(layer: Any, channel: str) -> bool:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(layer.receive(channel), 0.3)
+        return False
+    return True
+
+
+class Talk:
+    """Messages to a group, twenty a second: when they were sent, heard, and how long that took."""
+
+    def __init__(self, here: Any, there: Any) -> None:
+        self.here, self.there = here, there
+        self.heard: list[float] = []
+        self.slowest = 0.0
+
+    async def __aenter__(self) -> "Talk":
+        channel = await self.here.new_channel()
+        await self.here.group_add("group", channel)
+        self.tasks = [
+            asyncio.create_task(self._hear(channel)),
+            asyncio.create_task(self._speak()),
+        ]
+        await self.is_heard_within(DEADLINE)
+        return self
+
+    async def _hear(self, channel: str) -> None:
+        while True:
+            self.heard.append((await self.here.receive(channel))["at"])
+
+    async def _speak(self) -> None:
+        while True:
+            started = time.monotonic()
+            await self.there.group_send("group", {"type": "x", "at": started})
+            self.slowest = max(self.slowest, time.monotonic() - started)
+            await asyncio.sleep(0.05)
+
+    async def is_heard_within(self, seconds: float) -> None:
+        since = time.monotonic()
+        while not any(at > since for at in self.heard):
+            assert time.monotonic() < since + seconds, "still deaf"
+            await asyncio.sleep(0.01)
+
+    async def __aexit__(self, *exception: object) -> None:
+        for task in self.tasks:
+            assert not task.done(), task
+            task.cancel()
+
+
+class Door:
+    """An address that leads to a server; connections to another one get stuck, not closed."""
+
+    def __init__(self, port: int) -> None:
+        self._behind = port
+        self._passing: list[asyncio.Task[None]] = []
+        self._ends: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> "Door":
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1")
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._behind)
+        self._ends += [writer, other_writer]
+        for source, target in ((reader, other_writer), (other_reader, writer)):
+            self._passing.append(asyncio.create_task(self._pass_on(source, target)))
+
+    async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(65536):
+                target.write(data)
+
+    def lead_to(self, port: int) -> None:
+        self._behind = port
+        for task in self._passing:
+            task.cancel()
+
+    async def __aexit__(self, *exception: object) -> None:
+        for task in self._passing:
+            task.cancel()
+        for end in self._ends:
+            end.close()
+        self._server.close()

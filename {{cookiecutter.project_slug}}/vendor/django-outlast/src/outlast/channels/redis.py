@@ -1,0 +1,345 @@
+"""A channel layer between all processes of a site, on the pub/sub of Redis.
+
+It is channels-redis' pub/sub layer, whose sends raise or wait when Redis is away, and which can
+stay deaf for half a minute after that. Here:
+
+- sending never raises for Redis' sake, and waits no longer than 0.3 seconds;
+- channels may be opened while Redis is away, and hear once it is back;
+- a dead, silent or demoted server is noticed within two seconds, and left for the primary.
+
+What is sent while Redis is away is lost: that is what pub/sub promises.
+"""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import msgpack
+import redis.asyncio.connection as connections
+from asgiref.sync import async_to_sync
+from channels.layers import BaseChannelLayer
+from channels_redis import pubsub, utils
+from channels_redis.serializers import MsgPackSerializer, registry
+from django.db import DEFAULT_DB_ALIAS, transaction
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from outlast.redis import Address, Client, PrimaryPool, Unavailable, get_client, read_address
+
+from .local import PATIENCE, check_size, in_transaction
+
+logger = logging.getLogger(__name__)
+
+BEAT = 1.0  # seconds between two questions: to Redis "alive?", to Sentinel "still the primary?"
+RETRY = 0.1  # seconds between two attempts to connect
+
+
+class Serializer(MsgPackSerializer):
+    """MessagePack, in which keys may be numbers, as in the other layers."""
+
+    from_bytes = staticmethod(partial(msgpack.unpackb, strict_map_key=False))
+
+
+registry.register_serializer("outlast", Serializer)
+
+
+class PubSubLayer(pubsub.RedisPubSubChannelLayer):
+    """channels-redis' pub/sub layer, with its options, that outlives Redis.
+
+    `hosts` as there: addresses, or dictionaries with `sentinels` and `master_name`. `prefix`
+    begins every channel in Redis. `capacity` is the number of messages that wait for a consumer.
+    """
+
+    _layers: dict[asyncio.AbstractEventLoop, "LoopLayer"]
+
+    def __init__(
+        self,
+        hosts: list[str | dict[str, Any]] | None = None,
+        prefix: str = "asgi",
+        capacity: int = 100,
+        using: str = DEFAULT_DB_ALIAS,
+        serializer_format: str = "outlast",
+        **options: Any,
+    ) -> None:
+        super().__init__(serializer_format=serializer_format, **options)
+        self.hosts, self.prefix, self.capacity = utils.decode_hosts(hosts), prefix, capacity
+        self.using = using
+        self.last_error: Exception | None = None  # for the doctor
+
+    def __getattr__(self, name: str) -> Any:
+        found = super().__getattr__(name)
+        return Sending(found) if name in ("send", "group_send") else found
+
+    def serialize(self, message: Any) -> bytes:
+        """Return a message as bytes; raise ValueError if it is too large."""
+        return check_size(super().serialize(message))
+
+    def _get_layer(self) -> "LoopLayer":
+        loop = asyncio.get_running_loop()
+        if loop not in self._layers:
+            self._layers[loop] = LoopLayer(self)
+            utils._wrap_close(self, loop)
+        return self._layers[loop]
+
+
+class Sending(partial[Any]):
+    """A method of a layer that waits for the commit, if synchronous code calls it."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        using = self.args[0].using
+        if in_transaction(using):
+            later = partial(async_to_sync(self), *args, **options)
+            transaction.on_commit(later, using=using, robust=True)
+            return asyncio.sleep(0)
+        return super().__call__(*args, **options)
+
+
+class LoopLayer(pubsub.RedisPubSubLoopLayer, BaseChannelLayer):
+    """The layer of one event loop, with queues of limited size.
+
+    Its channels and groups have no prefix: `Shard` gives all of them one in Redis.
+    """
+
+    def __init__(self, layer: PubSubLayer) -> None:
+        super().__init__(hosts=layer.hosts, prefix="", channel_layer=layer)
+        self._shards = [Shard(host, self) for host in layer.hosts]
+
+    async def _subscribe_to_channel(self, channel: str) -> None:
+        self.channels[channel] = Queue(self.channel_layer.capacity)
+        await self._get_shard(channel).subscribe(channel)
+
+    async def send(self, channel: str, message: Any) -> None:
+        """Send to a channel, of any process."""
+        self.require_valid_channel_name(channel)
+        await super().send(channel, message)
+
+    async def group_send(self, group: str, message: Any) -> None:
+        """Send to the members of a group in all processes."""
+        self.require_valid_group_name(group)
+        await super().group_send(group, message)
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Add a channel of this process to a group."""
+        self.require_valid_group_name(group)
+        await super().group_add(group, channel)
+
+    async def receive(self, channel: str) -> Any:
+        """Return the next message of a channel, passing over what cannot be read."""
+        while True:
+            try:
+                return await super().receive(channel)
+            except Exception:
+                logger.warning("Channel layer: ignored bytes that are no message.")
+
+
+class Queue(asyncio.Queue[bytes]):
+    """The messages that a consumer has not taken yet; more than its size are dropped."""
+
+    def put_nowait(self, item: bytes) -> None:
+        try:
+            super().put_nowait(item)
+        except asyncio.QueueFull:
+            logger.info("Channel layer: a consumer is too slow, %d bytes dropped.", len(item))
+
+
+class Shard(pubsub.RedisSingleShardConnection):
+    """What one event loop sends to one Redis and hears from it.
+
+    It shares the breaker, and the question to the Sentinels, with the cache.
+    """
+
+    _redis: Any  # redis-py's client, once there was need for it
+
+    def __init__(self, host: dict[str, Any], layer: LoopLayer) -> None:
+        address = address_of(host)
+        self._client = get_client(address, f"{layer.channel_layer.prefix}:canary")
+        super().__init__(connection_options(address, self._client), layer)
+        self._layer: PubSubLayer = layer.channel_layer
+        self._prefix = self._layer.prefix
+        self._outbox: list[tuple[str, bytes]] = []
+        self._primary: Any = None  # to which messages are sent, with Sentinels
+        # The channels to hear, and whether Redis has confirmed them.
+        self._wanted: dict[str, asyncio.Event] = {}
+        self._lost_at: float | None = None  # when hearing ended, time.monotonic()
+
+    def _on_wire(self, channel: str) -> str:
+        """Pub/sub ignores database numbers: only the prefix keeps two sites apart."""
+        return f"{self._prefix}:{channel}"
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        """Send a message or drop it, within `PATIENCE` seconds, and never raise."""
+        breaker, started = self._client.breaker, time.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if breaker.is_open:
+                    await asyncio.to_thread(breaker.__enter__)  # it may wait for Redis
+                self._outbox.append((self._on_wire(channel), message))
+                # The first to come here sends for all who wait.
+                async with self._lock:
+                    with breaker:
+                        await self._send()
+        except TimeoutError as error:
+            # Our own event loop may have been busy, in which case Redis is well.
+            if time.monotonic() < started + 2 * PATIENCE:
+                breaker.record_failure(error)
+            self._outbox.clear()
+        except (Unavailable, RedisError) as error:
+            logger.debug("Channel layer: a message was dropped: %s", type(error).__name__)
+            self._outbox.clear()
+
+    async def _send(self) -> None:
+        batch, self._outbox = self._outbox, []
+        if not batch:
+            return
+        self._ensure_redis()
+        await self._follow_primary()
+        pipeline = self._redis.pipeline(transaction=False)
+        for channel, message in batch:
+            pipeline.publish(channel, message)
+        for reply in await pipeline.execute(raise_on_error=False):
+            if isinstance(reply, Exception):  # redis-py would raise it with the message in it
+                raise reply
+
+    async def _follow_primary(self) -> Any:
+        """Return the primary, None without Sentinels, and leave the former one if it changed."""
+        pool = self._client.connection_pool
+        if not isinstance(pool, PrimaryPool):
+            return None
+        if pool.is_due:
+            await asyncio.to_thread(pool.refresh)
+        if pool.address != self._primary:
+            self._primary = pool.address
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+        return self._primary
+
+    async def subscribe(self, channel: str) -> None:
+        """Hear a channel, from now on or as soon as Redis is back; never raise."""
+        confirmed = self._wanted.setdefault(channel, asyncio.Event())
+        self._ensure_receiver()
+        if not confirmed.is_set():
+            await self._tell("subscribe", channel)
+            if self._lost_at is None:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(confirmed.wait(), PATIENCE)
+
+    async def unsubscribe(self, channel: str) -> None:
+        """Hear a channel no longer, whether Redis is there to be told or not; never raise."""
+        if self._wanted.pop(channel, None):
+            await self._tell("unsubscribe", channel)
+
+    async def _tell(self, command: str, channel: str) -> None:
+        if self._pubsub and self._pubsub.connection:
+            with suppress(RedisError, OSError):  # the receiving task sees to it
+                async with asyncio.timeout(PATIENCE):
+                    await getattr(self._pubsub, command)(self._on_wire(channel))
+
+    async def _do_receiving(self) -> None:
+        while True:
+            try:
+                self._ensure_redis()
+                async with self._redis.pubsub() as pubsub:
+                    # The empty name: so that there is a connection to watch in any case.
+                    await pubsub.subscribe(*map(self._on_wire, ["", *self._wanted]))
+                    self._pubsub = pubsub
+                    await self._receive_until_lost(pubsub)
+            except Exception as error:
+                self._layer.last_error = error
+                if self._lost_at is None:
+                    self._lost_at = time.monotonic()
+                    logger.warning(
+                        "Channel layer: Redis cannot be heard (%s). Sockets stay open.", error
+                    )
+            finally:
+                self._pubsub = None
+                for confirmed in self._wanted.values():
+                    confirmed.clear()
+            await asyncio.sleep(RETRY)
+
+    async def _receive_until_lost(self, pubsub: Any) -> None:
+        """Hand out what arrives; raise when Redis is silent, or is no longer the primary."""
+        clock = asyncio.get_running_loop().time
+        beat, silent = clock(), 0  # in beats: a blocked event loop reads what came meanwhile
+        while silent < 2:
+            if clock() >= beat:
+                beat = clock() + BEAT
+                await pubsub.ping()
+                primary = await self._follow_primary()
+                if primary and primary != (pubsub.connection.host, pubsub.connection.port):
+                    raise RedisError("Sentinel names another primary")
+            message = await pubsub.get_message(timeout=max(beat - clock(), 0.001))
+            silent = 0 if message else silent + 1
+            if message and message["type"] == "pong":
+                self._hears_again()
+            elif message:
+                name = message["channel"].decode().removeprefix(self._on_wire(""))
+                if message["type"] == "message":
+                    self._receive_message({"channel": name, "data": message["data"]})
+                elif message["type"] == "subscribe" and name in self._wanted:
+                    self._wanted[name].set()
+        raise RedisError("no answer to two questions in a row")
+
+    def _hears_again(self) -> None:
+        if self._lost_at is not None:
+            seconds, self._lost_at = time.monotonic() - self._lost_at, None
+            logger.warning("Channel layer: Redis is heard again after %.1f s.", seconds)
+            self._client.breaker.probe_soon()
+
+    async def flush(self) -> None:
+        """Forget and close everything; never raise: event loops call this when they close."""
+        self._wanted.clear()
+        with suppress(Exception):
+            async with asyncio.timeout(PATIENCE):
+                await super().flush()
+
+
+def address_of(host: dict[str, Any]) -> Address:
+    """Return where a host of channels-redis' setting is."""
+    options = dict(host)
+    if "address" not in options:
+        name = options.pop("master_name", None) or (
+            f"{options.pop('host', 'localhost')}:{options.pop('port', 6379)}"
+        )
+        options["address"] = f"redis://{name}/{options.pop('db', 0)}"
+    return read_address(options.pop("address"), options)
+
+
+def connection_options(address: Address, client: Client) -> dict[str, Any]:
+    """Return redis-py's connection arguments: short time-outs, and no retries of its own."""
+    options = {
+        "socket_timeout": PATIENCE,
+        "socket_connect_timeout": PATIENCE,
+        "retry": Retry(NoBackoff(), 0),
+        # Two questions less for each new connection, whose answers are not needed.
+        "protocol": 2,
+        "driver_info": None,
+        **address.options,
+    }
+    kind = getattr(options.pop("connection_class", None), "__name__", "Connection")
+    if address.service:
+        kind = PrimarySSLConnection if address.tls else PrimaryConnection
+        return options | {"connection_class": kind, "primary": client.connection_pool}
+    if address.hosts:
+        options["host"], options["port"] = address.hosts[0]
+    return options | {"connection_class": getattr(connections, kind)}
+
+
+class PrimaryConnection(connections.Connection):
+    """Connects to the server that the Sentinels name at that moment; as in `outlast.redis`."""
+
+    def __init__(self, *, primary: PrimaryPool, **options: Any) -> None:
+        super().__init__(**options)
+        self._primary = primary
+
+    async def _connect(self) -> None:
+        if self._primary.is_due or not self._primary.address:
+            await asyncio.to_thread(self._primary.refresh)
+        self.host, self.port = self._primary.address or ("", 0)
+        await super()._connect()
+
+
+class PrimarySSLConnection(PrimaryConnection, connections.SSLConnection):
+    """The same over TLS."""
