@@ -31,6 +31,7 @@ SITE = HERE / "{{cookiecutter.project_slug}}"
 LIBRARY = "vendor/django-outlast"
 BREAKABLE = ["redis", "redis-sentinel", "database"]
 PROFILES = json.loads((HERE / "cookiecutter.json").read_text("utf-8"))["profile"]
+CONFORMING = [name for name in PROFILES if name != "dummy"]
 # Named by a variable where the checks run on more than one Python: see CONTRIBUTING.md.
 ENVIRONMENTS = Path(os.environ.get("NOX_ENVDIR", HERE / ".nox"))
 nox.options.envdir = str(ENVIRONMENTS)
@@ -76,6 +77,7 @@ def shared(name: str, *groups: str, options: tuple[str, ...] = ()) -> str:
 TESTS = shared("environment")
 BROWSER = shared("browser-environment", "browser")
 BENCH = shared("bench-environment", "bench")
+CONFORMANCE = shared("conformance-environment", "conformance")
 MUTANTS = shared("mutants-environment", "mutants")
 # Python 3.11 proves the lowest of Django 5.2, later ones that of Django 6.1.
 OLDEST_DJANGO = () if sys.version_info < (3, 12) else ("django>=6.1",)
@@ -250,6 +252,14 @@ def thorough(session: nox.Session, name: str) -> None:
 def browser(session: nox.Session, name: str) -> None:
     """Use a generated site as people do: in Chromium, by keyboard, on a phone, in the dark."""
     proof(session, "proof/browser", f"--profile={name}", env=BROWSER)
+
+
+@nox.session(**FULL | {"requires": [CONFORMANCE]})
+@nox.parametrize("name", CONFORMING, ids=CONFORMING)
+def conformance(session: nox.Session, name: str) -> None:
+    """Run Django's own tests of caches and sessions on the backends of the profile."""
+    variables = {"PYTHONPATH": f"{SITE.name}/{LIBRARY}/src"}
+    run(session, "tests.conformance", name, env=CONFORMANCE, variables=variables)
 
 
 @nox.session(**FULL)

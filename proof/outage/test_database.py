@@ -98,7 +98,7 @@ def locked(site: Site) -> Iterator[None]:
     path = site.folder.parent / "db.sqlite3"
     with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as other:
         # "Last seen" is due to be written: no page waits for that.
-        other.execute("UPDATE outlast_session SET last_seen = datetime('now', '-1 hour')")
+        other.execute("UPDATE django_session SET last_seen = datetime('now', '-1 hour')")
         other.execute("BEGIN IMMEDIATE")
         yield
 

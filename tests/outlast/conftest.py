@@ -1,10 +1,13 @@
 """Fixtures for the library's tests: real servers, and settings that use them."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from outlast.servers import Topology
+from session_helpers import PASSWORD
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +40,31 @@ def use_redis(settings: Any, redis_url: str) -> Callable[..., None]:
         }
 
     return use
+
+
+@pytest.fixture
+def user(db: None) -> User:
+    """A user whose password is PASSWORD."""
+    return User.objects.create_user("ada", password=PASSWORD)
+
+
+@pytest.fixture
+def use_engine(
+    settings: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> Callable[[str], None]:
+    """A function that selects a session engine: db, file or redis."""
+
+    def use(name: str) -> None:
+        settings.SESSION_ENGINE = f"outlast.sessions.{name}"
+        settings.SESSION_FILE_PATH = tmp_path / "sessions"
+        if name == "redis":
+            request.getfixturevalue("use_redis")()
+
+    return use
+
+
+@pytest.fixture(params=["db", "file", "redis"])
+def engine(request: pytest.FixtureRequest, use_engine: Callable[[str], None]) -> str:
+    """Run the test on each session engine."""
+    use_engine(request.param)
+    return str(request.param)

@@ -20,17 +20,15 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django import db
 from django.conf import settings
-from django.contrib import auth
-from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext as _
-from outlast.middleware import user_of
+from outlast.middleware import peek_user
 from outlast.models import Session
 from outlast.requests import exact_cookies
 
-from accounts.events import event, group_of, name_of
+from accounts.events import event, group_of
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +97,7 @@ class EventsConsumer(AsyncWebsocketConsumer):
 
     async def session_ended(self, message: dict[str, Any]) -> None:
         """Receive the end of one of the user's sessions."""
-        if self.visitor and message["session"] == name_of(self.visitor.session_key):
+        if self.visitor and message["session"] == self.visitor.public_id:
             await self.end(NOT_LOGGED_IN, _("This session was ended elsewhere."))
         else:
             await self.tell(event("sessions_changed"))
@@ -135,7 +133,7 @@ class RefusedError(Exception):
 class Visitor(NamedTuple):
     """Who a socket is opened for."""
 
-    session_key: str
+    public_id: str  # of the session: it stays when the key is replaced
     user_id: Any
     auth_hash: str  # changes with the password
 
@@ -156,21 +154,19 @@ async def admit(scope: Mapping[str, Any]) -> Visitor:
 
 @database_sync_to_async
 def find_visitor(session_key: str) -> Visitor | None:
-    """Return who is logged in in a session, by the rules of a request."""
-    request = HttpRequest()
+    """Return who is logged in in a session, by the rules of a request; write nothing."""
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key or None)
-    request.session = session
-    user = user_of(session) or auth.get_user(request)
+    user = peek_user(session)
     if not user.is_authenticated:
         return None
-    return Visitor(session_key, user.pk, user.get_session_auth_hash())
+    return Visitor(str(session.row.public_id), user.pk, user.get_session_auth_hash())
 
 
 @database_sync_to_async
 def find_end(visitor: Visitor) -> datetime:
     """Return when the session ends unless it is used; a moment gone by if it has ended."""
     sessions = Session.objects.using(db.router.db_for_write(Session)).alive()
-    rows = sessions.filter(session_key=visitor.session_key, user_id=visitor.user_id)
+    rows = sessions.filter(public_id=visitor.public_id, user_id=visitor.user_id)
     session = rows.select_related("user").defer("session_data").first()
     if (
         session is None
@@ -179,7 +175,8 @@ def find_end(visitor: Visitor) -> datetime:
         or not constant_time_compare(session.user.get_session_auth_hash(), visitor.auth_hash)
     ):
         return datetime.min.replace(tzinfo=timezone.get_default_timezone())
-    return session.ends_at()
+    ends_at: datetime = session.ends_at()
+    return ends_at
 
 
 def session_key(scope: Mapping[str, Any]) -> str:

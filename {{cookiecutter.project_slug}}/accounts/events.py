@@ -4,7 +4,6 @@ Published after the commit, heard by consumers.py in whatever process a page's s
 Nothing is stored: who is not connected misses it, and finds the result on the next page.
 """
 
-import hashlib
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -26,11 +25,6 @@ from accounts.browsers import in_words
 def group_of(user_id: Any) -> str:
     """The group of all sockets of a user."""
     return f"user.{user_id}"
-
-
-def name_of(session_key: str) -> str:
-    """What a session is called in messages: its key would let whoever reads them in."""
-    return hashlib.sha256(session_key.encode()).hexdigest()
 
 
 def event(kind: str, text: str = "") -> dict[str, str]:
@@ -74,8 +68,8 @@ def tell_of_password(instance: Any, created: bool, **kwargs: Any) -> None:
 def tell_of_end(session: Any, **kwargs: Any) -> None:
     """Close the sockets of a session. Those of one that was too old have closed themselves."""
     if session.user_id is not None and session.ends_at() > timezone.now():
-        name = name_of(session.session_key)
-        _send(session.user_id, {"type": "session.ended", "session": name})
+        message = {"type": "session.ended", "session": str(session.public_id)}
+        _send(session.user_id, message)
 
 
 def browser_of(request: HttpRequest) -> str:

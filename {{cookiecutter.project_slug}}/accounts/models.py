@@ -7,6 +7,7 @@ from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from outlast.models import Session
 
 from accounts.fields import FoldedEmailField
 
@@ -59,7 +60,7 @@ class User(AbstractUser):
         ended = self._password is not None or not self.is_active
         super().save(*args, **kwargs)
         if ended:
-            self.sessions.all().delete()
+            Session.objects.filter(user=self).delete()
 
     def get_full_name(self) -> str:
         return self.name or self.email

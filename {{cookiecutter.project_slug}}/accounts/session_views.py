@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.contrib import messages
-from django.contrib.auth import login, logout
+from django.contrib.auth import BACKEND_SESSION_KEY, login, logout
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.db.models import QuerySet
@@ -61,10 +61,12 @@ class SessionsView(LoginRequiredMixin, TemplateView):
         )
 
     def shown(self) -> list[Shown]:
-        sessions = self.request.user.sessions.alive().defer("session_data")
+        sessions = Session.objects.alive().filter(user=self.request.user).defer("session_data")
         this = self.request.session.session_key
         found = [
-            Shown(session, session.session_key == this, *browsers.describe(session.user_agent))
+            Shown(
+                session, session.session_key == this, *browsers.describe(session.user_agent or "")
+            )
             for session in sessions.order_by("-last_seen")[:SHOWN]
         ]
         return sorted(found, key=lambda shown: not shown.is_this)
@@ -74,7 +76,7 @@ class SessionsView(LoginRequiredMixin, TemplateView):
 @require_POST
 def end_session(request: OwnRequest, public_id: UUID) -> HttpResponse:
     """End one session of the user, or none if it has ended already."""
-    session = request.user.sessions.filter(public_id=public_id)
+    session = Session.objects.filter(user=request.user, public_id=public_id)
     if session.filter(session_key=request.session.session_key).exists():
         logout(request)
         return redirect("login")
@@ -85,7 +87,8 @@ def end_session(request: OwnRequest, public_id: UUID) -> HttpResponse:
 @require_POST
 def end_other_sessions(request: OwnRequest) -> HttpResponse:
     """End all sessions of the user but the one that asks."""
-    return _end(request, request.user.sessions.exclude(session_key=request.session.session_key))
+    sessions = Session.objects.filter(user=request.user)
+    return _end(request, sessions.exclude(session_key=request.session.session_key))
 
 
 def _end(request: OwnRequest, sessions: QuerySet[Session]) -> HttpResponse:
@@ -102,15 +105,14 @@ def _end(request: OwnRequest, sessions: QuerySet[Session]) -> HttpResponse:
 
 
 def confirmed(request: OwnRequest) -> bool:
-    """Whether the user has given their password lately; each time a session begins."""
-    return request.user.sessions.filter(
-        session_key=request.session.session_key, created_at__gt=timezone.now() - CONFIRMED
-    ).exists()
+    """Whether the user has given their password lately."""
+    session = Session.objects.filter(session_key=request.session.session_key, user=request.user)
+    return bool(session.filter(authenticated__gt=timezone.now() - CONFIRMED).exists())
 
 
 @method_decorator([never_cache, sensitive_post_parameters()], name="dispatch")
 class ConfirmView(LoginRequiredMixin, ThrottledMixin, FormView):
-    """Asks for the password again, and begins a new session in place of this one."""
+    """Ask for the password again, and give the session a new key."""
 
     template_name = "accounts/confirm.html"
     request: OwnRequest
@@ -121,6 +123,7 @@ class ConfirmView(LoginRequiredMixin, ThrottledMixin, FormView):
         return super().get_form_kwargs() | {"request": self.request}
 
     def form_valid(self, form: ConfirmForm) -> HttpResponse:
-        login(self.request, self.request.user)
-        self.request.session.cycle_key()  # login() leaves that out for one's own session
+        session = self.request.session
+        login(self.request, self.request.user, session[BACKEND_SESSION_KEY])
+        session.cycle_key()  # login() leaves that out for one's own session
         return super().form_valid(form)

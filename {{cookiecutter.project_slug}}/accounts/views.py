@@ -108,6 +108,7 @@ class PasswordChangeView(ThrottledMixin, auth_views.PasswordChangeView):
         return super().get_form_kwargs() | {"request": self.request}
 
     def form_valid(self, form: auth_forms.PasswordChangeForm) -> HttpResponse:
+        self.request.session.keys()  # read the data before `User.save()` deletes the rows
         messages.success(
             self.request, _("Your password has been changed. Your other sessions have ended.")
         )

@@ -101,8 +101,8 @@ class Env(environ.FileAwareEnv):
             )
         if read["ENGINE"].endswith("postgresql") and not find_spec("psycopg"):
             raise ImproperlyConfigured(
-                f"{var} names a PostgreSQL, which needs the package psycopg: run 'uv pip install "
-                "-r pyproject.toml --extra postgres', or 'pip install \".[postgres]\"'."
+                f"{var} names a PostgreSQL, which needs the package psycopg: run "
+                "'uv add \"psycopg[binary]\"', or 'pip install \"psycopg[binary]\"'."
             )
         return read
 

@@ -70,7 +70,7 @@ def redis(env: Env, var: Path, prefix: str) -> Profile:
     url = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
     location, login = split_secrets(url)
     return Profile(
-        session_engine=_redis_sessions(env),
+        session_engine="outlast.sessions.redis",
         caches={
             "default": {
                 "BACKEND": "outlast.cache.RedisCache",
@@ -105,7 +105,7 @@ def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
     }
     sentinel_login = {"password": env.str("REDIS_SENTINEL_PASSWORD", default="") or None}
     return Profile(
-        session_engine=_redis_sessions(env),
+        session_engine="outlast.sessions.redis",
         caches={
             "default": {
                 "BACKEND": "outlast.cache.RedisCache",
@@ -179,12 +179,6 @@ def _messages_by_database(env: Env) -> dict[str, dict[str, Any]]:
             "CONFIG": {"listen": listen},
         }
     }
-
-
-def _redis_sessions(env: Env) -> str:
-    """Copies that the database confirms, or that are trusted for some seconds."""
-    trusting = env.int("SESSION_REVALIDATE_SECONDS", default=0) > 0
-    return f"outlast.sessions.{'trusting' if trusting else 'redis'}"
 
 
 def _address(text: str) -> tuple[str, int]:

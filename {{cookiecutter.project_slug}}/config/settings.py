@@ -65,13 +65,6 @@ SESSION_FILE_PATH = VAR / "sessions"  # Django's default is shared with every pr
 SESSION_COOKIE_AGE = 14 * 24 * 3600  # seconds, with "remember me"
 # Without it sessions end with the browser, wherever the login was.
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
-# Seconds without a request, and since login, after which a session ends; 0: never.
-SESSION_IDLE_SECONDS = env.int("SESSION_IDLE_SECONDS", default=SESSION_COOKIE_AGE)
-SESSION_ABSOLUTE_SECONDS = env.int("SESSION_ABSOLUTE_SECONDS", default=30 * 24 * 3600)
-SESSION_LAST_SEEN_SECONDS = 300  # "last seen" is written no more often than this
-# Seconds that a copy in Redis is used without asking the database, see docs; 0: none.
-SESSION_REVALIDATE_SECONDS = env.int("SESSION_REVALIDATE_SECONDS", default=0)
-
 
 # --- The library's own settings: vendor/django-outlast/README.md ---
 
@@ -82,6 +75,9 @@ OUTLAST = {
     "WORKERS": env.int("WEB_CONCURRENCY", default=1),
     # A bearer token that opens /metrics; without one there is no such page.
     "METRICS_TOKEN": env.str("METRICS_TOKEN", default=""),
+    # Seconds without a request, and since the login, after which a session ends; 0: never.
+    "SESSION_IDLE_SECONDS": env.int("SESSION_IDLE_SECONDS", default=SESSION_COOKIE_AGE),
+    "SESSION_ABSOLUTE_SECONDS": env.int("SESSION_ABSOLUTE_SECONDS", default=30 * 24 * 3600),
     "PAGE_THREADS": env.int("PAGE_THREADS", default=16),
     # Checking a password takes long, and as many at once as there are processors.
     "PAGE_QUEUED_PATHS": (
@@ -100,11 +96,12 @@ _csp_middleware = "django.middleware.csp" if django.VERSION >= (6, 0) else "outl
 _csp_context = "django.template.context_processors" if django.VERSION >= (6, 0) else "outlast.csp"
 
 INSTALLED_APPS = [
-    "outlast",  # first: overrides runserver; has the sessions of django.contrib.sessions
+    "outlast",  # first: overrides runserver
     "accounts",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",

@@ -17,6 +17,10 @@ if not django_settings.PROFILE.startswith("redis"):
     collect_ignore = ["redis"]
 
 
+def is_logged_in(browser: Client) -> bool:
+    return browser.get("/dashboard/").status_code == 200
+
+
 @pytest.fixture(autouse=True)
 def _quick(settings: Any, tmp_path: Path) -> None:
     """A hasher and a static storage that cost nothing: neither is what tests are about."""

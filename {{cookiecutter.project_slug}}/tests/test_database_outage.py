@@ -9,8 +9,7 @@ from django.db import InterfaceError, OperationalError, ProgrammingError, connec
 from django.test import Client
 
 from accounts.models import User
-from tests.conftest import PASSWORD
-from tests.test_sessions import is_logged_in
+from tests.conftest import PASSWORD, is_logged_in
 
 pytestmark = pytest.mark.django_db
 

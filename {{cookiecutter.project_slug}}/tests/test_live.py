@@ -220,7 +220,7 @@ def test_without_the_database_it_is_refused_for_now(
 
     async def scenario() -> None:
         socket = socket_of(await sync_to_async(log_in)(), settings)
-        monkeypatch.setattr(consumers, "user_of", away)
+        monkeypatch.setattr(consumers, "peek_user", away)
         assert await socket.connect() == 4503
 
     run(scenario())

@@ -99,19 +99,6 @@ def test_sentinels_are_guessed_on_this_machine_and_only_while_developing() -> No
             load("redis-sentinel", **variables)
 
 
-@pytest.mark.parametrize("name", ["redis", "redis-sentinel"])
-@pytest.mark.parametrize(
-    ("seconds", "engine"),
-    [(None, "redis"), ("-1", "redis"), ("0", "redis"), ("1", "trusting"), ("30", "trusting")],
-)
-def test_copies_of_sessions_are_trusted_only_where_asked(
-    name: str, seconds: str | None, engine: str
-) -> None:
-    variables = {} if seconds is None else {"SESSION_REVALIDATE_SECONDS": seconds}
-    profile = load(name, REDIS_SENTINELS="one:1", **variables)
-    assert profile.session_engine == f"outlast.sessions.{engine}"
-
-
 def test_files_of_the_cache_lie_in_var() -> None:
     assert load("file").caches["default"]["LOCATION"] == Path("var", "cache")
 

@@ -166,7 +166,7 @@ def test_what_cannot_be_read_is_named(
 def test_postgresql_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://user:secret@127.0.0.1/name")
     monkeypatch.setattr("config.environment.find_spec", {}.get)
-    with pytest.raises(ImproperlyConfigured, match=r"needs the package psycopg: run .*postgres"):
+    with pytest.raises(ImproperlyConfigured, match=r"needs the package psycopg: run .*psycopg"):
         read(monkeypatch, False, "https://www.example.com")
 
 

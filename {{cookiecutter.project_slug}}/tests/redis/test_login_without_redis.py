@@ -14,8 +14,7 @@ from outlast.models import Session
 
 from accounts.models import User
 from config import profiles
-from tests.conftest import PASSWORD, Browser
-from tests.test_sessions import is_logged_in
+from tests.conftest import PASSWORD, Browser, is_logged_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

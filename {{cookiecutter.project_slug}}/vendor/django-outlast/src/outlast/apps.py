@@ -1,12 +1,12 @@
 from threading import current_thread, main_thread
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.contrib.auth.signals import user_logged_in
 from django.core.management import call_command
 from django.db.backends.signals import connection_created
-from django.db.models.signals import post_delete, post_migrate
+from django.db.models.signals import post_delete, post_migrate, post_save, pre_delete
 
-from outlast import sessions
 from outlast.conf import conf
 
 
@@ -16,11 +16,24 @@ class BackendsConfig(AppConfig):
     name = "outlast"
 
     def ready(self) -> None:
-        from outlast import checks  # noqa: F401, it registers them
+        from outlast import (
+            checks,  # noqa: F401, it registers them
+            models,
+            sessions,
+        )
+        from outlast.sessions import columns
 
         connection_created.connect(limit_statements)
+        post_migrate.connect(columns.add_after_migrate, sender=self)
         post_migrate.connect(create_cache_table, sender=self)
-        post_delete.connect(sessions.announce, sender="outlast.Session")
+        user_logged_in.connect(sessions.note_password)
+        for model in apps.get_models():
+            if issubclass(model, models.AbstractSession):
+                post_delete.connect(sessions.announce_end, sender=model)
+        # Django's own model of the same table, which packages use.
+        pre_delete.connect(sessions.remember, sender="sessions.Session")
+        post_delete.connect(sessions.announce_end, sender="sessions.Session")
+        post_save.connect(sessions.distrust, sender="sessions.Session")
 
 
 def create_cache_table(using: str, verbosity: int, **kwargs: Any) -> None:

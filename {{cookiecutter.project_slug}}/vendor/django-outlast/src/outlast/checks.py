@@ -135,7 +135,7 @@ def check_metrics(**kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             "METRICS_TOKEN is set, but the package prometheus-client is not installed.",
-            hint="Install the extra: uv pip install -r pyproject.toml --extra metrics",
+            hint="Install it: uv add prometheus-client, or pip install prometheus-client.",
             id="outlast.E003",
         )
     ]

@@ -71,7 +71,7 @@ def count_sessions() -> Iterator[GaugeMetricFamily]:
     sessions = GaugeMetricFamily("site_sessions", "Session rows by state.", labels=["state"])
     try:
         sessions.add_metric(["open"], Session.objects.alive().count())
-        sessions.add_metric(["ended"], Session.objects.dead().count())
+        sessions.add_metric(["ended"], Session.objects.expired().count())
     except DatabaseError:
         return
     yield sessions

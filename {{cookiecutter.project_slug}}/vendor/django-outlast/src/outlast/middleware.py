@@ -1,7 +1,9 @@
-"""Session and user of a request, for one question to the database."""
+"""The session and the user of a request, in one query."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import auth
@@ -12,10 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.utils.functional import SimpleLazyObject
 
-from outlast.sessions.db import SessionStore
-
-if TYPE_CHECKING:
-    from django.contrib.auth.base_user import AbstractBaseUser as User
+from outlast.sessions.db import IDENTITY, SessionStore
 
 
 class SessionMiddleware(session_middleware.SessionMiddleware):
@@ -23,18 +22,19 @@ class SessionMiddleware(session_middleware.SessionMiddleware):
 
     def process_request(self, request: HttpRequest) -> None:
         super().process_request(request)
-        session_of(request).opened_by(
-            request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_USER_AGENT", "")
-        )
+        if isinstance(request.session, SessionStore):
+            address = request.META.get("REMOTE_ADDR", "")
+            request.session.opened_by(address, request.META.get("HTTP_USER_AGENT", ""))
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         response = super().process_response(request, response)
-        session_of(request).touch()
+        if isinstance(getattr(request, "session", None), SessionStore):
+            cast(SessionStore, request.session).touch()
         return response
 
 
 class AuthenticationMiddleware(auth_middleware.AuthenticationMiddleware):
-    """Django's, which takes the user that came with the session instead of asking again."""
+    """Django's, which uses the user that came with the session."""
 
     def process_request(self, request: HttpRequest) -> None:
         super().process_request(request)
@@ -43,36 +43,48 @@ class AuthenticationMiddleware(auth_middleware.AuthenticationMiddleware):
         request.auser = partial(_aget_user, request)
 
 
+@contextmanager
+def _ending_for_good(session: Any) -> Iterator[None]:
+    """Do not let `get_user()`, which may replace the key, bring back an ended session."""
+    if isinstance(session, SessionStore):
+        session.may_return = False
+    try:
+        yield
+    finally:
+        if isinstance(session, SessionStore):
+            session.may_return = True
+
+
 def _get_user(request: HttpRequest) -> Any:
     kept = vars(request)
     if "_cached_user" not in kept:
-        kept["_cached_user"] = user_of(session_of(request)) or auth.get_user(request)
+        with _ending_for_good(request.session):
+            kept["_cached_user"] = user_of(request.session) or auth.get_user(request)
     return kept["_cached_user"]
 
 
 async def _aget_user(request: HttpRequest) -> Any:
     kept = vars(request)
     if "_acached_user" not in kept:
-        await request.session.aget(auth.SESSION_KEY)  # in a thread, the next line must not wait
-        kept["_acached_user"] = user_of(session_of(request)) or await auth.aget_user(request)
+        if isinstance(request.session, SessionStore):
+            # In a thread; the next line must not wait for the database.
+            await request.session.aget(auth.SESSION_KEY)
+        with _ending_for_good(request.session):
+            kept["_acached_user"] = user_of(request.session) or await auth.aget_user(request)
     return kept["_acached_user"]
 
 
-def session_of(request: HttpRequest) -> SessionStore:
-    """Return the session of a request: `manage.py check` refuses engines of another class."""
-    return cast(SessionStore, request.session)
-
-
-def user_of(session: SessionStore) -> "User | None":
+def user_of(session: Any) -> Any:
     """Return the user that came with the session, if Django would return the very same.
 
-    None, and Django is to find out itself, wherever `django.contrib.auth.get_user()` does
-    more than read the user's row: nobody logged in, an authentication backend with a
-    `get_user()` of its own or no longer in the settings, an inactive user, a password or
-    a SECRET_KEY changed since.
+    Return None where `django.contrib.auth.get_user()` does more than read the user's row: no
+    user, an authentication backend with its own `get_user()` or no longer in the settings, an
+    inactive user, a password or SECRET_KEY that was changed. Django decides in these cases.
     """
+    if not isinstance(session, SessionStore):
+        return None
     user_id, path = session.get(auth.SESSION_KEY), session.get(auth.BACKEND_SESSION_KEY)
-    user: Any = session.user
+    user = session.user
     if (
         user is None
         or user._meta.pk.value_to_string(user) != user_id
@@ -85,7 +97,28 @@ def user_of(session: SessionStore) -> "User | None":
         and type(backend).get_user is ModelBackend.get_user
         and type(backend).aget_user is ModelBackend.aget_user
         and backend.user_can_authenticate(user)
+        and hasattr(user, "get_session_auth_hash")
     ):
         return None
     expected, given = user.get_session_auth_hash(), session.get(auth.HASH_SESSION_KEY, "")
     return user if constant_time_compare(given, expected) else None
+
+
+class _ReadOnly(dict[str, Any]):
+    """Who is logged in, for `get_user()`: it can neither replace the key nor end the session."""
+
+    def cycle_key(self) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+def peek_user(session: SessionStore) -> Any:
+    """Return the user as `django.contrib.auth.get_user()` does, but never write.
+
+    For the handshake of a WebSocket, which cannot send a new cookie.
+    """
+    if user := user_of(session):
+        return user
+    request = HttpRequest()
+    request.session = _ReadOnly({key: session[key] for key in IDENTITY if key in session})  # type: ignore[assignment]
+    return auth.get_user(request)

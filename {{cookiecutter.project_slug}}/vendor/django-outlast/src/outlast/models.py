@@ -1,4 +1,5 @@
-"""The sessions of the site: one model, always in the database, for all profiles."""
+# ruff: noqa: DJ001, columns are NULL in rows that Django's own engine inserts
+"""The session model: Django's table `django_session` with columns that say who is logged in."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -6,76 +7,131 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.sessions.base_session import AbstractBaseSession, BaseSessionManager
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-
-def bounds() -> dict[str, datetime]:
-    """The columns that keep a session alive, and the moment each has to lie after."""
-    now = timezone.now()
-    moments = {"expire_date": now}
-    if settings.SESSION_IDLE_SECONDS:
-        moments["last_seen"] = now - timedelta(seconds=settings.SESSION_IDLE_SECONDS)
-    if settings.SESSION_ABSOLUTE_SECONDS:
-        moments["created_at"] = now - timedelta(seconds=settings.SESSION_ABSOLUTE_SECONDS)
-    return moments
+from outlast.conf import conf
 
 
-class SessionQuerySet(models.QuerySet["Session"]):
-    """Sessions that are alive, and the others; deleting a row ends the session."""
+class SessionQuerySet(models.QuerySet[Any]):
+    """Sessions; deleting rows ends them."""
 
     def alive(self) -> "SessionQuerySet":
-        return self.filter(_alive())
+        return self.exclude(_expired())
 
-    def dead(self) -> "SessionQuerySet":
-        return self.exclude(_alive())
+    def expired(self) -> "SessionQuerySet":
+        return self.filter(_expired())
+
+    def update(self, **values: Any) -> int:
+        if "session_data" in values:
+            values.setdefault("version", None)
+        return super().update(**values)
 
 
-def _alive() -> models.Q:
-    return models.Q(**{f"{column}__gt": moment for column, moment in bounds().items()})
+def _expired() -> models.Q:
+    now = timezone.now()
+    expired = models.Q(expire_date__lte=now)
+    if conf.SESSION_IDLE_SECONDS:
+        expired |= models.Q(last_seen__lte=now - timedelta(seconds=conf.SESSION_IDLE_SECONDS))
+    if conf.SESSION_ABSOLUTE_SECONDS:
+        start = now - timedelta(seconds=conf.SESSION_ABSOLUTE_SECONDS)
+        expired |= models.Q(authenticated__lte=start)
+        expired |= models.Q(authenticated=None, created__lte=start)
+    return expired
 
 
-class Session(AbstractBaseSession):
-    """A session, alive while its row is there and not too old: nothing else counts.
+class AbstractSession(AbstractBaseSession):
+    """A base for session models, as `AbstractBaseSession` is for Django's engine.
 
-    Adds to Django's session what the page of open sessions shows, two time-outs, and a
-    version, by which copies kept elsewhere are confirmed (outlast/sessions/redis.py).
+    The engine writes `user`, `backend` and `auth_hash` from the session's data at each save.
+    They are valid while `version` is not NULL. Code that writes `session_data` in another way,
+    such as Django's own engine, leaves `version` NULL: the data is decoded then.
     """
 
-    version = models.CharField(_("version"), max_length=64, editable=False)
+    # No constraint: SQLite would have to copy the table to add one. No relation from the user,
+    # by which the admin could filter.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
         null=True,
-        related_name="sessions",
+        db_constraint=False,
+        related_name="+",
         verbose_name=_("user"),
     )
+    backend = models.TextField(_("authentication backend"), null=True, editable=False)
+    auth_hash = models.TextField(_("authentication hash"), null=True, editable=False)
+    version = models.CharField(_("version"), max_length=40, null=True, editable=False)
     public_id = models.UUIDField(
         _("public id"),
-        default=uuid.uuid4,
+        null=True,
+        db_index=True,
         editable=False,
-        help_text=_("Names the session in addresses, where the key must never be seen."),
+        help_text=_("Identifies the session in addresses and messages, instead of its key."),
     )
-    created_at = models.DateTimeField(_("since"), default=timezone.now)
-    last_seen = models.DateTimeField(_("last seen"), default=timezone.now)
+    created = models.DateTimeField(_("created"), null=True)
+    authenticated = models.DateTimeField(_("password given"), null=True)
+    last_seen = models.DateTimeField(_("last seen"), null=True)
     address = models.GenericIPAddressField(_("address"), null=True, unpack_ipv4=True)
-    user_agent = models.CharField(_("browser"), max_length=300)
+    user_agent = models.CharField(_("browser"), max_length=300, null=True)
 
-    objects: ClassVar = BaseSessionManager.from_queryset(SessionQuerySet)()
+    objects: ClassVar[Any] = BaseSessionManager.from_queryset(SessionQuerySet)()
+
+    rotated = False  # its key was replaced: the session goes on
+
+    class Meta(AbstractBaseSession.Meta):
+        abstract = True
 
     def __str__(self) -> str:
         return str(self.public_id)
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save as Django does; a change outside of the engine makes copies of the data invalid."""
+        if not kwargs.get("force_insert"):
+            self.version = None
+        super().save(*args, **kwargs)
+
     def ends_at(self) -> datetime:
-        """Return the moment from which on this session is dead, unless it is used before."""
-        now = timezone.now()
-        ends: list[datetime] = [
-            getattr(self, column) + (now - moment) for column, moment in bounds().items()
-        ]
+        """Return when the session expires unless it is used before."""
+        ends = [self.expire_date]
+        if conf.SESSION_IDLE_SECONDS and self.last_seen:
+            ends.append(self.last_seen + timedelta(seconds=conf.SESSION_IDLE_SECONDS))
+        if conf.SESSION_ABSOLUTE_SECONDS and (start := self.authenticated or self.created):
+            ends.append(start + timedelta(seconds=conf.SESSION_ABSOLUTE_SECONDS))
         return min(ends)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what Django's session data says about the user, read from the columns."""
+        user_id = None if self.user_id is None else str(self.user_id)
+        found = {
+            SESSION_KEY: user_id,
+            BACKEND_SESSION_KEY: self.backend,
+            HASH_SESSION_KEY: self.auth_hash,
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+    def set_identity(self, data: dict[str, Any]) -> None:
+        """Set the columns from a session's data, and a new version."""
+        value = data.get(SESSION_KEY)
+        try:
+            self.user_id = None if value is None else get_user_model()._meta.pk.to_python(value)
+        except ValidationError:
+            self.user_id = None
+        self.backend = data.get(BACKEND_SESSION_KEY)
+        self.auth_hash = data.get(HASH_SESSION_KEY)
+        self.version = uuid.uuid4().hex
 
     @classmethod
     def get_session_store_class(cls) -> Any:
         return import_module(settings.SESSION_ENGINE).SessionStore
+
+
+class Session(AbstractSession):
+    """A row of `django_session`. Django's own model of that table shows the same sessions."""
+
+    class Meta(AbstractSession.Meta):
+        managed = False  # the table is made by django.contrib.sessions, the columns by columns.py
+        db_table = "django_session"

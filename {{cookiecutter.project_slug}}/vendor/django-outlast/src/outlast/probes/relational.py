@@ -69,9 +69,9 @@ def session_rows() -> Finding:
     """How many sessions are open, and whether those that ended are cleared away."""
     from outlast.models import Session
 
-    dead = Session.objects.dead()
-    overdue = dead.filter(expire_date__lt=timezone.now() - OVERDUE).count()
-    text = f"{Session.objects.alive().count():,} open, {dead.count():,} ended"
+    expired = Session.objects.expired()
+    overdue = expired.filter(expire_date__lt=timezone.now() - OVERDUE).count()
+    text = f"{Session.objects.alive().count():,} open, {expired.count():,} ended"
     if overdue > OVERDUE_ROWS:
         return warning(
             f"{text}, {overdue:,} of them over {OVERDUE.days} days ago: nobody clears them away.",

@@ -1,8 +1,8 @@
-"""The session engines: `db`, `file` and `redis`, one rule.
+"""The session engines `db`, `file` and `redis`.
 
-A session is a row of `outlast.models.Session`. While the row is there and not too
-old the session is alive, whatever a file or a copy in Redis says; deleting rows, by
-whatever way Django offers, ends sessions: `Session.objects.filter(user=user).delete()`.
+A session is a row of Django's table `django_session`. Its columns say who is logged in; its
+data is in the row, in a file, or in the row with a copy in Redis. Deleting rows, in any way,
+ends sessions: `Session.objects.filter(user=user).delete()`.
 """
 
 from copy import copy
@@ -12,23 +12,52 @@ from typing import Any
 from django.db import transaction
 from django.dispatch import Signal
 
-# Sent after the commit, once for every session that ended before its time, with
-# session_key (str), user_id (None: nobody was logged in) and session (the row as it was).
-# Live connections listen.
+# Sent after the commit for each session that is deleted, with session_key, user_id (None: not
+# logged in) and session (the row as it was). Not sent for a session whose key is replaced.
 session_ended = Signal()
 
 
-def announce(instance: Any, using: str, **kwargs: Any) -> None:
-    """Receive `post_delete` of a session: once that is committed, clear up after the row."""
-    session = copy(instance)  # Django takes the key from the instance that was deleted
-    transaction.on_commit(partial(_clear_up, session), using=using)
+def announce_end(instance: Any, using: str, **kwargs: Any) -> None:
+    """Receive `post_delete` of a session: send `session_ended` once that is committed."""
+    session = copy(instance)  # Django removes the key from the deleted instance
+    if not hasattr(session, "public_id"):
+        session = vars(instance).get("_outlast")  # see `remember`
+    if session is not None:
+        transaction.on_commit(partial(_clear_up, session), using=using)
 
 
 def _clear_up(session: Any) -> None:
-    session.get_session_store_class().forget(session)
-    session_ended.send_robust(
-        sender=type(session),
-        session_key=session.session_key,
-        user_id=session.user_id,
-        session=session,
-    )
+    store = session.get_session_store_class()
+    if hasattr(store, "forget"):
+        store.forget(session)
+    if not session.rotated:
+        session_ended.send_robust(
+            sender=type(session),
+            session_key=session.session_key,
+            user_id=session.user_id,
+            session=session,
+        )
+
+
+def remember(instance: Any, using: str, **kwargs: Any) -> None:
+    """Receive `pre_delete` of Django's own model: note the row for `announce_end`."""
+    from outlast.models import Session
+
+    instance._outlast = Session.objects.using(using).filter(pk=instance.pk).first()
+
+
+def distrust(instance: Any, created: bool, using: str, **kwargs: Any) -> None:
+    """Receive `post_save` of Django's own model: columns and copies no longer fit the data."""
+    from outlast.models import Session
+
+    if not created:
+        Session.objects.using(using).filter(pk=instance.pk).update(version=None)
+
+
+def note_password(request: Any, **kwargs: Any) -> None:
+    """Receive `user_logged_in`: the next save of the session writes `authenticated`."""
+    from outlast.sessions.db import SessionStore
+
+    session = getattr(request, "session", None)
+    if isinstance(session, SessionStore):
+        session.password_given = True

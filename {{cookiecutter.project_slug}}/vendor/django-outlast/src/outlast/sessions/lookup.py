@@ -1,123 +1,78 @@
-"""The one query of a request: the session, whether a copy of it still holds, and its user.
+"""The one query of a request: the session and its user.
 
-Django asks twice, through the ORM. The ORM writes SQL anew each time, which costs more
-than to run it here; and a database two milliseconds away costs that for every question.
+Django makes two, through the ORM, which writes the SQL again each time: that costs more than
+running it. Here the ORM writes it once.
 """
 
-from collections.abc import Callable
-from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import connections, models
-from django.utils import timezone
+from django.db import connections, models, router
 
-from outlast.models import Session, bounds
+from outlast.models import AbstractSession
 
-if TYPE_CHECKING:
-    from django.contrib.auth.base_user import AbstractBaseUser as User
-
-
-class Found(NamedTuple):
-    """A session that is alive."""
-
-    data: str | None  # encoded; None: the version asked about is the row's
-    unseen: bool  # `last_seen` is due to be written
-    user: "User | None"
+# Only pages that show them need these, and `session_data` only where the engine says so.
+DEFERRED = ["address", "user_agent"]
 
 
 class _Statement(NamedTuple):
     sql: str
-    columns: dict[str, str]
+    converters: list[tuple[int, Any, Any]]
+    fields: list[str]  # of the session
     user_fields: list[str]
-    converters: list[tuple[int, Any, list[Callable[..., Any]]]]
+    user_key: int  # where the user's primary key is
 
 
-def find(session_key: str | None, version: str, using: str) -> Found | None:
-    """Return the session `session_key` of the database `using`, if it is alive.
-
-    Its data is left out, and not even read, where its version is `version`.
-    """
-    statement = _statement(using)
+def find(model: type[AbstractSession], key: str, using: str, with_data: bool) -> tuple[Any, Any]:
+    """Return the row of the session `key` and its user; None for each that is not there."""
+    statement = _statement(model, using, with_data)
     connection = connections[using]
-    adapt = connection.ops.adapt_datetimefield_value
-    moments = bounds()
-    alive = "".join(f" AND {statement.columns[name]} > %s" for name in moments)
-    params = [version, adapt(timezone.now() - last_seen_interval()), session_key]
     with connection.cursor() as cursor:
-        cursor.execute(statement.sql + alive, [*params, *map(adapt, moments.values())])
+        cursor.execute(statement.sql, [key])
         row = cursor.fetchone()
     if row is None:
-        return None
-    data, unseen, *values = row
-    return Found(data, bool(unseen), _user(statement, values, using))
-
-
-def last_seen_interval() -> timedelta:
-    """How long a session is used before `last_seen` is written again.
-
-    At most a tenth of the idle time-out, which therefore errs by no more than that.
-    """
-    seconds: float = settings.SESSION_LAST_SEEN_SECONDS
-    if settings.SESSION_IDLE_SECONDS:
-        seconds = min(seconds, settings.SESSION_IDLE_SECONDS / 10)
-    return timedelta(seconds=seconds)
+        return None, None
+    values = list(row)
+    for position, functions, expression in statement.converters:
+        for convert in functions:
+            values[position] = convert(values[position], expression, connection)
+    session = model.from_db(using, statement.fields, values[: len(statement.fields)])
+    if not statement.user_fields or values[statement.user_key] is None:
+        return session, None
+    user_values = values[len(statement.fields) :]
+    return session, get_user_model().from_db(using, statement.user_fields, user_values)
 
 
 @cache
-def _statement(using: str) -> _Statement:
-    """What does not change from one request to the next."""
-    # A connection of its own, never opened: that of a thread must not be kept here.
-    connection = connections.create_connection(using)
-    quote = connection.ops.quote_name
-
-    def quoted(field: models.Field) -> str:
-        return quote(str(field.column))  # concrete fields have one
-
-    s = {field.attname: f"s.{quoted(field)}" for field in Session._meta.concrete_fields}
-    user = get_user_model()
-    fields = user._meta.concrete_fields if _loads_plainly(user) else ()
-    select = [
-        f"CASE WHEN {s['version']} = %s THEN NULL ELSE {s['session_data']} END",
-        f"{s['last_seen']} < %s",
-        *(f"u.{quoted(field)}" for field in fields),
-    ]
-    columns = [field.get_col("u") for field in fields]
-    converters = [
-        connection.ops.get_db_converters(column) + column.get_db_converters(connection)
-        for column in columns
-    ]
+def _statement(model: type[AbstractSession], using: str, with_data: bool) -> _Statement:
+    rows = model._base_manager.using(using).filter(pk="")
+    rows = rows.defer(*DEFERRED, *([] if with_data else ["session_data"]))
+    if _joins_user(using):
+        rows = rows.select_related("user")
+    # A connection of its own, never opened: that of a thread must not be kept here. The
+    # attributes of the compiler are read as Django 5.2 and 6.1 have them, like ModelIterable.
+    compiler = rows.query.get_compiler(connection=connections.create_connection(using))
+    sql, _params = compiler.as_sql()
+    columns = [column for column, _sql, _alias in compiler.select]
+    names = [column.target.attname for column in columns]
+    known = compiler.klass_info["select_fields"]
+    user_fields = names[len(known) :]
+    key = get_user_model()._meta.pk.attname
     return _Statement(
-        sql=f"SELECT {', '.join(select)} FROM {quote(Session._meta.db_table)} s"  # noqa: S608
-        f" LEFT JOIN {quote(user._meta.db_table)} u"
-        f" ON u.{quoted(user._meta.pk)} = {s['user_id']}"
-        f" WHERE {s['session_key']} = %s",
-        columns=s,
-        user_fields=[field.attname for field in fields],
-        converters=[(i, columns[i], found) for i, found in enumerate(converters) if found],
+        sql,
+        [(i, *found) for i, found in compiler.get_converters(columns).items()],
+        names[: len(known)],
+        user_fields,
+        len(known) + user_fields.index(key) if user_fields else 0,
     )
 
 
-def _loads_plainly(user: type[models.Model]) -> bool:
-    """Whether Django would read this user from one table, without any condition.
+def _joins_user(using: str) -> bool:
+    """Whether Django would read the user from this database too, and without any condition.
 
-    Otherwise the query leaves the user out, and Django loads it in its own way.
+    Otherwise the query leaves the user out, and the authentication backend loads it.
     """
-    manager = type(user._default_manager)
-    return manager.get_queryset is models.Manager.get_queryset and not user._meta.parents
-
-
-def _user(statement: _Statement, values: list[Any], using: str) -> "User | None":
-    """Make the user from its row, as the ORM does."""
-    connection = connections[using]
-    for position, column, functions in statement.converters:
-        for convert in functions:
-            values[position] = convert(values[position], column, connection)
     user = get_user_model()
-    fields = statement.user_fields
-    primary_key = user._meta.pk.attname
-    if not fields or values[fields.index(primary_key)] is None:
-        return None
-    return user.from_db(using, fields, values)
+    plain = type(user._default_manager).get_queryset is models.Manager.get_queryset
+    return plain and router.db_for_write(user) == using

@@ -1,53 +1,72 @@
-"""Sessions in the database, with copies in Redis that cannot lie.
+"""Sessions in the database, with copies of their data in Redis.
 
-Redis forgets: evictions, restarts, a write lost in a failover. And it remembers too much:
-an old snapshot, a deletion that never arrived. So a copy is used like a page in a
-browser's cache, when the owner has confirmed its ETag: the query that loads the user is
-told the version of the copy, and answers with the session's data where the row's differs.
-An ended session has no row, and nothing that Redis says brings it back.
+Redis forgets (evictions, restarts, a write lost in a failover) and remembers too much (an old
+snapshot, a deletion that never arrived). So the query for the user brings the version of the
+data along, and a copy counts if it was sealed with that version. An ended session has no row.
 """
 
+import logging
 from functools import partial
+from typing import Any
 
+from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.db import transaction
+from django.utils import timezone
 
-from outlast.models import Session
-from outlast.sessions import db
+from outlast.models import AbstractSession
+from outlast.sessions import db, files
+
+logger = logging.getLogger(__name__)
 
 
 class SessionStore(db.SessionStore):
-    """Adds a copy in the cache to the engine `db`.
+    """Adds a copy of the data in the cache SESSION_CACHE_ALIAS to the engine `db`.
 
-    The cache of the Redis profiles raises no error while Redis is away: there is no copy
-    then, and the row comes with its data.
+    It is read when code first uses the session's data. Without it the row is read.
     """
 
-    @staticmethod
-    def cache() -> BaseCache:
-        return caches["default"]
+    reads_data = False
 
-    @staticmethod
-    def cache_key(session_key: str | None) -> str:
-        return f"session:{session_key}"
+    def fetch(self, row: AbstractSession) -> str | None:
+        data = super().fetch(row)
+        if row.version is None or files.in_file(row):
+            return data
+        if data is None:
+            return files.unseal(row, _call("get", row))
+        _set_copy(row, files.seal(row, data))
+        return data
 
-    def fetch(self, copy: str | None = None) -> str | None:
-        key = self.cache_key(self.session_key)
-        found = self.cache().get(key)
-        copy = found if isinstance(found, str) else None
-        encoded = super().fetch(copy)
-        if encoded and encoded != copy:
-            expiry = self.decode(encoded).get("_session_expiry")
-            self.cache().set(key, encoded, self.get_expiry_age(expiry=expiry))
-        return encoded
-
-    def put(self, encoded: str, must_create: bool) -> None:
-        super().put(encoded, must_create)
-        key = self.cache_key(self.session_key)
-        copy = partial(self.cache().set, key, encoded, self.get_expiry_age())
-        transaction.on_commit(copy, using=self.database())
+    def write(self, session: AbstractSession, must_create: bool) -> None:
+        super().write(session, must_create)
+        copy = partial(_set_copy, session, files.seal(session, session.session_data))
+        transaction.on_commit(copy, using=self.rows().db)
 
     @classmethod
-    def forget(cls, session: Session) -> None:
-        cls.cache().delete(cls.cache_key(session.session_key))
+    def forget(cls, session: AbstractSession) -> None:
+        super().forget(session)
+        _call("delete", session)
+
+
+def name_of(session_key: str) -> str:
+    """Return the cache key of a session's copy."""
+    return f"session:{files.name_of(session_key)}"
+
+
+def copies() -> BaseCache:
+    return caches[settings.SESSION_CACHE_ALIAS]
+
+
+def _set_copy(session: AbstractSession, sealed: str) -> None:
+    seconds = (session.expire_date - timezone.now()).total_seconds()
+    _call("set", session, sealed, max(int(seconds), 1))
+
+
+def _call(method: str, session: AbstractSession, *args: Any) -> Any:
+    """Call the cache; without an answer there is no copy."""
+    try:
+        return getattr(copies(), method)(name_of(session.session_key), *args)
+    except Exception as error:
+        logger.warning("Copies of sessions cannot be used: %s: %s", type(error).__name__, error)
+        return None

@@ -4,14 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 from outlast.models import Session
-
-from accounts.models import User
-from tests.conftest import PASSWORD
-from tests.test_sessions import age, is_logged_in, row, saved
+from session_helpers import PASSWORD, age, is_logged_in, row, saved
 
 pytestmark = pytest.mark.django_db
 
@@ -27,33 +25,33 @@ pytestmark = pytest.mark.django_db
     ],
 )
 def test_address_and_browser_are_those_of_the_login(
-    address: str, shown: str | None, user: User, https: Client
+    address: str, shown: str | None, user: User, client: Client
 ) -> None:
-    https.post(
-        "/accounts/login/",
-        {"username": user.email, "password": PASSWORD},
+    client.post(
+        "/login/",
+        {"username": "ada", "password": PASSWORD},
         headers={"user-agent": "Lynx " * 100},
         REMOTE_ADDR=address,
     )
-    https.get("/dashboard/", headers={"user-agent": "Mosaic"}, REMOTE_ADDR="192.0.2.99")
+    client.get("/", headers={"user-agent": "Mosaic"}, REMOTE_ADDR="192.0.2.99")
     session = Session.objects.get()
     assert (session.address, session.user) == (shown, user)
     assert session.user_agent == ("Lynx " * 100)[:300]
 
 
-def test_last_seen_is_written_now_and_then(https: Client, user: User, settings: Any) -> None:
-    https.force_login(user)
-    session = https.session
+def test_last_seen_is_written_now_and_then(client: Client, user: User, settings: Any) -> None:
+    client.force_login(user)
+    session = client.session
     for passed, written in ((299, False), (301, True)):
         age(session, last_seen=timedelta(seconds=passed))
         before = row(session)
-        assert is_logged_in(https)
+        assert is_logged_in(client)
         after = row(session)
         assert (after.last_seen > before.last_seen) == written
         assert after.version == before.version
-    settings.SESSION_IDLE_SECONDS = 600  # of which a tenth is 60 s
+    settings.OUTLAST = {"SESSION_IDLE_SECONDS": 600}  # of which a tenth is 60 s
     age(session, last_seen=timedelta(seconds=61))
-    assert is_logged_in(https)
+    assert is_logged_in(client)
     assert row(session).last_seen > timezone.now() - timedelta(seconds=10)
 
 
@@ -65,21 +63,21 @@ def test_a_save_is_a_use_as_well() -> None:
 
 
 def test_last_seen_is_not_asked_of_a_page_without_session(
-    https: Client, user: User, django_assert_num_queries: Any
+    client: Client, user: User, django_assert_num_queries: Any
 ) -> None:
-    https.force_login(user)
-    age(https.session, last_seen=timedelta(days=1))
-    https.logout()
+    client.force_login(user)
+    age(client.session, last_seen=timedelta(days=1))
+    client.logout()
     with django_assert_num_queries(0):
-        https.get("/accounts/login/")
+        client.get("/login/")
 
 
 @pytest.mark.parametrize("error", [OperationalError("read only"), InterfaceError("closed")])
 def test_a_page_is_shown_although_last_seen_cannot_be_written(
-    error: Exception, https: Client, user: User, caplog: pytest.LogCaptureFixture
+    error: Exception, client: Client, user: User, caplog: pytest.LogCaptureFixture
 ) -> None:
-    https.force_login(user)
-    age(https.session, last_seen=timedelta(days=1))
+    client.force_login(user)
+    age(client.session, last_seen=timedelta(days=1))
 
     def read_only(execute: Any, sql: str, *args: Any) -> Any:
         if sql.startswith("UPDATE"):
@@ -87,7 +85,7 @@ def test_a_page_is_shown_although_last_seen_cannot_be_written(
         return execute(sql, *args)
 
     with connection.execute_wrapper(read_only), caplog.at_level("INFO"):
-        assert is_logged_in(https)
+        assert is_logged_in(client)
     assert "last_seen of a session was not written" in caplog.text
 
 

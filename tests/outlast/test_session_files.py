@@ -3,29 +3,25 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.models import Session as DjangoSession
 from django.core.management import call_command
-from outlast.models import Session
-from outlast.sessions import file
+from outlast.sessions import files
+from session_helpers import loaded, row, saved, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def folder(settings: Any) -> Path:
-    settings.SESSION_ENGINE = file.__name__
-    return Path(settings.SESSION_FILE_PATH)
-
-
-def saved(**data: Any) -> file.SessionStore:
-    session = file.SessionStore()
-    session.update(data)
-    session.save()
-    return session
+def folder(use_engine: Callable[[str], None]) -> Path:
+    use_engine("file")
+    return files.folder()
 
 
 def test_a_session_has_one_file_and_an_ended_one_none(folder: Path) -> None:
@@ -36,7 +32,7 @@ def test_a_session_has_one_file_and_an_ended_one_none(folder: Path) -> None:
         assert len(list(folder.iterdir())) == 1
     session.cycle_key()
     assert len(list(folder.iterdir())) == 1
-    assert file.SessionStore(session.session_key)["fruit"] == "plum"
+    assert store(session.session_key)["fruit"] == "plum"
     session.flush()
     assert list(folder.iterdir()) == []
 
@@ -47,16 +43,16 @@ def test_creating_another_session_leaves_the_first_alone(folder: Path) -> None:
     session.create()
     session["fruit"] = "pear"
     session.save()
-    assert file.SessionStore(first)["fruit"] == "apple"
-    assert file.SessionStore(session.session_key)["fruit"] == "pear"
+    assert store(first)["fruit"] == "apple"
+    assert store(session.session_key)["fruit"] == "pear"
     assert len(list(folder.iterdir())) == 2
 
 
 def test_the_row_has_no_data_and_the_file_no_key(folder: Path) -> None:
-    session = saved(fruit="apple")
-    row, path = Session.objects.get(), next(folder.iterdir())
-    assert row.session_data == f"file:{path.name}"
+    session = saved(fruit="apple", _auth_user_id="7")
+    path = next(folder.iterdir())
     assert session.session_key not in path.name + path.read_text()
+    assert DjangoSession.objects.get().get_decoded() == {SESSION_KEY: "7"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
@@ -78,7 +74,7 @@ def test_a_reader_who_was_overtaken_by_a_save_reads_again(monkeypatch: pytest.Mo
         return read(path, *args)
 
     monkeypatch.setattr(Path, "read_text", overtaken)
-    assert file.SessionStore(session.session_key)["fruit"] == "pear"
+    assert store(session.session_key)["fruit"] == "pear"
 
 
 def test_a_file_that_may_not_be_read_is_an_error_not_a_logout(
@@ -93,16 +89,34 @@ def test_a_file_that_may_not_be_read_is_an_error_not_a_logout(
 
     monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(PermissionError):
-        file.SessionStore(session.session_key).get("fruit")
+        store(session.session_key).get("fruit")
     assert len(refused) == 5  # on Windows the next attempt reads
 
 
-def test_a_session_whose_file_is_lost_is_no_session(folder: Path) -> None:
-    session = saved(fruit="apple")
-    next(folder.iterdir()).unlink()
-    again = file.SessionStore(session.session_key)
-    assert again.get("fruit") is None
-    assert again.session_key is None
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("x", "ascii")])
+def test_without_its_file_a_session_loses_its_data_and_no_login(
+    folder: Path, damage: Callable[[Path], Any]
+) -> None:
+    session = saved(900, fruit="apple", _auth_user_id="7")
+    damage(next(folder.iterdir()))
+    again = store(session.session_key)
+    assert dict(again.items()) == {SESSION_KEY: "7", "_session_expiry": 900}
+    assert again.session_key == session.session_key
+    again["fruit"] = "pear"
+    again.save()
+    assert loaded(session.session_key)["fruit"] == "pear"
+
+
+def test_a_file_of_another_session_or_of_an_earlier_save_is_not_read(folder: Path) -> None:
+    mine, theirs = saved(fruit="mine"), saved(fruit="theirs")
+    paths = {s: folder / files.name_of(s.session_key, s.row.version) for s in (mine, theirs)}
+    old = paths[mine].read_text()
+    for text in (paths[theirs].read_text(), old):
+        mine["fruit"] = "mine, again"
+        mine.save()
+        path = folder / files.name_of(mine.session_key, row(mine).version or "")
+        path.write_text(text)
+        assert loaded(mine.session_key) == {}
 
 
 def test_a_disk_that_is_full_loses_no_write_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,12 +129,12 @@ def test_a_disk_that_is_full_loses_no_write_in_silence(monkeypatch: pytest.Monke
     session["fruit"] = "pear"
     with pytest.raises(OSError, match="No space"):
         session.save()
-    assert file.SessionStore(session.session_key)["fruit"] == "apple"
+    assert store(session.session_key)["fruit"] == "apple"
 
 
 def test_a_save_that_came_too_late_leaves_no_file(folder: Path) -> None:
     session = saved(fruit="apple")
-    overlapping = file.SessionStore(session.session_key)
+    overlapping = store(session.session_key)
     overlapping["fruit"] = "pear"
     session.flush()
     with pytest.raises(UpdateError):
@@ -139,7 +153,7 @@ def test_files_that_no_row_names_are_cleared_once_they_are_old(folder: Path) -> 
     os.utime(kept, (two_hours_ago, two_hours_ago))
     call_command("clearsessions")
     assert sorted(folder.iterdir()) == sorted([kept, young])
-    assert file.SessionStore(session.session_key)["fruit"] == "apple"
+    assert store(session.session_key)["fruit"] == "apple"
 
 
 def test_clearing_works_before_the_first_session() -> None:

@@ -1,0 +1,101 @@
+"""Session data in places that others may write to: files of this machine, and Redis.
+
+What is there is named by a hash of the session's key, and sealed with the key and the version
+of its row. Neither is known to someone who reads or writes the place.
+"""
+
+import hashlib
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+from outlast.models import AbstractSession
+
+MARK = "file-"  # a version that begins so says that the data is in a file
+
+
+def in_file(session: AbstractSession) -> bool:
+    return bool(session.version and session.version.startswith(MARK))
+
+
+def name_of(*parts: str) -> str:
+    """Return the name of a session outside of the database."""
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def seal(session: AbstractSession, data: str) -> str:
+    return f"{_signature(session, data)} {data}"
+
+
+def unseal(session: AbstractSession, sealed: Any) -> str | None:
+    """Return the data if it was sealed for this session and its version, else None."""
+    if not isinstance(sealed, str):
+        return None
+    signature, _, data = sealed.partition(" ")
+    return data if constant_time_compare(signature, _signature(session, data)) else None
+
+
+def _signature(session: AbstractSession, data: str) -> str:
+    salt = f"outlast.sessions {session.session_key} {session.version}"
+    return salted_hmac(salt, data, algorithm="sha256").hexdigest()
+
+
+def read(session: AbstractSession) -> str | None:
+    """Return the data in the session's file; None if it is not there, or not ours."""
+    for attempts_left in reversed(range(5)):
+        try:
+            return unseal(session, _path(session).read_text("ascii"))
+        except (FileNotFoundError, UnicodeDecodeError):
+            return None
+        except PermissionError:  # Windows, while the file is being removed
+            if not attempts_left:
+                raise
+            time.sleep(0.01)
+    return None
+
+
+def write(session: AbstractSession, data: str) -> None:
+    """Write a new file that only this system user can read."""
+    path = _path(session)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.parent.stat().st_mode & 0o077:
+        path.parent.chmod(0o700)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123
+        file.write(seal(session, data))
+
+
+def remove(session: AbstractSession) -> None:
+    """Remove the session's file, or leave it to `clearsessions` if Windows says it is in use."""
+    if in_file(session):
+        with suppress(FileNotFoundError, PermissionError):
+            _path(session).unlink()
+
+
+def remove_orphans(model: type[AbstractSession], using: str) -> None:
+    """Remove files that no row names. Younger ones may belong to a row not yet committed."""
+    an_hour_ago = time.time() - 3600
+    old = {}
+    for entry in os.scandir(folder()) if folder().is_dir() else ():
+        with suppress(FileNotFoundError):  # a session was saved meanwhile
+            if entry.stat().st_mtime < an_hour_ago:
+                old[entry.name] = entry.path
+    rows = model._base_manager.using(using).filter(version__startswith=MARK)
+    for key, version in rows.values_list("session_key", "version").iterator():
+        old.pop(name_of(key, version or ""), None)
+    for path in old.values():
+        with suppress(FileNotFoundError, PermissionError):
+            Path(path).unlink()
+
+
+def folder() -> Path:
+    return Path(settings.SESSION_FILE_PATH or "")
+
+
+def _path(session: AbstractSession) -> Path:
+    return folder() / name_of(session.session_key, session.version or "")
