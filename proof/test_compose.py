@@ -87,7 +87,7 @@ class Compose:
     def variables(self, name: str) -> dict[str, str]:
         """Return the environment of the service `name`, but for what this machine decides."""
         found = {key: str(value) for key, value in self.services[name]["environment"].items()}
-        found = {key: re.sub(r"\$\{\w+:-(\w*)\}", r"\1", text) for key, text in found.items()}
+        found = {key: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text) for key, text in found.items()}
         del found["DATABASE_URL_FILE"], found["SITE_URL"], found["FORWARDED_ALLOW_IPS"]
         if found.pop("REDIS_URL_FILE", ""):  # the port stands in the secret as well
             found["REDIS_URL"] = self.here(self.secret("redis_url"))

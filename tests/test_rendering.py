@@ -49,9 +49,18 @@ def test_copied_files_are_the_templates(site: BakedProject) -> None:
 def test_rendered_files_hold_plain_answers_only(site: BakedProject) -> None:
     for path in RENDERED & set(site.files):
         source = (SITE / path).read_text("utf-8")
-        names = "project_slug" if path == "pyproject.toml" else "|".join(QUESTIONS)
+        names = "project_slug|__title" if path == "pyproject.toml" else "|".join(QUESTIONS)
         for token in re.findall(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", source):
             assert re.fullmatch(rf"\{{\{{ cookiecutter\.({names}) \}}\}}", token), (path, token)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["IBM Portal", "It's me", "Café Zürich", 'Say "hi" \\now', "\\u0041 \\", "<b> & 🚀"],
+)
+def test_the_name_is_shown_as_typed(bake: Bake, name: str) -> None:
+    project = bake(project_name=name, project_slug="site")
+    assert tomllib.loads(project.read("pyproject.toml"))["tool"]["site"]["title"] == name
 
 
 def test_no_jinja_of_ours_in_code_and_pages(site: BakedProject) -> None:
@@ -124,7 +133,7 @@ def test_hostile_answers_are_only_text(
     assert set(bake.output.iterdir()) == {baked.folder}
     assert set(baked.files) == set(site.files)
     differing = {path for path in site.files if baked.files[path] != site.files[path]}
-    assert differing == {".env", "README.md"}
+    assert differing == {".env", "README.md", "pyproject.toml"}
     assert name in baked.read("README.md")
     assert description in baked.read("README.md")
 

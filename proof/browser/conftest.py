@@ -82,7 +82,8 @@ def site(
     """A running site on the profile, whose mail are files, and with pages that fail."""
     variables = topology.environment() if topology else {}
     variables["EMAIL_URL"] = f"filemail:///{quote(mailbox.as_posix())}"
-    variables["PYTHONPATH"] = str(OVERLAY)
+    variables["SIGN_UP"] = "1"
+    variables["PYTHONPATH"] = f"{OVERLAY}{os.pathsep}vendor/django-outlast/src"
     variables["DJANGO_SETTINGS_MODULE"] = "broken.settings"
     with Site(tmp_path_factory.mktemp("site"), profile, variables).running() as site:
         yield site
@@ -196,16 +197,30 @@ def log_in(page: Page, person: str, password: str = PASSWORD, remember: bool = F
     press(page, "Log in")
 
 
-def ask_for_link(page: Page, person: str, mailbox: Path) -> str:
-    """Ask for a new password, wait for the mail and return the link in it."""
-    page.goto("/accounts/password/reset/")
+def ask_for_link(
+    page: Page, person: str, mailbox: Path, address: str = "/accounts/password/reset/"
+) -> str:
+    """Ask for a link on a page, wait for the mail and return the link in it."""
+    page.goto(address)
     page.get_by_label("E-mail address").fill(person)
     press(page, "Send the link")
+    return wait_for_link(page, person, mailbox)
+
+
+def wait_for_link(page: Page, person: str, mailbox: Path) -> str:
+    """Return the link in the mail to `person`, as soon as it has arrived."""
     for _ in range(100):
         for path in mailbox.iterdir():
             mail = message_from_bytes(path.read_bytes(), policy=policy.default)
-            link = re.search(r"https://\S+/reset/\S+/", str(mail.get_content()))
+            link = re.search(r"https://\S+/(reset|sign-up)/\S+/", str(mail.get_content()))
             if mail["To"] == person and link:
                 return link[0]
         page.wait_for_timeout(100)
     raise AssertionError(f"No mail to {person} within ten seconds.")
+
+
+def choose_password(page: Page, password: str, button: str) -> None:
+    """Fill in the form that a link leads to."""
+    page.get_by_label("New password", exact=True).fill(password)
+    page.get_by_label("New password confirmation").fill(password)
+    press(page, button)

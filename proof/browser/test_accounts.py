@@ -10,7 +10,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import BrowserType, Page, expect
 
-from proof.browser.conftest import Console, ask_for_link, log_in, press
+from proof.browser.conftest import (
+    Console,
+    ask_for_link,
+    choose_password,
+    log_in,
+    press,
+    wait_for_link,
+)
 from proof.site import EMAIL, PASSWORD, Site
 
 NEW = "a rather long new one"
@@ -36,7 +43,7 @@ def test_logging_in_and_out(page: Page, person: str) -> None:
 
 def test_a_wrong_password(page: Page, person: str) -> None:
     log_in(page, person, "wrong")
-    expect(page.get_by_role("alert")).to_contain_text("do not belong together")
+    expect(page.get_by_role("alert")).to_contain_text("Incorrect e-mail address or password")
     expect(page.get_by_label("E-mail address")).to_have_value(person)
     expect(page.get_by_label("Password")).to_have_value("")
     page.get_by_label("Password").fill(PASSWORD)
@@ -150,6 +157,51 @@ def test_a_forgotten_password(page: Page, person: str, mailbox: Path) -> None:
     expect(page.get_by_role("status")).to_contain_text("log in with it")
     log_in(page, person, NEW)
     expect_dashboard(page)
+
+
+def test_signing_up(page: Page, mailbox: Path) -> None:
+    page.goto("/accounts/login/")
+    page.get_by_role("link", name="Create an account").click()
+    link = ask_for_link(page, "new@example.com", mailbox, "/accounts/sign-up/")
+    expect(page.get_by_role("heading", name="Look at your mail")).to_be_visible()
+    page.goto(link)
+    expect(page.get_by_text("new@example.com")).to_be_visible()
+    choose_password(page, NEW, "Create the account")
+    expect(page.get_by_role("heading", name="Hello, new@example.com")).to_be_visible()
+    press(page, "Log out")
+    page.goto(link)
+    expect(page.get_by_role("heading", name="This link does not work any more")).to_be_visible()
+    log_in(page, "new@example.com", NEW)
+    expect(page.get_by_role("heading", name="Hello, new@example.com")).to_be_visible()
+
+
+def test_an_invitation(window: Callable[..., Page], mailbox: Path) -> None:
+    admin, guest = window(), window()
+    log_in(admin, EMAIL)
+    admin.goto("/admin/accounts/user/")
+    admin.get_by_role("link", name="Invite", exact=True).click()
+    admin.get_by_label("E-mail address").fill("guest@example.com")
+    admin.get_by_label("Name").fill("Ada Guest")
+    with admin.expect_navigation():
+        admin.get_by_role("button", name="Save", exact=True).click()
+    expect(admin.get_by_text("Invited guest@example.com.")).to_be_visible()
+    guest.goto(wait_for_link(guest, "guest@example.com", mailbox))
+    choose_password(guest, NEW, "Create the account")
+    expect_dashboard(guest)
+
+
+def test_without_permission_one_logs_in_as_another(
+    page: Page, person: str, console: Console
+) -> None:
+    log_in(page, person)
+    page.goto("/admin/accounts/user/")
+    console.accept("403")
+    expect(page.get_by_role("alert")).to_contain_text(f"You are logged in as {person}")
+    page.get_by_label("E-mail address").fill(EMAIL)
+    page.get_by_label("Password").fill(PASSWORD)
+    press(page, "Log in")
+    expect(page).to_have_url(re.compile("/admin/accounts/user/$"))
+    expect(page.get_by_role("link", name=person)).to_be_visible()
 
 
 def test_by_keyboard_alone(page: Page, person: str) -> None:

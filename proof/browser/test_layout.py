@@ -8,7 +8,13 @@ from playwright.sync_api import Page
 
 from proof.browser.conftest import ERRORS, Console, ask_for_link, log_in, press
 
-PUBLIC = ["/accounts/login/", "/accounts/password/reset/", "/accounts/password/reset/x/y/"]
+PUBLIC = [
+    "/accounts/login/",
+    "/accounts/password/reset/",
+    "/accounts/password/reset/x/y/",
+    "/accounts/sign-up/",
+    "/accounts/sign-up/x/y/",
+]
 PRIVATE = [
     "/dashboard/",
     "/accounts/sessions/",
@@ -61,10 +67,12 @@ def test_pages_fit_a_phone_and_can_be_read(
         page.goto(address)
         console.accept(status)
         look()
-    link = ask_for_link(page, person, mailbox)
-    look()
-    page.goto(link)
-    look()
+    for address in ("/accounts/password/reset/", "/accounts/sign-up/"):
+        who = person if "reset" in address else f"phone-{scheme}@example.com"
+        link = ask_for_link(page, who, mailbox, address)
+        look()
+        page.goto(link)
+        look()
     for _ in range(5):
         log_in(page, f"nobody-{scheme}@example.org", "wrong")
     console.accept("429")
@@ -77,3 +85,6 @@ def test_pages_fit_a_phone_and_can_be_read(
     for address in PRIVATE:
         page.goto(address)
         look()
+    page.goto("/admin/")  # without permission
+    console.accept("403")
+    look()

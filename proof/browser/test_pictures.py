@@ -56,6 +56,12 @@ def test_every_page(
     album.take("password-reset-expired")
     page.goto(ask_for_link(page, person, mailbox))
     album.take("password-new")
+    page.goto("/accounts/sign-up/")
+    album.take("sign-up")
+    link = ask_for_link(page, f"{scheme}@example.com", mailbox, "/accounts/sign-up/")
+    album.take("sign-up-sent")
+    page.goto(link)
+    album.take("sign-up-password")
     for status, address in ERRORS.items():
         page.goto(address)
         console.accept(status)
@@ -68,6 +74,10 @@ def test_every_page(
     phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) CriOS/141.0 Safari/604.1"
     log_in(window(user_agent=mac), person)
     log_in(page, person)
+    page.goto("/admin/")
+    console.accept("403")
+    album.take("login-denied")
+    page.goto("/dashboard/")
     expect(page.locator("#services")).to_contain_text("database")
     expect(page.locator("#live-state")).to_have_text("connected")
     log_in(window(user_agent=phone), person)

@@ -4,6 +4,7 @@ from smtplib import SMTPException
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -138,6 +139,7 @@ class UserAdmin(GuardedAdmin, DjangoUserAdmin):
         messages.success(request, text % {"count": count})
 
 
+admin.site.site_header = admin.site.site_title = settings.SITE_TITLE
 admin.site.unregister(Group)
 
 

@@ -47,12 +47,12 @@ def _send(user_id: Any, message: dict[str, Any]) -> None:
 
 
 @receiver(user_logged_in)
-def tell_of_login(request: HttpRequest, user: Any, **kwargs: Any) -> None:
+def tell_of_login(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
     publish(user.pk, "signed_in", _("Signed in from %s.") % browser_of(request))
 
 
 @receiver(user_logged_out)
-def tell_of_logout(request: HttpRequest, user: Any, **kwargs: Any) -> None:
+def tell_of_logout(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
     if user:
         publish(user.pk, "signed_out", _("Signed out of %s.") % browser_of(request))
 
@@ -72,6 +72,6 @@ def tell_of_end(session: Any, **kwargs: Any) -> None:
         _send(session.user_id, message)
 
 
-def browser_of(request: HttpRequest) -> str:
-    """The browser of a request in words."""
-    return in_words(request.META.get("HTTP_USER_AGENT", ""))
+def browser_of(request: HttpRequest | None) -> str:
+    """The browser of a request in words; a login over a WebSocket has no request."""
+    return in_words(request.META.get("HTTP_USER_AGENT", "") if request else "")

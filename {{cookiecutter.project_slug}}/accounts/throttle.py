@@ -114,8 +114,8 @@ def count_failure(request: Any = None, **kwargs: Any) -> None:
 @receiver(user_logged_in)
 def remember_address(request: Any, user: User, **kwargs: Any) -> None:
     """Remember the address of a login by another backend or by a link as well."""
-    name, address = Attempt.fold(user.get_username()), client_address(request)
-    throttle = getattr(request, "throttle", None)
+    name, throttle = Attempt.fold(user.get_username()), getattr(request, "throttle", None)
+    address = client_address(request) if request else None  # a WebSocket's login has none
     if address and (throttle is None or throttle.name != name):
         throttle = Throttle(name, address)
     if throttle:

@@ -16,8 +16,8 @@ from config import address, logs, mail, profiles
 from config.environment import Env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-SLUG = tomllib.loads((BASE_DIR / "pyproject.toml").read_text("utf-8"))["project"]["name"]
-SITE_TITLE = SLUG.replace("-", " ").title()
+_pyproject = tomllib.loads((BASE_DIR / "pyproject.toml").read_text("utf-8"))
+SLUG, SITE_TITLE = _pyproject["project"]["name"], _pyproject["tool"]["site"]["title"]
 
 # Everything the site writes on this machine; private, since session files are secrets.
 VAR = BASE_DIR / "var"
@@ -84,6 +84,7 @@ OUTLAST = {
         "/accounts/login/",
         "/accounts/confirm/",
         "/accounts/password/",
+        "/accounts/sign-up/",
         "/admin/login/",
     ),
     "DATABASE_STATEMENT_SECONDS": env.int("DATABASE_STATEMENT_SECONDS", default=0),

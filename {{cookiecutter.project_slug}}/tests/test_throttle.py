@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth import aauthenticate, authenticate
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.hashers import MD5PasswordHasher
+from django.contrib.auth.signals import user_logged_in
 from django.core.management import call_command
 from django.db import connection
 from django.http import HttpResponse
@@ -283,6 +284,7 @@ def test_without_a_request_there_is_no_throttle(user: User, client: Client) -> N
     assert authenticate(username=user.email, password=PASSWORD) == user
     assert client.login(username=user.email, password=PASSWORD)
     client.force_login(user)
+    user_logged_in.send(sender=User, request=None, user=user)  # as channels.auth.login does
 
 
 class Directory(ModelBackend):
