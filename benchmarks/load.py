@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import itertools
 import os
 import ssl
 import sys
@@ -44,26 +45,48 @@ class Answers(NamedTuple):
     per_second: float
 
 
-def browse(site: Site, cookie: str, connections: int, seconds: float, path: str) -> Answers:
-    """Ask for `path` over and over.
+def browse(
+    site: Site, cookies: list[str], connections: int, seconds: float, path: str, pause: float = 0
+) -> Answers:
+    """Ask for `path` over and over, with each of the cookies in turn.
 
     Raises RuntimeError for anything but 200: a redirect to the login page is quick.
     """
-    ask = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nCookie: {cookie}\r\n\r\n"
-    return send(site, ask.encode(), connections, seconds)
+    head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nCookie: "
+    asks = [f"{head}{cookie}\r\n\r\n".encode() for cookie in cookies]
+    return send(site, asks, connections, seconds, pause=pause)
 
 
-def send(site: Site, ask: bytes, connections: int, seconds: float, status: int = 200) -> Answers:
-    """Send a request over and over, on so many connections at the same time.
+def send(
+    site: Site,
+    asks: list[bytes],
+    connections: int,
+    seconds: float,
+    status: int = 200,
+    pause: float = 0,
+) -> Answers:
+    """Send requests in turn, over and over, on so many connections at the same time.
+
+    `pause`: seconds between two requests of a connection.
 
     Raises RuntimeError for another status, TimeoutError if answers do not come.
     """
     return asyncio.run(
-        asyncio.wait_for(_send(site, ask, connections, seconds, status), seconds + TIME_LIMIT)
+        asyncio.wait_for(
+            _send(site, asks, connections, seconds, status, pause), seconds + TIME_LIMIT
+        )
     )
 
 
-async def _send(site: Site, ask: bytes, connections: int, seconds: float, status: int) -> Answers:
+async def _send(
+    site: Site,
+    asks: list[bytes],
+    connections: int,
+    seconds: float,
+    status: int,
+    pause: float,
+) -> Answers:
+    in_turn = itertools.cycle(asks)
     trust = ssl.create_default_context()
     site.authority.configure_trust(trust)
     streams = [
@@ -76,10 +99,13 @@ async def _send(site: Site, ask: bytes, connections: int, seconds: float, status
 
     async def person(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (start := time.perf_counter()) < end:
+            ask = next(in_turn)
             answered = await exchange(reader, writer, ask)
             if answered != status:
                 raise RuntimeError(f"{answered} instead of {status} for {ask[:60]!r}")
             took.append(time.perf_counter() - start)
+            if pause:
+                await asyncio.sleep(pause)
         writer.close()
 
     await asyncio.gather(*(person(*stream) for stream in streams))
@@ -96,14 +122,16 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, a
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time of a process (Linux), or nan."""
+    """Return the processor time of a process and of its children (Linux), or nan."""
     if sys.platform == "win32":
         return float("nan")
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return float("nan")
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_seconds(int(child)) for child in children)
 
 
 def kilobytes(pid: int, name: str = "VmRSS") -> float:

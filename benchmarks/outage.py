@@ -117,7 +117,7 @@ def watch(fault: Fault, sites: dict[str, Site]) -> tuple[float, dict[str, list[A
                 browser.log_in()
                 assert browser.logged_in
                 cookies[name] = f"__Host-sessionid={browser.session_key}"
-            browse(site, cookies[name], 4 * WORKERS, 0.5, "/dashboard/")  # warm up all of them
+            browse(site, [cookies[name]], 4 * WORKERS, 0.5, "/dashboard/")  # warm up all of them
         return asyncio.run(_watch(fault, topology, sites, cookies))
 
 

@@ -21,6 +21,7 @@ from proof.postgres import Postgres, find_postgres
 from proof.site import Browser, Site
 
 TIMEOUT = 2  # seconds that writers wait on SQLite, here
+THREADS = 8
 CROWD = 30  # more than a process has threads
 PATIENCE = httpx.Timeout(60)
 VIEWS = """
@@ -250,7 +251,7 @@ if find_postgres():
         with site.browser() as browser:
             browser.log_in()
             assert crowd(site, browser, size=100) == {200}
-            assert 1 <= connections(server) <= 16 + 2
+            assert 1 <= connections(server) <= THREADS + 2
 
     def test_threads_that_end_give_their_connections_back(server: Postgres, site: Site) -> None:
         with site.browser() as browser:
@@ -259,7 +260,7 @@ if find_postgres():
                 assert browser.get("/background/").text == "ok"
             assert crowd(site, browser, "/background/") == {200}
             assert crowd(site, browser) == {200}
-            assert connections(server) <= 16 + 2
+            assert connections(server) <= THREADS + 2
 
     def test_a_slow_statement(server: Postgres, site: Site) -> None:
         """It takes as long as it takes, unless there is a limit: then PostgreSQL ends it."""

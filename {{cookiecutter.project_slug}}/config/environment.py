@@ -19,6 +19,14 @@ ASSIGNMENT = re.compile(
     r"""(?:export\s+)?(\w+)\s*=(?:\s*('[^']*'|"(?:[^"\\]|\\.)*")|(.*?))(?:\s+#.*)?"""
 )
 
+# What may follow the "?" of DATABASE_URL besides the OPTIONS of the database's driver.
+DATABASE_SETTINGS = {
+    "ATOMIC_REQUESTS",
+    "CONN_HEALTH_CHECKS",
+    "CONN_MAX_AGE",
+    "DISABLE_SERVER_SIDE_CURSORS",
+}
+
 
 class Env(environ.FileAwareEnv):
     """django-environ's, whose errors name no variable.
@@ -104,7 +112,10 @@ class Env(environ.FileAwareEnv):
                 f"{var} names a PostgreSQL, which needs the package psycopg: run "
                 "'uv add \"psycopg[binary]\"', or 'pip install \"psycopg[binary]\"'."
             )
-        return read
+        # django-environ reads ?conn_health_checks=false as the text "false", which is true.
+        words = {"true": True, "false": False, "none": None}
+        given = {name: str(read[name]).lower() for name in DATABASE_SETTINGS & read.keys()}
+        return read | {name: words[text] for name, text in given.items() if text in words}
 
     def email_url(self, var: str = "EMAIL_URL", *args: Any, **options: Any) -> dict[str, Any]:
         """As django-environ; raises ImproperlyConfigured with the addresses there are."""

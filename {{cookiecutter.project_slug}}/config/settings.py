@@ -78,8 +78,8 @@ OUTLAST = {
     # Seconds without a request, and since the login, after which a session ends; 0: never.
     "SESSION_IDLE_SECONDS": env.int("SESSION_IDLE_SECONDS", default=SESSION_COOKIE_AGE),
     "SESSION_ABSOLUTE_SECONDS": env.int("SESSION_ABSOLUTE_SECONDS", default=30 * 24 * 3600),
-    "PAGE_THREADS": env.int("PAGE_THREADS", default=16),
-    # Checking a password takes long, and as many at once as there are processors.
+    "PAGE_THREADS": env.int("PAGE_THREADS", default=8),
+    # Checking a password takes long: these POSTs hold at most half of the threads.
     "PAGE_QUEUED_PATHS": (
         "/accounts/login/",
         "/accounts/confirm/",

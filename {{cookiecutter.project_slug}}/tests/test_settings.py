@@ -178,3 +178,38 @@ def test_files_named_in_messages_are_there() -> None:
     named = set(re.findall(r"\b(?:deploy|docs)/[\w-]+\.\w+", text))
     assert named
     assert {name for name in named if not (settings.BASE_DIR / name).is_file()} == set()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:////srv/db", {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}),
+        ("sqlite:////srv/db?conn_max_age=600", {"CONN_MAX_AGE": 600}),
+        ("sqlite:////srv/db?atomic_requests=true", {"ATOMIC_REQUESTS": True}),
+        ("postgres://u@h/n?conn_max_age=600", {"CONN_MAX_AGE": 600}),
+        ("postgres://u@h/n?conn_health_checks=false", {"CONN_HEALTH_CHECKS": False}),
+        ("postgres://u@h/n", {"DISABLE_SERVER_SIDE_CURSORS": True}),
+        (
+            "postgres://u@h/n?disable_server_side_cursors=false",
+            {"DISABLE_SERVER_SIDE_CURSORS": False},
+        ),
+    ],
+)
+def test_the_address_of_the_database_takes_djangos_settings(
+    url: str, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    database = read(monkeypatch, True, "http://localhost:8000")["DATABASES"]["default"]
+    assert database["ENGINE"].startswith("django.db.backends.")
+    assert expected.items() <= database.items()
+
+
+def test_the_address_of_the_database_takes_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://u@h/n?connect_timeout=9&sslmode=require")
+    options = read(monkeypatch, True, "http://localhost:8000")["DATABASES"]["default"]["OPTIONS"]
+    assert (options["connect_timeout"], options["sslmode"]) == (9, "require")
+    assert "options" not in options, "PgBouncer refuses startup options"
+    monkeypatch.setenv("DATABASE_URL", "sqlite:////srv/db?timeout=2")
+    options = read(monkeypatch, True, "http://localhost:8000")["DATABASES"]["default"]["OPTIONS"]
+    assert options["timeout"] == 2
+    assert "WAL" in options["init_command"]

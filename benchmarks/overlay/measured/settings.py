@@ -1,9 +1,9 @@
-"""The site's settings, for benchmarks: Django's stock engines if STOCK names one."""
+"""The site's settings, for benchmarks: Django's stock parts if STOCK names a session engine."""
 
 import os
 
 from config.settings import *  # noqa: F403
-from config.settings import INSTALLED_APPS, MIDDLEWARE
+from config.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE
 
 if os.environ.get("COUNT_QUERIES"):
     MIDDLEWARE = ["measured.middleware.count_queries", *MIDDLEWARE]
@@ -13,7 +13,7 @@ if hasher := os.environ.get("HASHER"):
 
 if engine := os.environ.get("STOCK"):
     SILENCED_SYSTEM_CHECKS = ["security.W021", "outlast.E004"]  # whose sessions cannot be ended
-    INSTALLED_APPS = [*INSTALLED_APPS, "django.contrib.sessions"]
+    INSTALLED_APPS = list(dict.fromkeys([*INSTALLED_APPS, "django.contrib.sessions"]))
     SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
     MIDDLEWARE = [
         name.replace(
@@ -21,6 +21,9 @@ if engine := os.environ.get("STOCK"):
         ).replace("outlast.middleware.Auth", "django.contrib.auth.middleware.Auth")
         for name in MIDDLEWARE
     ]
+    DATABASES["default"]["OPTIONS"] = {}
+    DATABASES["default"]["CONN_MAX_AGE"] = None if os.environ.get("KEEP") == "wsgi" else 0
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = False
     if engine != "db":
         CACHES = {
             "default": {

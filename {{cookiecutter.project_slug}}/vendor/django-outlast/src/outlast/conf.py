@@ -14,7 +14,7 @@ from django.core.checks import CheckMessage, Error
 
 DEFAULTS: dict[str, Any] = {
     # Threads of a process that serve pages, and so its connections to each database.
-    "PAGE_THREADS": 16,
+    "PAGE_THREADS": 8,
     # POSTs to addresses that begin so hold at most half of these threads; the others wait.
     "PAGE_QUEUED_PATHS": (),
     # Seconds after which PostgreSQL ends a statement of a page; 0: never.

@@ -18,6 +18,8 @@ from outlast.probes import State
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
+ALIVE = {"Cache-Control": "no-store", "Content-Length": "3"}
+
 
 def health(get_response: GetResponse) -> GetResponse:
     """A middleware that answers these addresses before any other looks at the request.
@@ -42,7 +44,7 @@ def health(get_response: GetResponse) -> GetResponse:
 
 def alive() -> HttpResponse:
     """Return 200: the process lives."""
-    return HttpResponse("ok\n", "text/plain", headers={"Cache-Control": "no-store"})
+    return HttpResponse("ok\n", "text/plain", headers=ALIVE)
 
 
 def ready(strict: bool) -> HttpResponse:
