@@ -4,17 +4,19 @@ import asyncio
 import contextlib
 import ssl
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import Queue
 
 import trustme
 
 
-def make_certificates(folder: Path) -> Path:
+def make_certificates(folder: Path, *, expired: bool = False) -> Path:
     """Fill a folder with a throw-away authority, ca.pem, and its certificate for 127.0.0.1."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
-    certificate = authority.issue_cert("127.0.0.1")
+    until = datetime.now(UTC) - timedelta(days=1) if expired else None
+    certificate = authority.issue_cert("127.0.0.1", not_after=until)
     certificate.private_key_pem.write_to_path(folder / "key.pem")
     certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
     return folder

@@ -40,7 +40,7 @@ def main() -> None:
     # uvicorn ends gracefully, then raises the signal once more: let it end us, not kill us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with tempfile.TemporaryDirectory(prefix="metrics-", ignore_cleanup_errors=True) as folder:
-        # Where the workers count, so that any of them can add up: outlast/metrics.py.
+        # Where the workers count, so that any of them can add up: outlast/health/metrics.py.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         uvicorn.run(
             "config.asgi:application",

@@ -74,7 +74,7 @@ def test_debug_says_which_service_and_how_to_mend_it(
     for _ in range(2):
         text = browser.get(page, headers={"accept": "text/html"}).content.decode()
         assert f"<h1>Nothing listens at 127.0.0.1:{server.port}: Redis is not running" in text
-        assert "<li>For now, in a second terminal: python manage.py devredis</li>" in text
+        assert "<li>In a second terminal: python manage.py devredis</li>" in text
         assert "DJANGO_PROFILE=database" in text
         assert "s3cret" not in text
 

@@ -1,10 +1,5 @@
-"""System checks of the settings: what will go wrong, said before it does.
+"""System checks of the settings. They open no connection: `manage.py doctor` asks the services."""
 
-They read settings and nothing else: `manage.py check` must work where no service runs, in
-a build for instance. Whether the services answer is for `manage.py doctor` to say.
-"""
-
-from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -13,49 +8,53 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
 
 from outlast import static
-from outlast.advice import LOOPBACK
-from outlast.conf import conf
+from outlast.conf import check_settings, conf
+from outlast.health.errors import LOOPBACK, read_redis_address
+
+register(check_settings)
 
 
 @register(Tags.caches)
-def check_sentinels(**kwargs: Any) -> list[CheckMessage]:
-    """Too little is known of the Sentinels, or there are too few to agree on anything."""
-    return list(_sentinel_messages())
-
-
-def _sentinel_messages() -> Iterator[CheckMessage]:
+def check_redis(**kwargs: Any) -> list[CheckMessage]:
+    """Refuse an address that cannot be read; warn of fewer than three Sentinels."""
     cache = settings.CACHES["default"]
-    sentinels = cache.get("OPTIONS", {}).get("sentinels")
-    if sentinels is None:
-        return
-    if not urlsplit(cache["LOCATION"]).hostname:
-        yield Error(
-            "REDIS_SENTINEL_SERVICE is empty, so that no Sentinel can be asked for the primary.",
-            hint="Set it to the name in their configuration (sentinel monitor NAME ...).",
-            id="outlast.E001",
-        )
-    if len(set(sentinels)) < 3:
-        yield checks.Warning(
-            f"REDIS_SENTINELS names {len(set(sentinels))}: with fewer than three, no majority is "
-            "left to name a new primary when one machine fails.",
+    if cache["BACKEND"] != "outlast.cache.RedisCache":
+        return []
+    sentinels = set(cache.get("OPTIONS", {}).get("sentinels") or ())
+    try:
+        read_redis_address()
+    except ImproperlyConfigured as error:
+        message, hint = str(error), "Correct the LOCATION of the default cache."
+        if sentinels and not urlsplit(cache["LOCATION"]).hostname:
+            message = "REDIS_SENTINEL_SERVICE is empty: Sentinels are asked by its name."
+            hint = "Set it to the name in their configuration (sentinel monitor NAME ...)."
+        return [Error(message, hint=hint, id="outlast.E001")]
+    if not sentinels or len(sentinels) >= 3:
+        return []
+    return [
+        checks.Warning(
+            f"REDIS_SENTINELS names {len(sentinels)}: with fewer than three, no majority is left "
+            "to choose a new primary when one machine fails.",
             hint="Run three, on machines that do not fail together, and name them all.",
             id="outlast.W001",
         )
+    ]
 
 
 @register(Tags.caches, deploy=True)
 def check_workers(**kwargs: Any) -> list[CheckMessage]:
-    """Messages stay within one process while the site runs in several."""
-    layer = settings.CHANNEL_LAYERS.get("default", {}).get("BACKEND")
+    """Refuse several processes with a channel layer that stays within one."""
+    layer = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("BACKEND")
     one_process = ("outlast.channels.local.LocalLayer", "channels.layers.InMemoryChannelLayer")
     if layer not in one_process or conf.WORKERS <= 1:
         return []
     return [
         Error(
-            f"WEB_CONCURRENCY is {conf.WORKERS}, but without PostgreSQL or Redis live messages do "
-            "not leave their process: most people would miss most of them.",
+            f"WEB_CONCURRENCY is {conf.WORKERS}, but without PostgreSQL or Redis, live messages "
+            "do not leave their process, and most people miss most of them.",
             hint="Set WEB_CONCURRENCY=1, DATABASE_URL to a PostgreSQL, or DJANGO_PROFILE to a "
             "profile with Redis.",
             id="outlast.E002",
@@ -65,11 +64,8 @@ def check_workers(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_listening(**kwargs: Any) -> list[CheckMessage]:
-    """Live messages by PostgreSQL, at an address that looks like a connection pooler's.
-
-    `check` connects to nothing: the layer itself says so in the log where it does not look so.
-    """
-    layer = settings.CHANNEL_LAYERS.get("default", {})
+    """Warn of live messages through what looks like a connection pooler for PostgreSQL."""
+    layer = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {})
     if layer.get("BACKEND") != "outlast.channels.postgres.PostgresLayer":
         return []
     options = layer.get("CONFIG", {})
@@ -91,21 +87,22 @@ def check_listening(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_redis_password(**kwargs: Any) -> list[CheckMessage]:
-    """A Redis across the network that anybody may write to."""
-    cache = settings.CACHES["default"]
-    options, place = cache.get("OPTIONS", {}), urlsplit(str(cache.get("LOCATION", "")))
-    if place.scheme != "redis":
+    """Warn of a Redis on another machine without a password and without TLS."""
+    if settings.CACHES["default"]["BACKEND"] != "outlast.cache.RedisCache":
         return []
-    hosts = {host for host, _ in options.get("sentinels", [])} or {place.hostname or ""}
-    foreign = sorted(hosts - LOOPBACK)
-    if not foreign or place.password or options.get("password"):
+    try:
+        address = read_redis_address()
+    except ImproperlyConfigured:  # see check_redis
+        return []
+    remote = sorted({host for host, _ in address.hosts} - LOOPBACK)
+    if not remote or address.tls or address.options.get("password"):
         return []
     return [
         checks.Warning(
-            f"Redis at {', '.join(foreign)} is used without a password and without TLS: whoever "
-            "reaches it reads and writes what the site keeps there.",
-            hint="Set a password there (deploy/users.conf) and in REDIS_URL or REDIS_PASSWORD; "
-            "across networks that are not yours alone, rediss:// as well.",
+            f"Redis at {', '.join(remote)} is used without a password and without TLS: anyone who "
+            "can connect to it can read and change what the site keeps there.",
+            hint="Set a password there (deploy/users.conf) and in REDIS_URL or REDIS_PASSWORD. "
+            "In networks that others use, use TLS as well.",
             id="outlast.W002",
         )
     ]
@@ -113,7 +110,7 @@ def check_redis_password(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.staticfiles, deploy=True)
 def check_static_files(**kwargs: Any) -> list[CheckMessage]:
-    """Pages that fail because `collectstatic` has not run since a static file was added."""
+    """Refuse static files that are newer than the last `collectstatic`: pages would fail."""
     missing = static.not_collected()
     if not missing:
         return []
@@ -129,7 +126,7 @@ def check_static_files(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_metrics(**kwargs: Any) -> list[CheckMessage]:
-    """A token for metrics that cannot be made."""
+    """Refuse METRICS_TOKEN without prometheus-client."""
     if not conf.METRICS_TOKEN or find_spec("prometheus_client"):
         return []
     return [
@@ -143,15 +140,15 @@ def check_metrics(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_debug(**kwargs: Any) -> list[CheckMessage]:
-    """Pages that show settings and source to everybody. `--deploy` has Django's W018."""
+    """Warn of debug pages on a public site; Django's W018 does so with --deploy only."""
     host = urlsplit(conf.SITE_URL).hostname or ""
     if not settings.DEBUG or host in LOOPBACK or host.endswith((".localhost", ".test")):
         return []
     return [
         checks.Warning(
-            f"DJANGO_DEBUG is 1 while the site is for the public, at {conf.SITE_URL}: its "
-            "error pages show settings and source code to everybody.",
-            hint="Take DJANGO_DEBUG out of the environment and of .env.",
+            f"DJANGO_DEBUG is 1 on a public site, {conf.SITE_URL}: its error pages show settings "
+            "and source code to everyone.",
+            hint="Remove DJANGO_DEBUG from the environment and from .env.",
             id="outlast.W003",
         )
     ]
@@ -159,7 +156,7 @@ def check_debug(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_session_engine(**kwargs: Any) -> list[CheckMessage]:
-    """An engine without our rows, by which sessions are listed and ended."""
+    """Refuse a session engine without the rows by which sessions are listed and ended."""
     from outlast.sessions import db  # imports models, which are not ready before this runs
 
     engine = settings.SESSION_ENGINE
@@ -167,8 +164,8 @@ def check_session_engine(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            f"Sessions of {engine} cannot be ended: whoever kept the cookie stays logged in.",
-            hint="Take an engine of outlast.sessions, or make one on the base of its db.",
+            f"Sessions of {engine} cannot be ended: whoever has the cookie stays logged in.",
+            hint="Use an engine of outlast.sessions, or a subclass of its db engine.",
             id="outlast.E004",
         )
     ]

@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.views import debug
 
 from outlast import errors
-from outlast.advice import explain
+from outlast.health.errors import explain
 
 try:
     from redis.exceptions import ConnectionError as RedisConnectionError

@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlsplit
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from outlast import probes, servers
+from outlast import health, servers
+from outlast.health.probes import State
 
 LOCAL = {"127.0.0.1", "localhost"}
 
@@ -22,14 +23,12 @@ class Command(BaseCommand):
         parser.add_argument("--check", action="store_true", help="only report; start nothing")
 
     def handle(self, *, check: bool, **options: Any) -> None:
-        if not probes.redis_in_use():
+        if not health.uses_redis():
             self.stdout.write("The settings use no Redis: there is nothing to start.")
             return
-        from outlast.probes import redis
-
-        (found,) = probes.base.ask([probes.Probe("redis", redis.primary)], seconds=5)
+        found = health.readiness(health.DOCTOR_SECONDS)[-1]
         try:
-            if found.state is not probes.State.DOWN:
+            if found.state is not State.DOWN:
                 self.stdout.write(f"Already running: {found.finding.text}")
             elif check:
                 self.stdout.write(self.style.ERROR(found.finding.text))

@@ -1,4 +1,4 @@
-"""`manage.py doctor`: what is wrong with the site's services, and what mends it."""
+"""`manage.py doctor`: what is wrong with the site's services, and how to fix it."""
 
 import json
 import sys
@@ -7,71 +7,55 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from outlast import probes
+from outlast import health
 from outlast.conf import conf
-from outlast.probes import Result, State
+from outlast.health.probes import Result, State
 
-MARKS = {State.OK: "ok", State.WARNING: "warn", State.DOWN: "DOWN"}
-WORST_FIRST = [State.DOWN, State.WARNING, State.SKIPPED, State.OK]
+MARKS = {State.DOWN: "DOWN", State.WARNING: "warn", State.SKIPPED: "skip", State.OK: "ok"}
 
 
 class Command(BaseCommand):
-    help = (
-        "Asks every service that the active profile uses for its health; takes seconds. "
-        "Exits with 0 if all is well, with 1 otherwise."
-    )
+    help = "Checks every service that the settings use. Exits with 1 if anything is wrong."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--json", action="store_true", help="print the answers as JSON")
+        parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        results = sorted(
-            probes.check_up(), key=lambda result: WORST_FIRST.index(result.finding.state)
-        )
-        bad = [result for result in results if result.state is not State.OK]
-        if options["json"]:
-            self.stdout.write(json.dumps(self.as_data(results, not bad), indent=2))
-        else:
-            self.print(results)
-        if bad:
+        order = list(MARKS)
+        results = sorted(health.run_diagnostics(), key=lambda result: order.index(result.state))
+        (self.print_json if options["json"] else self.print_lines)(results)
+        if any(result.state is not State.OK for result in results):
             sys.exit(1)
 
-    def as_data(self, results: list[Result], healthy: bool) -> dict[str, Any]:
-        """Return what `--json` prints."""
-        return {
-            "profile": conf.PROFILE,
-            "healthy": healthy,
-            "answers": [
-                {
-                    "name": result.name,
-                    "state": result.state,
-                    "milliseconds": result.milliseconds,
-                    "text": result.finding.text,
-                    "remedies": result.finding.remedies,
-                }
-                for result in results
-            ],
-        }
+    def print_json(self, results: list[Result]) -> None:
+        answers = [
+            {
+                "name": result.name,
+                "state": result.state,
+                "milliseconds": result.milliseconds,
+                "text": result.finding.text,
+                "remedies": result.finding.remedies,
+            }
+            for result in results
+        ]
+        healthy = all(result.state is State.OK for result in results)
+        found = {"profile": conf.PROFILE, "healthy": healthy}
+        self.stdout.write(json.dumps(found | {"answers": answers}, indent=2))
 
-    def print(self, results: list[Result]) -> None:
-        """Print a line each, the worst first, and what mends it below; then a count."""
-        self.stdout.write(self.style.MIGRATE_HEADING(f"Profile {conf.PROFILE}"))
+    def print_lines(self, results: list[Result]) -> None:
+        """Print a line for each result, the worst first, with its remedies; then a count."""
+        if profile := conf.PROFILE:
+            self.stdout.write(self.style.MIGRATE_HEADING(f"Profile {profile}"))
         styles = {State.DOWN: self.style.ERROR, State.WARNING: self.style.WARNING}
         width = max(len(result.name) for result in results)
         for result in results:
-            if result.state is State.SKIPPED:
-                continue
-            style = styles.get(result.state, str)
             line = f"{MARKS[result.state]:<4}  {result.name:<{width}}"
             line += f"  {result.milliseconds:>7.1f} ms  {result.finding.text}"
-            self.stdout.write(style(line))
-            for remedy in result.finding.remedies:
-                self.stdout.write(style(f"      > {remedy}"))
-        if skipped := [result.name for result in results if result.state is State.SKIPPED]:
-            self.stdout.write(f"Not asked, since what they need is down: {', '.join(skipped)}.")
-        bad = sum(result.state in styles for result in results)
-        if bad:
-            self.stdout.write(self.style.ERROR(f"{bad} of {len(results)} need you."))
+            remedies = (f"      > {remedy}" for remedy in result.finding.remedies)
+            self.stdout.write(styles.get(result.state, str)("\n".join((line, *remedies))))
+        failed = sum(result.state in styles for result in results)
+        if failed:
+            self.stdout.write(self.style.ERROR(f"{failed} of {len(results)} checks failed."))
         else:
-            self.stdout.write(self.style.SUCCESS(f"All {len(results)} are well."))
+            self.stdout.write(self.style.SUCCESS(f"All {len(results)} checks passed."))

@@ -11,7 +11,7 @@ from django.contrib.staticfiles.management.commands import runserver
 from django.http.request import validate_host
 from django.utils.module_loading import import_string
 
-from outlast import probes
+from outlast import health
 from outlast.conf import conf
 
 
@@ -70,4 +70,4 @@ class Command(runserver.Command):
                 f"Pages open at {settings.SITE_URL} only. To open them at another address, as "
                 f"from a phone, set it in .env: SITE_URL=http://ADDRESS:{server_port}"
             )
-        self.stdout.write(probes.summary_line())
+        self.stdout.write(health.summary_line())

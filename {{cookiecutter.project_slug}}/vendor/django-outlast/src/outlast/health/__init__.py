@@ -1,0 +1,146 @@
+"""`/healthz`, `/readyz` and `/metrics` for machines, and the diagnostics of `manage.py doctor`.
+
+`/healthz` answers 200 while the process lives, whatever it depends on: a restart would not
+repair a database. `/readyz` answers 503 if people cannot log in here: the database decides,
+and with sessions in files their folder. Redis does not, since the site works without it, and
+a 503 of all servers at once would be an outage. `/readyz?strict` answers 503 for any service
+that is down, for alarms.
+"""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from outlast.conf import conf
+from outlast.health import probes
+from outlast.health.probes import Finding, Probe, Result, State, ask
+
+READY_SECONDS = 1.0  # a load balancer waits
+DOCTOR_SECONDS = 8.0
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+def uses_redis() -> bool:
+    """Return whether the default cache is on Redis."""
+    return bool(settings.CACHES["default"]["BACKEND"] == "outlast.cache.RedisCache")
+
+
+def services(seconds: float) -> list[Probe]:
+    """Return the probes of the services that the settings use."""
+    found = [Probe("database", probes.database, required=True)]
+    if probes.folders_in_use():
+        found.append(Probe("files", probes.files, required=True))
+    if uses_redis():
+        from outlast.health import redis
+
+        found += redis.services(redis.READY if seconds <= READY_SECONDS else redis.DOCTOR)
+    return found
+
+
+def diagnostics() -> list[Probe]:
+    """Return the probes that only the doctor asks."""
+    redis_service = "redis" if uses_redis() else ""
+    cache = settings.CACHES["default"]["BACKEND"]
+    cache_service = "database" if cache.endswith("DatabaseCache") else redis_service
+    found = [
+        Probe("versions", probes.versions),
+        Probe("system checks", probes.system_checks),
+        Probe("migrations", probes.migrations, needs="database"),
+        Probe("session rows", probes.session_rows, needs="database"),
+        Probe("session round trip", probes.session_round_trip, needs="database"),
+        Probe("cache round trip", probes.cache_round_trip, needs=cache_service),
+    ]
+    if layers := getattr(settings, "CHANNEL_LAYERS", None):
+        layer = layers["default"]["BACKEND"].lower()
+        needed = "database" if "postgres" in layer else redis_service * ("redis" in layer)
+        found.append(Probe("message round trip", probes.message_round_trip, needs=needed))
+    if connection.vendor == "postgresql":
+        connections = probes.database_connections
+        found.append(Probe("database connections", connections, needs="database"))
+    if uses_redis():
+        from outlast.health import redis
+
+        found += redis.diagnostics()
+    return found
+
+
+def readiness(seconds: float = READY_SECONDS) -> list[Result]:
+    """Ask the services that the settings use; return after `seconds` at the latest."""
+    return ask(services(seconds), seconds)
+
+
+def run_diagnostics(seconds: float = DOCTOR_SECONDS) -> list[Result]:
+    """Ask the services, then look closer at those that answer; take `2 * seconds` at most."""
+    results = readiness(seconds)
+    missing = {result.name for result in results if result.state is State.DOWN}
+    closer = diagnostics()
+    results += ask([probe for probe in closer if probe.needs not in missing], seconds)
+    for probe in closer:
+        if probe.needs in missing:
+            skipped = Finding(State.SKIPPED, f"Skipped, since {probe.needs} is down.")
+            results.append(Result(probe, skipped, 0))
+    return results
+
+
+def summary_line() -> str:
+    """Return one line on the services; take a second at most."""
+    results = readiness()
+    line = ", ".join(
+        f"{result.name} {result.state} ({result.milliseconds:.0f} ms)" for result in results
+    )
+    bad = next((result for result in results if result.state is not State.OK), None)
+    hint = f". {bad.finding.text} Run: python manage.py doctor" if bad else ""
+    return f"Services: {line}{hint}"
+
+
+def health(get_response: GetResponse) -> GetResponse:
+    """A middleware that answers these addresses before other middleware sees the request.
+
+    Load balancers ask over plain HTTP and by IP address: neither the redirect to HTTPS nor
+    `ALLOWED_HOSTS` may refuse them, and no session is loaded.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if request.path == "/healthz":
+            return alive()
+        if request.path == "/readyz":
+            return ready(strict="strict" in request.GET)
+        if request.path == "/metrics" and conf.METRICS_TOKEN:
+            from outlast.health import metrics  # needs prometheus-client
+
+            return metrics.metrics(request)
+        return get_response(request)
+
+    return middleware
+
+
+def alive() -> HttpResponse:
+    """Return 200: the process lives."""
+    headers = {"Cache-Control": "no-store", "Content-Length": "3"}
+    return HttpResponse("ok\n", "text/plain", headers=headers)
+
+
+def ready(strict: bool) -> HttpResponse:
+    """Return each service with its state; 503 if people cannot log in here.
+
+    `strict`: 503 if any service is down. The response holds no addresses and no errors, since
+    it is public.
+    """
+    results = readiness()
+    missing = [result for result in results if result.state is State.DOWN]
+    is_ready = not any(strict or result.probe.required for result in missing)
+    return JsonResponse(
+        {
+            "ready": is_ready,
+            "profile": conf.PROFILE,
+            "backends": {
+                result.name: {"state": result.state, "milliseconds": result.milliseconds}
+                for result in results
+            },
+        },
+        status=200 if is_ready else 503,
+        headers={"Cache-Control": "no-store"},
+    )

@@ -1,0 +1,139 @@
+"""Explain errors of Redis and of the database by the table in errors.toml."""
+
+import platform
+import re
+import shutil
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
+
+from outlast.redis import Address, hide_secrets, read_address
+
+TABLE: dict[str, Any] = tomllib.loads(Path(__file__).with_name("errors.toml").read_text("utf-8"))
+CA_SETTING = "REDIS_URL=rediss://HOST:PORT/0?ssl_ca_certs=/path/ca.pem"
+LOOPBACK = {"localhost", "127.0.0.1", "::1", ""}
+
+
+class ServiceError(Exception):
+    """A problem with a service: a sentence, and remedies of one line each."""
+
+    def __init__(self, sentence: str, *remedies: str) -> None:
+        super().__init__(sentence)
+        self.sentence, self.remedies = sentence, remedies
+
+
+@dataclass(frozen=True)
+class Service:
+    """How sentences name a service. `kind`: "redis", "sentinel" or "database"."""
+
+    kind: str
+    name: str
+    place: str
+    host: str = ""
+    port: int = 0
+    variable: str = ""
+
+    def explain(self, error: BaseException) -> tuple[str, ...]:
+        """Return a sentence on `error`, then remedies of one line each."""
+        words = _words(error)
+        known = TABLE["database" if self.kind == "database" else "redis"]
+        entry = next((entry for entry in known if self._matches(entry, words)), None)
+        if not entry:
+            text = hide_secrets(words, _secrets())
+            return (f"{self.name} at {self.place} reports an error: {text}.",)
+        names = {"who": self.name, "at": self.place, "it": f"{self.name} at {self.place}"}
+        names |= {"variable": self.variable, "ca": CA_SETTING}
+        sentence = entry["sentence"].format(**names)
+        lines: list[str] = []
+        for remedy in entry["remedies"]:
+            lines += self._ways_to_start() if remedy == "START" else [remedy.format(**names)]
+        return (sentence[0].upper() + sentence[1:], *lines)
+
+    def _matches(self, entry: dict[str, Any], words: str) -> bool:
+        here = self.host in LOOPBACK or not entry.get("loopback")
+        return here and bool(re.search(entry["match"], words, re.IGNORECASE))
+
+    def _ways_to_start(self) -> list[str]:
+        ways = TABLE["start"][self.kind]
+        install = (text for tool, text in TABLE["install"].items() if shutil.which(tool))
+        names = {"host": self.host, "port": self.port, "install": next(install, "install valkey")}
+        where = platform.system() if self.host in LOOPBACK else "remote"
+        return [way.format(**names) for way in ways.get(where, ways["Linux"]) + ways["all"]]
+
+
+def explain(error: BaseException) -> tuple[str, ...]:
+    """Return a sentence on `error`, then remedies of one line each. No password is in them."""
+    if isinstance(error, ServiceError):
+        return (error.sentence, *error.remedies)
+    if isinstance(error, DatabaseError):
+        return database_service().explain(error)
+    if isinstance(error, ImproperlyConfigured):
+        return (str(error),)
+    if is_about_redis(error):
+        return redis_service(_redis_address_or_none()).explain(error)
+    if isinstance(error, OSError) and error.filename:
+        sentence = f"{error.filename} cannot be written: {error.strerror}."
+        return (sentence, "Make it writable for the user that runs the site, and free disk space")
+    return (f"{hide_secrets(_words(error), _secrets())}.", "See docs/troubleshooting.md")
+
+
+def is_about_redis(error: BaseException) -> bool:
+    """Return whether redis-py, or the library's code around it, raised `error`."""
+    module = type(error).__module__
+    return module.partition(".")[0] == "redis" or module == "outlast.redis"
+
+
+def read_redis_address() -> Address:
+    """Return where the default cache has its Redis; raise ImproperlyConfigured."""
+    cache = settings.CACHES["default"]
+    return read_address(cache.get("LOCATION", ""), cache.get("OPTIONS", {}))
+
+
+def _redis_address_or_none() -> Address | None:
+    try:
+        return read_redis_address()
+    except ImproperlyConfigured:
+        return None
+
+
+def redis_service(address: Address | None) -> Service:
+    """Return how sentences name the Redis at `address`; None if the cache is elsewhere."""
+    if not address:
+        return Service("redis", "Redis", "its address", "", 6379, "its address")
+    if not address.hosts:
+        return Service("redis", "Redis", str(address.options["path"]), variable="REDIS_URL")
+    place = ", ".join(f"{host}:{port}" for host, port in address.hosts)
+    kind, name, variable = "redis", "Redis", "REDIS_URL"
+    if address.service:
+        kind, name, variable = "sentinel", "Redis behind Sentinel", "REDIS_PASSWORD"
+    elif address.cluster:
+        name, variable = "the Redis Cluster", "REDIS_CLUSTER"
+    return Service(kind, name, place, *address.hosts[0], variable)
+
+
+def database_service() -> Service:
+    """Return how sentences name the database."""
+    config = settings.DATABASES["default"]
+    if config["ENGINE"].endswith("sqlite3"):
+        return Service("database", "SQLite", str(config["NAME"]), variable="DATABASE_URL")
+    host = config["HOST"]
+    place = f"{host or 'localhost'}:{config['PORT'] or 5432}/{config['NAME']}"
+    return Service("database", "PostgreSQL", place, host, 5432, "DATABASE_URL")
+
+
+def _words(error: BaseException) -> str:
+    """Return the classes and texts of an error and of its cause."""
+    chain = [error, error.__cause__ or error.__context__]
+    texts = [f"{type(each).__name__}: {each}".strip().rstrip(".:") for each in chain if each]
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _secrets() -> list[str]:
+    address = _redis_address_or_none()
+    found = [settings.SECRET_KEY, settings.DATABASES["default"].get("PASSWORD", "")]
+    return found + (address.secrets if address else [])

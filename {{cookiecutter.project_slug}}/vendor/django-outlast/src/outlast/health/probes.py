@@ -1,0 +1,318 @@
+"""Health checks of the database, of this machine, and of the site's own backends."""
+
+import asyncio
+import os
+import platform
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import django
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.cache import caches
+from django.core.checks import run_checks
+from django.db import connection, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from outlast.health.errors import explain
+
+FRESH_SECONDS = 1.0  # an answer is used again for so long
+EXPIRED_ROWS = 10_000  # clearsessions runs daily; fewer rows slow nothing down
+CONNECTION_SHARE = 0.8
+MESSAGE_SECONDS = 2.0
+
+
+class State(StrEnum):
+    """The result of a probe; SKIPPED if the service that it needs is down."""
+
+    OK = "ok"
+    WARNING = "warning"
+    DOWN = "down"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a probe found, in words, and remedies of one line each."""
+
+    state: State
+    text: str
+    remedies: tuple[str, ...] = ()
+
+
+def ok(text: str) -> Finding:
+    return Finding(State.OK, text)
+
+
+def warning(text: str, *remedies: str) -> Finding:
+    return Finding(State.WARNING, text, remedies)
+
+
+def down(text: str, *remedies: str) -> Finding:
+    return Finding(State.DOWN, text, remedies)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One question. `ask` returns a finding, or raises an error for `explain`.
+
+    `required`: people cannot log in without this service, so `/readyz` depends on it.
+    `needs`: the service without which the question is skipped.
+    """
+
+    name: str
+    ask: Callable[[], Finding]
+    required: bool = False
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The finding of a probe, and how long it took."""
+
+    probe: Probe
+    finding: Finding
+    milliseconds: float
+
+    @property
+    def name(self) -> str:
+        return self.probe.name
+
+    @property
+    def state(self) -> State:
+        return self.finding.state
+
+
+def ask(probes: Iterable[Probe], seconds: float) -> list[Result]:
+    """Ask all probes at the same time; one without an answer after `seconds` is down.
+
+    A question that is open, or was answered within FRESH_SECONDS, is not asked again: many
+    requests to `/readyz` make one question, and a service that hangs occupies one thread.
+    """
+    asked = [(probe, *_question(probe)) for probe in probes]
+    deadline = max((at for _, at, _ in asked), default=0) + seconds
+    wait([future for *_, future in asked], timeout=max(0, deadline - time.monotonic()))
+    silent = down(f"No answer within {seconds:g} s: it hangs, or is overloaded.")
+    return [
+        future.result() if future.done() else Result(probe, silent, seconds * 1000)
+        for probe, _, future in asked
+    ]
+
+
+_questions: dict[str, tuple[float, "Future[Result]"]] = {}
+_lock = threading.Lock()
+
+
+def _question(probe: Probe) -> tuple[float, "Future[Result]"]:
+    """Return when the probe was asked and its answer; ask it if there is no fresh question."""
+    with _lock:
+        now = time.monotonic()
+        asked_at, future = _questions.get(probe.name, (0.0, None))
+        if future is None or (future.done() and now - asked_at > FRESH_SECONDS):
+            asked_at, future = _questions[probe.name] = now, Future()
+            # A daemon: a service that hangs must not keep the process from ending.
+            threading.Thread(target=_answer, args=(probe, future), daemon=True).start()
+        return asked_at, future
+
+
+def _answer(probe: Probe, future: "Future[Result]") -> None:
+    started = time.perf_counter()
+    try:
+        finding = probe.ask()
+    except Exception as error:
+        finding = down(*explain(error))
+    finally:
+        connections.close_all()  # those of this thread
+    future.set_result(Result(probe, finding, round((time.perf_counter() - started) * 1000, 1)))
+
+
+# --- The database ---
+
+
+def database() -> Finding:
+    """Ask about users, as every login does."""
+    get_user_model().objects.exists()
+    config, number = (
+        connection.settings_dict,
+        ".".join(map(str, connection.get_database_version())),
+    )
+    if connection.vendor == "sqlite":
+        path = Path(str(config["NAME"]))
+        place = f"in {path.name}, {path.stat().st_size / 1e6:.1f} MB" if path.is_file() else ""
+    else:
+        place = f"at {config['HOST'] or 'localhost'}:{config['PORT'] or 5432}/{config['NAME']}"
+    return ok(f"{connection.display_name} {number} {place}".rstrip())
+
+
+def database_connections() -> Finding:
+    """How many connections of PostgreSQL are in use, by all of its clients."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT sum(numbackends), current_setting('max_connections')::int"
+            " - current_setting('superuser_reserved_connections')::int FROM pg_stat_database"
+        )
+        used, limit = cursor.fetchone()
+    text = f"{used} of {limit} in use"
+    if used < CONNECTION_SHARE * limit:
+        return ok(text)
+    query = "SELECT application_name, state, count(*) FROM pg_stat_activity GROUP BY 1, 2"
+    return warning(
+        f"{text}: soon PostgreSQL refuses new ones.",
+        f"See who holds them: {query}",
+        "Raise max_connections there, or run fewer workers or threads: docs/operations.md",
+    )
+
+
+def migrations() -> Finding:
+    """Whether all migrations are applied."""
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if plan:
+        first = f"{plan[0][0].app_label}.{plan[0][0].name}"
+        return warning(
+            f"{len(plan)} not applied, the first is {first}.",
+            "Apply them: python manage.py migrate",
+        )
+    return ok(f"all {len(executor.loader.applied_migrations)} applied")
+
+
+def session_rows() -> Finding:
+    """How many sessions are open, and whether expired ones are cleared."""
+    from outlast.models import Session  # not before the apps are ready
+
+    alive = Session.objects.alive().count()
+    expired = Session.objects.count() - alive
+    text = f"{alive:,} open, {expired:,} expired"
+    if expired > EXPIRED_ROWS:
+        return warning(
+            f"{text}: they are not cleared.",
+            "Clear them: python manage.py clearsessions",
+            "Run that daily: docs/operations.md",
+        )
+    return ok(text)
+
+
+# --- This machine ---
+
+
+def versions() -> Finding:
+    """What the site runs on."""
+    found = [f"Python {platform.python_version()}", f"Django {django.__version__}"]
+    for package in ("channels", "redis", "uvicorn"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return ok(", ".join(found) + f", {platform.system()}")
+
+
+def system_checks() -> Finding:
+    """Django's system checks, in production with those of `check --deploy`."""
+    deploy = not settings.DEBUG
+    found = [m for m in run_checks(include_deployment_checks=deploy) if not m.is_silenced()]
+    if not found:
+        return ok("no issues")
+    worst = max(found, key=lambda message: message.level)
+    more = [f"All {len(found)} issues: python manage.py check{' --deploy' * deploy}"]
+    remedies = [*([worst.hint] if worst.hint else []), *more * (len(found) > 1)]
+    return Finding(State.DOWN if worst.is_serious() else State.WARNING, worst.msg, tuple(remedies))
+
+
+def folders_in_use() -> list[Path]:
+    """Return the folders in which the settings keep sessions and cache entries."""
+    found = []
+    cache = settings.CACHES["default"]
+    if cache["BACKEND"].endswith("FileBasedCache"):
+        found.append(Path(cache["LOCATION"]))
+    if settings.SESSION_ENGINE.endswith("sessions.file"):
+        found.append(Path(settings.SESSION_FILE_PATH))
+    return found
+
+
+def files() -> Finding:
+    """Whether these folders are writable, and closed to other users."""
+    for folder in folders_in_use():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if os.name == "posix" and folder.stat().st_mode & 0o077:
+            return warning(
+                f"{folder} is open to other users of this machine.", f"chmod 700 {folder}"
+            )
+    return ok("writable and private: " + ", ".join(folder.name for folder in folders_in_use()))
+
+
+# --- Round trips ---
+
+
+def session_round_trip() -> Finding:
+    """Write a session, read it as the next request does, and end it."""
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+    written = store()
+    written["doctor"] = token = secrets.token_hex(8)
+    written.set_expiry(60)
+    written.create()
+    try:
+        read = store(written.session_key).get("doctor")
+    finally:
+        written.delete()
+    if read != token:
+        return down("A session that was just written is missing.", "See docs/troubleshooting.md")
+    if store(written.session_key).get("doctor"):
+        return down("A session that was ended still exists.", "See docs/troubleshooting.md")
+    return ok(f"written, read and ended: {settings.SESSION_ENGINE}")
+
+
+def cache_round_trip() -> Finding:
+    """Write a cache entry, read it back and delete it."""
+    cache: Any = caches["default"]
+    name = settings.CACHES["default"]["BACKEND"].rpartition(".")[2]
+    key, token = f"doctor-{secrets.token_hex(8)}", secrets.token_hex(8)
+    strict = getattr(cache, "strict", cache)  # raises errors that the Redis cache hides
+    for attempt in range(5):  # Django's DatabaseCache drops a write that meets another one
+        time.sleep(0.05 * attempt)
+        strict.set(key, token, timeout=60)
+        if (read := strict.get(key)) == token or name == "DummyCache":
+            break
+    strict.delete(key)
+    if name == "DummyCache":
+        return ok("nothing is kept: DummyCache")
+    if read != token:
+        return down("An entry that was just written is missing: the cache is full or broken.")
+    return ok(f"written, read and deleted: {name}")
+
+
+def message_round_trip() -> Finding:
+    """Send a message through the channel layer and receive it."""
+    name = settings.CHANNEL_LAYERS["default"]["BACKEND"].rpartition(".")[2]
+    from channels.layers import channel_layers
+
+    try:
+        asyncio.run(_send_and_receive(channel_layers["default"]))
+    except TimeoutError:
+        text = f"A message did not return within {MESSAGE_SECONDS:g} s through {name}."
+        if error := getattr(channel_layers["default"], "last_error", None):
+            reason, *remedies = explain(error)
+            return down(f"{text} {reason}", *remedies)
+        return down(text, "Check whether Redis is overloaded: redis-cli --latency")
+    return ok(f"sent and received: {name}")
+
+
+async def _send_and_receive(layer: Any) -> None:
+    channel = await layer.new_channel()
+    message = {"type": "doctor", "text": secrets.token_hex(8)}
+    async with asyncio.timeout(MESSAGE_SECONDS):
+        await layer.send(channel, message)
+        received = await layer.receive(channel)
+    if received != message:
+        raise RuntimeError(f"Sent {message}, received {received}.")
