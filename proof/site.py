@@ -79,7 +79,9 @@ class Site:
         """The environment of the site's processes: the system's, and the site's variables."""
         ours = ("DJANGO_", "REDIS_", "SITE_", "PYTHONDONTWRITEBYTECODE")
         system = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
-        return system | self.variables
+        # The site's own copy of the library, seen from the site's folder.
+        path = [self.variables.get("PYTHONPATH", ""), "vendor/django-outlast/src"]
+        return system | self.variables | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
 
     def manage(self, *arguments: str) -> str:
         """Run `manage.py` and return what it prints; AssertionError with that when it fails."""
