@@ -85,6 +85,17 @@ LOWEST = shared(
     "lowest-environment", options=("--upgrade", "--resolution=lowest-direct", *OLDEST_DJANGO)
 )
 NEWEST = shared("newest-environment", options=("--upgrade", "--resolution=highest"))
+# What the site is built on, without our upper limits; the marker "0a0" allows pre-releases.
+UPSTREAM = ("django", "channels", "channels-redis", "redis[hiredis]")
+
+
+@nox.session(name="main-environment", reuse_venv=True, default=False)
+def main_environment(session: nox.Session) -> None:
+    if session.venv_backend != "uv":
+        session.error("Only uv can lift the limits of a range: pip install uv")
+    overrides = Path(session.create_tmp()) / "overrides.txt"
+    overrides.write_text("\n".join(f"{name}>=0a0" for name in UPSTREAM), "utf-8")
+    session.install(*requirements(), "--upgrade", f"--override={overrides}")
 
 
 # --- How sessions run ---
@@ -310,6 +321,22 @@ def ranges(session: nox.Session, env: str) -> None:
     """Test on the lowest and on the newest versions that the dependencies allow."""
     test_profile(session, "database", env)
     test_profile(session, "redis", env)
+
+
+@nox.session(**BY_NAME | {"requires": ["main-environment"], "tags": ["main"]})
+def main(session: nox.Session) -> None:
+    """Test library and site on the newest pre-releases of what they are built on."""
+    env = ENVIRONMENTS / "main-environment"
+    session.run("uv", "pip", "list", f"--python={env}", external=True)
+    proof(session, *LIBRARY_TESTS, "-m", "not slow", env="main-environment")
+    test_profile(session, "database", "main-environment")
+    test_profile(session, "redis", "main-environment")
+
+
+@nox.session(**BY_NAME | {"tags": ["guests"]})
+def guests(session: nox.Session) -> None:
+    """Add well-known packages to a site, one at a time, and write docs/guests.md."""
+    run(session, "proof.guests", *session.posargs)
 
 
 @nox.session(**BY_NAME | {"requires": [BENCH]})

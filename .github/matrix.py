@@ -1,4 +1,4 @@
-"""Turn `nox --json -l -t quick full ranges` on standard input into the workflow's matrix.
+"""Turn `nox --json -l -t quick full …` on standard input into the workflow's matrix.
 
 Every session on every Python on Linux; the ordinary ones once more on macOS, and those
 that need no server on Windows, for which there is no Redis or Valkey as a wheel. Both ends
@@ -10,11 +10,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 NEWEST_WITH_ALL_WHEELS = "3.13"
 PYTHONS_OF = {
     "full": [NEWEST_WITH_ALL_WHEELS],
     "ranges": ["3.11", NEWEST_WITH_ALL_WHEELS],  # Python 3.11 has no later Django than 5.2
+    "main": [NEWEST_WITH_ALL_WHEELS],
+    "guests": ["3.11", NEWEST_WITH_ALL_WHEELS],
 }
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from benchmarks.report import Figures, Table, interleave
 from proof.site import EMAIL, PASSWORD, TEMPLATE
@@ -108,7 +108,7 @@ def seconds_to_login(site: Path, python: Path, variables: dict[str, str]) -> flo
             try:
                 if logs_in(f"http://127.0.0.1:{port}"):
                     return time.monotonic() - start
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 time.sleep(0.02)
     finally:
         server.terminate()
@@ -122,7 +122,7 @@ def seconds_to_login(site: Path, python: Path, variables: dict[str, str]) -> flo
 
 def logs_in(url: str) -> bool:
     """Whether the superuser can log in."""
-    with httpx.Client(base_url=url, trust_env=False) as client:
+    with httpx2.Client(base_url=url, trust_env=False) as client:
         page = client.get("/accounts/login/").text
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
         assert token, page

@@ -14,12 +14,12 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import trustme
 from cookiecutter.main import cookiecutter
 
@@ -40,12 +40,21 @@ class Site:
     """A site in a folder of its own, its variables, and the server while it runs."""
 
     def __init__(
-        self, folder: Path, profile: str, variables: dict[str, str], overlay: Path | None = None
+        self,
+        folder: Path,
+        profile: str,
+        variables: dict[str, str],
+        overlay: Path | None = None,
+        edit: Callable[[Path], None] | None = None,
+        python: str = sys.executable,
     ) -> None:
         """Generate a site in `folder`, migrate its database and create EMAIL.
 
         `overlay`: a folder whose contents are copied over the generated site first.
+        `edit`: a function that changes the files of the site.
+        `python`: the interpreter that runs it.
         """
+        self.python = python
         folder.mkdir(parents=True, exist_ok=True)
         answers = {"profile": profile, "install": False}
         self.folder = Path(
@@ -57,6 +66,8 @@ class Site:
         if overlay:
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(overlay, self.folder, ignore=ignore, dirs_exist_ok=True)
+        if edit:
+            edit(self.folder)
         self.authority = trustme.CA()
         self.certificate = self.folder / "var" / "certificate.pem"
         self.certificate.parent.mkdir(mode=0o700, exist_ok=True)
@@ -92,7 +103,7 @@ class Site:
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run `manage.py`, whatever its exit code."""
         return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
+            [self.python, "manage.py", *arguments],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -109,7 +120,7 @@ class Site:
         since a client that keeps its TLS connection open is waited for.
         """
         return [
-            sys.executable, "-m", "config.serve",
+            self.python, "-m", "config.serve",
             "--host=127.0.0.1", f"--port={port or self.port}", f"--workers={workers}",
             f"--timeout-graceful-shutdown={patience}",
             f"--ssl-keyfile={self.certificate}", f"--ssl-certfile={self.certificate}",
@@ -161,7 +172,7 @@ class Site:
             while time.monotonic() < deadline and server.poll() is None:
                 try:
                     browser.get(f"https://127.0.0.1:{port}/accounts/login/")
-                except httpx.TransportError:
+                except httpx2.TransportError:
                     time.sleep(0.05)
                 else:
                     return
@@ -179,14 +190,14 @@ class Site:
         return {"base_url": self.url, "verify": trust, "timeout": 10, "trust_env": False}
 
 
-class Browser(httpx.Client):
+class Browser(httpx2.Client):
     """An HTTP client that fills in forms as a browser does."""
 
-    def submit(self, page: str, form: dict[str, str], to: str | None = None) -> httpx.Response:
+    def submit(self, page: str, form: dict[str, str], to: str | None = None) -> httpx2.Response:
         """Fetch `page`, then post `form` with that page's token to it, or to `to`."""
         return self.post_form(self.get(page), form, to or page)
 
-    def post_form(self, page: httpx.Response, form: dict[str, str], to: str) -> httpx.Response:
+    def post_form(self, page: httpx2.Response, form: dict[str, str], to: str) -> httpx2.Response:
         """Post `form` to the address `to`, with the token of a page that was fetched."""
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
         assert token, f"{page.url} has no form"
@@ -196,11 +207,11 @@ class Browser(httpx.Client):
             headers={"Origin": str(self.base_url).rstrip("/")},
         )
 
-    def log_in(self, email: str = EMAIL, password: str = PASSWORD) -> httpx.Response:
+    def log_in(self, email: str = EMAIL, password: str = PASSWORD) -> httpx2.Response:
         """Log in; the answer is a redirect where that worked."""
         return self.submit("/accounts/login/", {"username": email, "password": password})
 
-    def log_out(self) -> httpx.Response:
+    def log_out(self) -> httpx2.Response:
         """Log out by the button of the dashboard."""
         return self.submit("/dashboard/", {}, to="/accounts/logout/")
 

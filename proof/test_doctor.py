@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
-import httpx
+import httpx2
 import pytest
 
 from proof.conftest import module, servers
@@ -177,7 +177,7 @@ def examine(site: Site) -> tuple[int, dict[str, dict[str, Any]]]:
     return done.returncode, {item["name"]: item for item in answer["answers"]}
 
 
-def ready(site: Site, strict: bool = False) -> httpx.Response:
+def ready(site: Site, strict: bool = False) -> httpx2.Response:
     """Ask as a load balancer does: of no site in particular."""
     with site.browser() as browser:
         started = time.monotonic()

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -160,7 +160,7 @@ def test_an_event_crosses_to_the_owners_other_browser_alone(
         each.hear("heartbeat")
     browsers()
     for each in (here, there):
-        assert each.hear("signed_in")["text"] == "Signed in from python-httpx."
+        assert each.hear("signed_in")["text"] == "Signed in from python-httpx2."
     assert stranger.is_quiet
 
 
@@ -252,7 +252,7 @@ def test_ends_though_the_process_that_should_say_so_was_killed(
         here = page(ada)
         here.hear("heartbeat")
         form = ada.get(f"https://127.0.0.1:{port}/dashboard/")
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(httpx2.TransportError):
             ada.post_form(form, {}, f"https://127.0.0.1:{port}/accounts/logout/")
         logged_out = time.monotonic()
         assert mortal.wait(10) == 137

@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from proof.site import EMAIL, PASSWORD, Browser
@@ -69,7 +69,7 @@ def served(site: BakedProject) -> Iterator[Browser]:
             for _ in range(300):
                 try:
                     browser.get("/accounts/login/")
-                except httpx.TransportError:
+                except httpx2.TransportError:
                     assert server.poll() is None, log.read_text("utf-8", "replace")
                     time.sleep(0.1)
                 else:

@@ -4,7 +4,7 @@ import time
 from http.cookiejar import CookieJar
 from typing import Any
 
-import httpx
+import httpx2
 
 from proof.outage.recorder import NO_ANSWER, Recorder
 from proof.site import Browser, Site
@@ -19,18 +19,18 @@ class Client(Browser):
 
     def __init__(self, site: Site, recorder: Recorder) -> None:
         # The server closes idle connections after 5 seconds: close them first.
-        limits = httpx.Limits(max_connections=1, keepalive_expiry=3)
+        limits = httpx2.Limits(max_connections=1, keepalive_expiry=3)
         super().__init__(**site.connection, limits=limits)
         self.recorder, self.worker = recorder, ""
 
-    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+    def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send as any client; a request without an answer returns the status NO_ANSWER."""
         phase, began = self.recorder.phase, time.monotonic()
         try:
             response = super().send(request, **options)
             self.worker = response.headers.get("X-Worker", "")
-        except httpx.TransportError as error:
-            response = httpx.Response(NO_ANSWER, request=request, text=repr(error))
+        except httpx2.TransportError as error:
+            response = httpx2.Response(NO_ANSWER, request=request, text=repr(error))
         self.recorder.answered(phase, time.monotonic() - began)
         if response.status_code >= 500:
             why = response.text[:80] if response.status_code == NO_ANSWER else ""

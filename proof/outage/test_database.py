@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
 
-import httpx
+import httpx2
 import psycopg
 import pytest
 
@@ -23,7 +23,7 @@ from proof.site import Browser, Site
 TIMEOUT = 2  # seconds that writers wait on SQLite, here
 THREADS = 8
 CROWD = 30  # more than a process has threads
-PATIENCE = httpx.Timeout(60)
+PATIENCE = httpx2.Timeout(60)
 VIEWS = """
 import threading, time
 from django.db import connection, transaction
@@ -62,7 +62,7 @@ def make(folder: Path, variables: dict[str, str]) -> Site:
     return site
 
 
-def assert_is_away(answer: httpx.Response, seconds: float) -> None:
+def assert_is_away(answer: httpx2.Response, seconds: float) -> None:
     assert answer.status_code == 503, answer.status_code
     assert 1 <= int(answer.headers["Retry-After"]) <= 60
     assert "sessionid" not in answer.headers.get("Set-Cookie", "")

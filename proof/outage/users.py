@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from http.cookiejar import CookieJar
 
-import httpx
+import httpx2
 
 from proof.outage.client import CACHE, SESSION, Client
 from proof.outage.recorder import Ended, Recorder
@@ -112,7 +112,7 @@ class User(threading.Thread):
                 return login
             time.sleep(0.1)
 
-    def see(self, login: Login) -> httpx.Response | None:
+    def see(self, login: Login) -> httpx2.Response | None:
         """Return the dashboard, or None if it is not the user's."""
         client = next(self.turn)
         client.cookies = login.jar
@@ -122,7 +122,7 @@ class User(threading.Thread):
         self.missed(login, page)
         return None
 
-    def missed(self, login: Login, answer: httpx.Response) -> None:
+    def missed(self, login: Login, answer: httpx2.Response) -> None:
         """Record, once for each login, that the site logged it out."""
         if answer.status_code < 500 and not login.lost:
             login.lost = True

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from django.conf import settings
 from websockets.exceptions import InvalidStatus
@@ -78,7 +78,7 @@ def address(site: Path, variables: dict[str, str], tmp_path: Path) -> Iterator[s
             stderr=log,
         )
     try:
-        wait(lambda: httpx.get(f"http://{address}/healthz").is_success, output)
+        wait(lambda: httpx2.get(f"http://{address}/healthz").is_success, output)
         yield address
     finally:
         if os.name == "nt":  # the reloader's child would go on
@@ -94,7 +94,7 @@ def wait(what: Callable[[], bool], output: Path) -> None:
         try:
             if what():
                 return
-        except httpx.TransportError:
+        except httpx2.TransportError:
             pass
         time.sleep(0.1)
     raise AssertionError(output.read_text())
@@ -102,7 +102,7 @@ def wait(what: Callable[[], bool], output: Path) -> None:
 
 def test_serves_pages_static_files_and_sockets(address: str, tmp_path: Path) -> None:
     origin = f"http://{address}"
-    with httpx.Client(base_url=origin) as browser:
+    with httpx2.Client(base_url=origin) as browser:
         page = browser.get("/accounts/login/").text
         for static in re.findall(r'"(/static/[^"]+)"', page):
             assert browser.get(static).is_success, static
@@ -130,7 +130,7 @@ def test_serves_pages_static_files_and_sockets(address: str, tmp_path: Path) -> 
 
 
 def test_a_phone_is_told_which_variable_to_set(address: str, tmp_path: Path) -> None:
-    page = httpx.get(f"http://{address}/", headers={"Host": "192.0.2.1:8000"})
+    page = httpx2.get(f"http://{address}/", headers={"Host": "192.0.2.1:8000"})
     assert page.status_code == 400
     assert "set SITE_URL=http://192.0.2.1:8000 in .env" in page.text
     assert "Content-Security-Policy" not in page.headers, "the debug page has inline styles"
@@ -141,7 +141,7 @@ def test_a_phone_is_told_which_variable_to_set(address: str, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_reloads_changed_code(address: str, site: Path, tmp_path: Path) -> None:
     urls = site / "config" / "urls.py"
-    assert httpx.get(f"http://{address}/new/").status_code == 404
+    assert httpx2.get(f"http://{address}/new/").status_code == 404
     with urls.open("a") as file:
         file.write(
             "\nfrom django.http import HttpResponse\n"
@@ -152,7 +152,7 @@ def test_reloads_changed_code(address: str, site: Path, tmp_path: Path) -> None:
         # A change before the reloader's first look at the files goes unnoticed.
         if time.time() - urls.stat().st_mtime > PATIENCE / 4:
             urls.touch()
-        return httpx.get(f"http://{address}/new/").text == "new"
+        return httpx2.get(f"http://{address}/new/").text == "new"
 
     wait(reloaded, tmp_path / "output")
 
