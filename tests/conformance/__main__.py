@@ -12,11 +12,19 @@ from outlast.servers import Topology
 HERE = Path(__file__).parent
 
 # The labels of Django's tests that each profile must pass.
+SESSIONS = [  # those of Django's engine `db`, whose place the library's engines take
+    "sessions_tests.tests.DatabaseSessionTests",
+    "sessions_tests.tests.DatabaseSessionWithTimeZoneTests",
+    "sessions_tests.tests.CustomDatabaseSessionTests",
+    "sessions_tests.tests.SessionMiddlewareTests",
+    "sessions_tests.tests.ClearSessionsCommandTests",
+    "sessions_tests.tests.SessionBaseTests",
+]
 TESTS = {
-    "database": ["cache.tests.DBCacheTests", "cache.tests.DBCacheWithTimeZoneTests"],
-    "file": ["cache.tests.FileBasedCacheTests"],
-    "redis": ["cache.tests.RedisCacheTests"],
-    "redis-sentinel": ["cache.tests.RedisCacheTests"],
+    "database": ["cache.tests.DBCacheTests", "cache.tests.DBCacheWithTimeZoneTests", *SESSIONS],
+    "file": ["cache.tests.FileBasedCacheTests", *SESSIONS],
+    "redis": ["cache.tests.RedisCacheTests", *SESSIONS],
+    "redis-sentinel": ["cache.tests.RedisCacheTests", *SESSIONS],
 }
 SERVERS = {
     "redis": {"replicas": 0, "sentinels": 0},

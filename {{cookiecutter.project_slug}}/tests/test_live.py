@@ -200,6 +200,27 @@ def test_a_session_that_was_ended_is_refused(log_in: Callable[..., Client], sett
     run(scenario())
 
 
+def test_a_page_stays_logged_in_when_the_secret_key_is_replaced(
+    log_in: Callable[..., Client], page: Any, settings: Any
+) -> None:
+    """The handshake cannot send a cookie, so it writes nothing; the next page does."""
+
+    async def scenario() -> None:
+        client = await sync_to_async(log_in)()
+        before = await Session.objects.values().aget()
+        settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+        settings.SECRET_KEY = "a new one " * 6
+        async with page(client):
+            assert await Session.objects.values().aget() == before
+        async with page(client) as socket:
+            answer = await sync_to_async(client.get)("/dashboard/")
+            assert answer.status_code == 200
+            assert await Session.objects.values_list("session_key").aget() != before["session_key"]
+            assert await socket.hears_nothing()
+
+    run(scenario())
+
+
 def test_another_address_is_refused(log_in: Callable[..., Client], settings: Any) -> None:
     async def scenario() -> None:
         socket = socket_of(await sync_to_async(log_in)(), settings)

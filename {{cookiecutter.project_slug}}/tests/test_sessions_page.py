@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth import BACKEND_SESSION_KEY
 from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
@@ -162,6 +163,26 @@ def test_some_time_after_the_login_the_password_is_asked_for(
     assert here.session.session_key != former
     assert end(here, there)["Location"] == PAGE
     assert not logged_in(there) and logged_in(here)
+
+
+def test_confirming_keeps_the_backend_and_the_session(
+    log_in: Callable[..., Client], settings: Any
+) -> None:
+    """Not only where there is a single authentication backend to choose from."""
+    settings.AUTHENTICATION_BACKENDS = [
+        "django.contrib.auth.backends.ModelBackend",
+        *settings.AUTHENTICATION_BACKENDS,
+    ]
+    here = log_in()
+    used = here.session[BACKEND_SESSION_KEY]
+    age(here, minutes=16)
+    before = Session.objects.get()
+    assert here.post("/accounts/confirm/", {"password": PASSWORD})["Location"] == PAGE
+    after = Session.objects.get()
+    assert after.session_key != before.session_key
+    assert (after.created, after.public_id) == (before.created, before.public_id)
+    assert after.authenticated > before.authenticated
+    assert here.session[BACKEND_SESSION_KEY] == used
 
 
 def test_guesses_there_are_throttled(log_in: Callable[..., Client]) -> None:

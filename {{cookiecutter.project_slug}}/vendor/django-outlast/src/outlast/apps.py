@@ -30,6 +30,7 @@ class BackendsConfig(AppConfig):
         for model in apps.get_models():
             if issubclass(model, models.AbstractSession):
                 post_delete.connect(sessions.announce_end, sender=model)
+        pre_delete.connect(sessions.cascade, sender="outlast.Session")
         # Django's own model of the same table, which packages use.
         pre_delete.connect(sessions.remember, sender="sessions.Session")
         post_delete.connect(sessions.announce_end, sender="sessions.Session")

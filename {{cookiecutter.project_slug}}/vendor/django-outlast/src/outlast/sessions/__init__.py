@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.db.models.deletion import Collector
 from django.dispatch import Signal
 
 # Sent after the commit for each session that is deleted, with session_key, user_id (None: not
@@ -44,6 +45,18 @@ def remember(instance: Any, using: str, **kwargs: Any) -> None:
     from outlast.models import Session
 
     instance._outlast = Session.objects.using(using).filter(pk=instance.pk).first()
+
+
+def cascade(instance: Any, using: str, **kwargs: Any) -> None:
+    """Receive `pre_delete` of our model: delete what packages relate to Django's own model."""
+    from django.contrib.sessions.models import Session as DjangoSession
+
+    related = DjangoSession._meta.get_fields(include_hidden=True)
+    if any(field.auto_created and not field.concrete for field in related):
+        collector = Collector(using=using, origin=instance)
+        collector.collect([DjangoSession(pk=instance.pk)])
+        collector.data.pop(DjangoSession)  # Django is about to delete the row itself
+        collector.delete()
 
 
 def distrust(instance: Any, created: bool, using: str, **kwargs: Any) -> None:

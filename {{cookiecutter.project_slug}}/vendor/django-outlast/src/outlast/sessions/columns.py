@@ -6,17 +6,21 @@ from django.db import connections, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 
+def missing(model: type[models.Model], connection: Any) -> list[Any]:
+    """Return the fields without a column; none if the table is not in this database."""
+    present = _columns(model, connection)
+    return [f for f in model._meta.local_concrete_fields if present and f.column not in present]
+
+
 def add(model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
-    """Add the columns that are missing, if the table is in this database."""
-    present = _columns(model, editor)
-    for field in model._meta.local_concrete_fields:
-        if present and field.column not in present:
-            editor.add_field(model, field)
+    """Add the columns that are missing."""
+    for field in missing(model, editor.connection):
+        editor.add_field(model, field)
 
 
 def remove(model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
     """Remove the columns that Django's table does not have; sessions stay."""
-    present = _columns(model, editor)
+    present = _columns(model, editor.connection)
     for field in model._meta.local_concrete_fields:
         if field.column in present - {"session_key", "session_data", "expire_date"}:
             with editor.connection.cursor() as cursor:
@@ -37,12 +41,13 @@ def add_after_migrate(using: str, plan: Any = (), **kwargs: Any) -> None:
 
     if any(backwards and migration.app_label == "outlast" for migration, backwards in plan):
         return
-    with connections[using].schema_editor() as editor:
-        add(Session, editor)
+    if missing(Session, connections[using]):
+        with connections[using].schema_editor() as editor:
+            add(Session, editor)
 
 
-def _columns(model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> set[str]:
-    connection, table = editor.connection, model._meta.db_table
+def _columns(model: type[models.Model], connection: Any) -> set[str]:
+    table = model._meta.db_table
     with connection.cursor() as cursor:
         if table not in connection.introspection.table_names(cursor):
             return set()

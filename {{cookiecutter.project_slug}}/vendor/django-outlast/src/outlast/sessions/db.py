@@ -262,13 +262,20 @@ class SessionStore(db.SessionStore):
 
     @classmethod
     def clear_expired(cls) -> None:
-        """Delete the rows of expired sessions in batches, and files that no row names."""
+        """Delete the rows of expired sessions in batches, and files that no row names.
+
+        Rows that Django's engine wrote get their columns.
+        """
         expired, last = cls.rows().expired(), ""
         while keys := list(
             expired.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:BATCH]
         ):
             expired.filter(pk__in=keys).delete()
             last = keys[-1]
+        for row in cls.rows().filter(version=None, public_id=None).iterator(BATCH):
+            session = cls(row.session_key)  # of Django's engine, and not used since
+            session.row = row
+            session.touch()
         files.remove_orphans(cls.get_model_class(), cls.rows().db)
 
     # Django's engine has asynchronous copies of all methods; these call those above in a thread.

@@ -1,0 +1,335 @@
+"""Django's own ways with sessions: its model, its engine, raw SQL, and sites that adopt ours."""
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.contrib import auth
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends import db as django_db
+from django.contrib.sessions.models import Session as DjangoSession
+from django.core.management import call_command
+from django.db import connection, models
+from django.http import HttpRequest, HttpResponse
+from django.test import Client
+from django.urls import path
+from django.utils import timezone
+from outlast.models import Session
+from outlast.sessions import columns, session_ended
+from session_helpers import is_logged_in, loaded, row, saved, store
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("engine")]
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Any]]:
+    """The ends of sessions that are announced."""
+    found: list[Any] = []
+
+    def listen(session: Any, **kwargs: Any) -> None:
+        found.append((session.public_id, session.user_id))
+
+    session_ended.connect(listen)
+    yield found
+    session_ended.disconnect(listen)
+
+
+@pytest.fixture
+def logged_in(user: User, client: Client) -> Client:
+    client.force_login(user)
+    assert is_logged_in(client)
+    return client
+
+
+def by_django(session_key: str) -> Any:
+    return DjangoSession.objects.get(pk=session_key)
+
+
+# --- Packages that use Django's model ---
+
+
+def test_djangos_model_shows_who_is_logged_in(logged_in: Client, user: User) -> None:
+    (session,) = DjangoSession.objects.filter(expire_date__gt=timezone.now())
+    assert session.get_decoded()[auth.SESSION_KEY] == str(user.pk)
+    assert session.session_key == logged_in.session.session_key
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda key: DjangoSession.objects.all().delete(),
+        lambda key: by_django(key).delete(),
+        lambda key: Session.objects.all().delete(),
+        lambda key: django_db.SessionStore(key).delete(),
+        lambda key: store(key).flush(),
+    ],
+)
+def test_deleting_rows_ends_sessions_and_says_so(
+    end: Callable[[str], Any],
+    logged_in: Client,
+    user: User,
+    heard: list[Any],
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    public_id = Session.objects.get().public_id
+    with django_capture_on_commit_callbacks(execute=True):
+        end(str(logged_in.session.session_key))
+    assert not is_logged_in(logged_in)
+    assert heard == [(public_id, user.pk)]
+
+
+@pytest.fixture
+def visits() -> Iterator[Any]:
+    """A model of a package, with a foreign key to Django's `Session`."""
+
+    class Visit(models.Model):
+        session = models.ForeignKey(DjangoSession, models.CASCADE)
+
+        class Meta:
+            app_label = "auth"
+
+        def __str__(self) -> str:
+            return str(self.pk)
+
+    with connection.schema_editor() as editor:
+        editor.create_model(Visit)
+    yield Visit
+    with connection.schema_editor() as editor:
+        editor.delete_model(Visit)
+    del apps.all_models["auth"]["visit"]
+    apps.clear_cache()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("end", ["logout", "password", "user", "clear"])
+def test_rows_that_a_package_relates_to_sessions_go_with_them(
+    end: str, visits: Any, logged_in: Client, user: User, heard: list[Any]
+) -> None:
+    visits.objects.create(session=DjangoSession.objects.get())
+    session = logged_in.session
+    if end == "logout":
+        logged_in.logout()
+    elif end == "password":
+        session.cycle_key()
+    elif end == "user":
+        user.delete()
+    else:
+        Session.objects.update(expire_date=timezone.now())
+        call_command("clearsessions")
+    assert not visits.objects.exists()
+    assert len(heard) == (end != "password")
+    assert Session.objects.count() == (end == "password")
+
+
+def test_raw_sql_ends_a_session_at_once(logged_in: Client) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_session")
+    assert not is_logged_in(logged_in)
+
+
+def test_what_djangos_engine_writes_counts_at_once(logged_in: Client, user: User) -> None:
+    """A package that logs a session out, in, or puts something into it."""
+    key = logged_in.session.session_key
+    other = User.objects.create_user("grace", password="x")  # noqa: S106
+    session = django_db.SessionStore(key)
+    data = dict(store(key).items())
+    session._session_cache = data | {
+        auth.SESSION_KEY: str(other.pk),
+        auth.HASH_SESSION_KEY: other.get_session_auth_hash(),
+        "fruit": "apple",
+    }
+    session.save()
+    assert logged_in.get("/").content == b"user=grace"
+    assert loaded(key)["fruit"] == "apple"
+    assert Session.objects.get().user == other  # the request above has written the columns
+    session._session_cache = {"fruit": "pear"}
+    session.save()
+    assert logged_in.get("/").content == b"user=nobody"
+    assert loaded(key) == {"fruit": "pear"}
+    assert Session.objects.get().user is None
+
+
+@pytest.mark.parametrize("write", ["save", "update", "manager"])
+def test_what_our_model_writes_counts_at_once(logged_in: Client, write: str) -> None:
+    session = Session.objects.get()
+    encoded = store().encode({"fruit": "apple"})
+    if write == "save":
+        session.session_data = encoded
+        session.save()
+    elif write == "update":
+        Session.objects.update(session_data=encoded)
+    else:
+        Session.objects.save(session.session_key, {"fruit": "apple"}, session.expire_date)
+    assert loaded(session.session_key) == {"fruit": "apple"}
+    assert logged_in.get("/").content == b"user=nobody"
+
+
+def dict_as_session(request: HttpRequest) -> HttpResponse:
+    request.session = {}  # type: ignore[assignment]
+    return HttpResponse(request.user.get_username() or "nobody")
+
+
+def test_cookie(request: HttpRequest) -> HttpResponse:
+    if request.method == "POST":
+        worked = request.session.test_cookie_worked()
+        request.session.delete_test_cookie()
+        return HttpResponse(str(worked))
+    request.session.set_test_cookie()
+    return HttpResponse()
+
+
+urlpatterns = [path("dict/", dict_as_session), path("cookie/", test_cookie)]
+del test_cookie  # pytest would take it for a test
+
+
+def test_a_dictionary_as_session(logged_in: Client, settings: Any) -> None:
+    settings.ROOT_URLCONF = __name__
+    assert logged_in.get("/dict/").content == b"nobody"
+
+
+def test_the_test_cookie(client: Client, settings: Any) -> None:
+    settings.ROOT_URLCONF = __name__
+    client.get("/cookie/")
+    assert client.post("/cookie/").content == b"True"
+
+
+def test_session_save_every_request(logged_in: Client, settings: Any) -> None:
+    versions = set()
+    settings.SESSION_SAVE_EVERY_REQUEST = True
+    for _ in range(3):
+        answer = logged_in.get("/")
+        assert django_settings.SESSION_COOKIE_NAME in answer.cookies
+        versions.add(Session.objects.get().version)
+    assert len(versions) == 3
+    assert is_logged_in(logged_in)
+
+
+# --- Sites that used Django's engine ---
+
+
+@pytest.fixture
+def django_row(user: User) -> str:
+    """A session that Django's engine inserted, before the columns were there."""
+    session = django_db.SessionStore()
+    session[auth.SESSION_KEY] = str(user.pk)
+    session[auth.BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[auth.HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session["fruit"] = "apple"
+    session.save()
+    DjangoSession.objects.filter(pk=session.session_key).update(expire_date=timezone.now())
+    DjangoSession.objects.update(expire_date=timezone.now() + timezone.timedelta(days=1))
+    return str(session.session_key)
+
+
+def test_adopting_the_engine_logs_no_one_out(django_row: str, user: User, client: Client) -> None:
+    assert Session.objects.get().version is None
+    assert is_logged_in(client, django_row)
+    found = Session.objects.get()  # its columns are there after one request
+    assert found.user == user and found.version and found.public_id and found.created
+    assert found.authenticated is None
+    assert is_logged_in(client, django_row)
+    assert loaded(django_row)["fruit"] == "apple"
+
+
+@pytest.mark.parametrize("async_", [False, True])
+def test_an_adopted_session_is_kept_by_its_next_save(
+    django_row: str, user: User, async_: bool
+) -> None:
+    session = store(django_row)
+    if async_:
+        async_to_sync(session.aset)("fruit", "pear")
+        async_to_sync(session.asave)()
+    else:
+        session["fruit"] = "pear"
+        session.save()
+    found = row(session)
+    assert found.user == user and found.public_id and found.created
+    assert loaded(django_row)["fruit"] == "pear"
+
+
+def test_going_back_to_djangos_engine_logs_no_one_out(logged_in: Client, settings: Any) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    assert is_logged_in(logged_in)
+
+
+def test_clearsessions_gives_columns_to_rows_of_djangos_engine(
+    django_row: str, user: User
+) -> None:
+    call_command("clearsessions")
+    assert Session.objects.get().user == user
+
+
+# --- Migrations ---
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_migration_can_be_undone_and_done_again(user: User, client: Client) -> None:
+    client.force_login(user)
+    call_command("migrate", "outlast", "zero", verbosity=0)
+    try:
+        with connection.cursor() as cursor:
+            found = connection.introspection.get_table_description(cursor, "django_session")
+        assert len(found) == 3
+        assert DjangoSession.objects.count() == 1
+    finally:
+        call_command("migrate", "outlast", verbosity=0)
+    in_row = django_settings.SESSION_ENGINE != "outlast.sessions.file"
+    assert is_logged_in(client) or not in_row
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sessions_of_the_first_edition_are_moved(user: User, client: Client) -> None:
+    client.force_login(user)
+    key = client.session.session_key
+    data = store().encode(dict(store(key).items()))
+    migration = import_module("outlast.migrations.0001_initial")
+    with connection.schema_editor() as editor:
+        editor.execute(
+            "CREATE TABLE backends_session (session_key varchar(40) PRIMARY KEY,"
+            " session_data text, expire_date datetime, version varchar(64), public_id char(32),"
+            " created_at datetime, last_seen datetime, address char(39),"
+            " user_agent varchar(300), user_id bigint)"
+        )
+        editor.execute(
+            "INSERT INTO backends_session SELECT session_key, %s, expire_date, 'x', public_id,"
+            " created, last_seen, '192.0.2.1', 'Lynx', user_id FROM django_session",
+            [data],
+        )
+    before = Session.objects.get()
+    Session.objects.all()._raw_delete("default")
+    with connection.schema_editor() as editor:
+        migration.move_sessions(apps, editor)
+    after = Session.objects.get()
+    assert (after.public_id, after.created) == (before.public_id, before.created)
+    assert is_logged_in(client, key)
+    assert "backends_session" not in connection.introspection.table_names()
+    found = Session.objects.get()
+    assert (found.address, found.user_agent, found.public_id) == (
+        "192.0.2.1",
+        "Lynx",
+        before.public_id,
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_columns_are_added_without_migrations(user: User, client: Client) -> None:
+    with connection.schema_editor() as editor:
+        columns.remove(Session, editor)
+    columns.add_after_migrate("default")
+    columns.add_after_migrate("default")  # does nothing
+    client.force_login(user)
+    assert is_logged_in(client)
+
+
+def test_no_relation_leads_from_the_user_to_sessions() -> None:
+    assert not [f for f in User._meta.get_fields() if f.related_model is Session]
+    assert isinstance(Session._meta.get_field("user"), models.ForeignKey)
+
+
+def test_the_key_is_not_shown() -> None:
+    session = saved()
+    assert str(row(session)) == str(row(session).public_id)

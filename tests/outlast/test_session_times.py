@@ -1,0 +1,238 @@
+"""When a session was opened, when the password was given, and when it was last seen."""
+
+import sqlite3
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib import auth
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.base import UpdateError
+from django.db import connection
+from django.http import HttpRequest
+from django.test import Client
+from django.utils import timezone
+from outlast.middleware import peek_user
+from outlast.models import Session
+from outlast.sessions import session_ended
+from session_helpers import age, is_logged_in, loaded, row, saved, store
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("engine")]
+LONG_AGO = timedelta(days=2)
+
+
+@pytest.fixture
+def browser(user: User, client: Client) -> Client:
+    """A browser that logged in two days ago; the session was opened an hour before."""
+    client.force_login(user)
+    age(client.session, created=LONG_AGO + timedelta(hours=1), authenticated=LONG_AGO)
+    return client
+
+
+def times(session_key: str | None) -> tuple[Any, ...]:
+    found = Session.objects.get(pk=session_key)
+    return found.created, found.authenticated, found.public_id, found.address, found.user_agent
+
+
+def test_a_login_in_an_anonymous_session_keeps_when_it_was_opened(user: User) -> None:
+    browser = Client()
+    browser.get("/count/")
+    age(browser.session, created=LONG_AGO)
+    created, authenticated, public_id, *_ = times(browser.session.session_key)
+    assert authenticated is None
+    browser.force_login(user)
+    after = times(browser.session.session_key)
+    assert (after[0], after[2]) == (created, public_id)
+    assert timezone.now() - after[1] < timedelta(seconds=10)
+
+
+def test_cycle_key_keeps_times_and_public_id(browser: Client) -> None:
+    session = browser.session
+    before = times(session.session_key)
+    session.cycle_key()
+    assert times(session.session_key) == before
+    session["fruit"] = "apple"
+    session.save()
+    assert times(session.session_key) == before
+
+
+def test_a_new_secret_key_keeps_times_and_public_id(browser: Client, settings: Any) -> None:
+    before, key = times(browser.session.session_key), browser.session.session_key
+    ended: list[Any] = []
+
+    def listen(session: Any, **kwargs: Any) -> None:
+        ended.append(session)
+
+    session_ended.connect(listen)
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "a new one"  # noqa: S105
+    assert is_logged_in(browser)
+    after = browser.cookies[django_settings.SESSION_COOKIE_NAME].value
+    session_ended.disconnect(listen)
+    assert after != key and times(after)[:3] == before[:3]
+    assert not Session.objects.filter(pk=key).exists()
+    assert ended == []  # live connections go on
+    settings.SECRET_KEY_FALLBACKS = []
+    assert is_logged_in(browser)
+
+
+def test_only_the_password_renews_authenticated(browser: Client, user: User) -> None:
+    session = browser.session
+    created, authenticated, *_ = times(session.session_key)
+    session["fruit"] = "apple"
+    session.save()
+    assert times(session.session_key)[:2] == (created, authenticated)
+    request = HttpRequest()
+    request.session = store(session.session_key)
+    auth.login(request, user)
+    request.session.save()
+    after = times(request.session.session_key)
+    assert after[0] == created and after[1] > authenticated
+    assert loaded(request.session.session_key)["fruit"] == "apple"
+
+
+def test_the_absolute_time_out_counts_from_the_login(browser: Client, settings: Any) -> None:
+    settings.OUTLAST = {"SESSION_ABSOLUTE_SECONDS": LONG_AGO.total_seconds() + 60}
+    assert is_logged_in(browser)  # opened earlier
+    settings.OUTLAST = {"SESSION_ABSOLUTE_SECONDS": LONG_AGO.total_seconds() - 60}
+    assert Session.objects.expired().count() == 1 and not Session.objects.alive().exists()
+    assert not is_logged_in(browser)
+
+
+def test_the_handshake_of_a_socket_writes_nothing(
+    browser: Client, user: User, settings: Any, django_assert_num_queries: Any
+) -> None:
+    key = browser.session.session_key
+    before = Session.objects.values().get()
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "a new one"  # noqa: S105
+    assert peek_user(store(key)) == user
+    assert Session.objects.values().get() == before
+    User.objects.update(password="changed")  # noqa: S106
+    assert peek_user(store(key)).is_anonymous
+    assert Session.objects.values().get() == before
+
+
+def test_a_rotation_does_not_bring_back_an_ended_session(
+    browser: Client, settings: Any, user: User
+) -> None:
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "a new one"  # noqa: S105
+    session = store(browser.session.session_key)
+    session.may_return = False  # as while `request.user` is found
+    assert session.get(auth.SESSION_KEY)
+    dict(session.items())
+    Session.objects.all().delete()
+    session.cycle_key()
+    with pytest.raises(UpdateError):
+        session.save()
+    assert not Session.objects.exists()
+
+
+def test_code_that_ends_all_sessions_keeps_its_own(browser: Client, user: User) -> None:
+    """`User.save()` of a site may do so when the password changes."""
+    request = HttpRequest()
+    request.session, request.user = store(browser.session.session_key), user
+    before = times(browser.session.session_key)
+    assert auth.get_user(request) == user
+    Session.objects.filter(user=user).delete()
+    auth.update_session_auth_hash(request, user)
+    request.session.save()
+    after = times(request.session.session_key)
+    assert after[:3] == before[:3]
+    assert is_logged_in(Client(), request.session.session_key)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_last_seen_waits_for_no_lock_on_sqlite(browser: Client) -> None:
+    age(browser.session, last_seen=timedelta(hours=1))
+    before = row(browser.session).last_seen
+    path = connection.settings_dict["NAME"]
+    other = sqlite3.connect(str(path), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+    assert is_logged_in(browser)
+    assert time.monotonic() - started < 1
+    assert row(browser.session).last_seen == before
+    other.execute("ROLLBACK")
+    other.close()
+    assert is_logged_in(browser)
+    assert row(browser.session).last_seen > before
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout")
+        assert cursor.fetchone()[0] >= 3000  # as before
+
+
+# --- clearsessions ---
+
+
+@pytest.mark.django_db(transaction=True)
+def test_clearing_beside_saves_logins_and_ends(user: User, settings: Any) -> None:
+    """Threads save, open and end sessions while expired ones are cleared; no call fails."""
+    over, errors, did = threading.Event(), [], dict.fromkeys(["saved", "ended", "expired"], 0)
+    kept = saved(n=0)
+
+    def busy() -> None:
+        try:
+            while not over.is_set():
+                session = store(kept.session_key)
+                session["n"] = session.get("n", 0) + 1
+                session.save()
+                did["saved"] += 1
+                saved(-10, n=1)
+                did["expired"] += 1
+                saved(n=2).flush()
+                did["ended"] += 1
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        for _ in range(CLEARINGS):
+            type(kept).clear_expired()
+    finally:
+        over.set()
+        thread.join()
+    assert not errors
+    assert min(did.values()) > 5, did
+    type(kept).clear_expired()
+    assert [s.session_key for s in Session.objects.all()] == [kept.session_key]
+    assert loaded(kept.session_key)["n"] == did["saved"]
+
+
+CLEARINGS = 30
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_clearing_a_thousand_times(
+    user: User, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "CLEARINGS", 1000)
+    test_clearing_beside_saves_logins_and_ends(user, settings)
+
+
+def test_clearing_works_in_batches(
+    monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+) -> None:
+    monkeypatch.setattr("outlast.sessions.db.BATCH", 3)
+    kept = saved(fruit="apple")
+    for _ in range(10):
+        saved(-10)
+    sizes = []
+
+    def note(execute: Any, sql: str, params: Any, *args: Any) -> Any:
+        if sql.startswith("DELETE"):
+            sizes.append(len(params))
+        return execute(sql, params, *args)
+
+    with connection.execute_wrapper(note):
+        type(kept).clear_expired()
+    assert sizes == [3, 3, 3, 1]
+    assert loaded(kept.session_key) == {"fruit": "apple"}
