@@ -210,6 +210,22 @@ def test_doctor_and_readiness_without_postgresql(site: Site, server: Postgres) -
         assert wait_for(site, 200)["state"] == "ok"
 
 
+def test_exhausted_connections_are_reported(site: Site, server: Postgres) -> None:
+    with site.running(), site.browser() as ada, ExitStack() as stack:
+        wait_for(site, 200)
+        ada.log_in()
+        with pytest.raises(psycopg.OperationalError, match="too many clients"):
+            for _ in range(101):  # max_connections is 100
+                stack.enter_context(psycopg.connect(server.url()))
+        wait_for(site, 503)
+        said = examine(site)
+        assert "DOWN  database " in said and "has no connections left" in said
+        assert ada.get("/dashboard/").status_code == 200, "pages keep their connections"
+        stack.pop_all().close()
+        wait_for(site, 200)
+        assert "97 in use" in examine(site)
+
+
 def test_the_errors_that_are_listed(site: Site, server: Postgres) -> None:
     url = server.url()
     nowhere, nothing = server.url(port=1), f"{url.rpartition('/')[0]}/none"

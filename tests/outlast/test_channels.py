@@ -428,7 +428,7 @@ def test_another_database_is_refused_in_a_sentence(settings: Any) -> None:
         ({"HOST": "db.example.com", "PORT": 5432}, {}, False),
         ({"HOST": "db.example.com", "PORT": 6432}, {}, True),
         ({"HOST": "ep-x-pooler.eu.neon.tech"}, {}, True),
-        ({"DISABLE_SERVER_SIDE_CURSORS": True}, {}, True),
+        ({"PORT": 5432, "DISABLE_SERVER_SIDE_CURSORS": True}, {}, False),
         ({"PORT": 6432}, {"listen": "direct"}, False),
     ],
 )

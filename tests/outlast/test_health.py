@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from outlast import counting, health
 from outlast.health import probes
 from outlast.health.probes import Finding, Probe, Result, State, ask
 from outlast.models import Session
+from troubleshooting import SITE
 
 OK = Finding(State.OK, "dry")
 
@@ -360,3 +362,19 @@ def test_workers_are_added_up(tmp_path: Path) -> None:
             env=environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
     assert 'site_cache_reads_total{result="hit"} 2.0' in done.stdout
+
+
+def test_alerts_use_metrics_that_exist_and_are_documented(
+    scrape: Callable[[], str], results: list[Result], use_redis: Callable[..., None]
+) -> None:
+    use_redis()
+    results += [result("database", State.DOWN)]
+    cache.get("nowhere")
+    text = scrape() + "site_sessions"  # without a database there are none
+    rules = (SITE / "deploy" / "alerts.yml").read_text("utf-8")
+    used = set(re.findall(r"\bsite_\w+", "\n".join(re.findall(r"expr: (?:>-\n)?(.*)", rules))))
+    assert used >= {"site_service_up", "site_sessions", "site_cache_reads_total"}
+    assert all(name in text for name in used)
+    alerts = re.findall(r"- alert: (\w+)", rules)
+    page = (SITE / "docs" / "operations.md").read_text("utf-8")
+    assert re.findall(r"^\| `([A-Z]\w+)` \|", page, re.MULTILINE) == alerts

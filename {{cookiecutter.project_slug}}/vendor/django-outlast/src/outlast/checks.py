@@ -72,8 +72,7 @@ def check_listening(**kwargs: Any) -> list[CheckMessage]:
     database = settings.DATABASES[options.get("listen") or options.get("using", "default")]
     host, port = str(database.get("HOST", "")), str(database.get("PORT", ""))
     # PgBouncer's own port, those of Supabase and DigitalOcean, and the hosts of Neon and others.
-    looks_pooled = port in ("6432", "6543", "25061") or "pooler" in host or "bouncer" in host
-    if not looks_pooled and not database.get("DISABLE_SERVER_SIDE_CURSORS"):
+    if port not in ("6432", "6543", "25061") and "pooler" not in host and "bouncer" not in host:
         return []
     return [
         checks.Warning(

@@ -31,6 +31,8 @@ def uses_redis() -> bool:
 def services(seconds: float) -> list[Probe]:
     """Return the probes of the services that the settings use."""
     found = [Probe("database", probes.database, required=True)]
+    if connection.vendor == "postgresql":
+        found.append(Probe("database connections", probes.database_connections))
     if probes.folders_in_use():
         found.append(Probe("files", probes.files, required=True))
     if uses_redis():
@@ -57,9 +59,6 @@ def diagnostics() -> list[Probe]:
         layer = layers["default"]["BACKEND"].lower()
         needed = "database" if "postgres" in layer else redis_service * ("redis" in layer)
         found.append(Probe("message round trip", probes.message_round_trip, needs=needed))
-    if connection.vendor == "postgresql":
-        connections = probes.database_connections
-        found.append(Probe("database connections", connections, needs="database"))
     if uses_redis():
         from outlast.health import redis
 

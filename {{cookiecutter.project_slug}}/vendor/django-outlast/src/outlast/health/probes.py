@@ -165,12 +165,16 @@ def database_connections() -> Finding:
     text = f"{used} of {limit} in use"
     if used < CONNECTION_SHARE * limit:
         return ok(text)
-    query = "SELECT application_name, state, count(*) FROM pg_stat_activity GROUP BY 1, 2"
-    return warning(
-        f"{text}: soon PostgreSQL refuses new ones.",
-        f"See who holds them: {query}",
+    remedies = (
+        (
+            "See who holds them: SELECT application_name, state, count(*) FROM pg_stat_activity "
+            "GROUP BY 1, 2"
+        ),
         "Raise max_connections there, or run fewer workers or threads: docs/operations.md",
     )
+    if used < limit:
+        return warning(f"{text}: soon PostgreSQL refuses new ones.", *remedies)
+    return down(f"{text}: PostgreSQL refuses new ones.", *remedies)
 
 
 def migrations() -> Finding:
