@@ -13,12 +13,14 @@ import tempfile
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 
 import uvicorn
+from outlast.conf import conf
 
 from config import logs
 
 
 def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     parser = ArgumentParser(
         prog="python -m config.serve", formatter_class=ArgumentDefaultsHelpFormatter
     )
@@ -48,9 +50,8 @@ def main() -> None:
             server_header=False,
             access_log=False,  # config.logs does it, with the id of the request
             log_config=None,
-            # Sockets tell, and are told nothing: no large frames, and nothing to compress.
-            ws_max_size=4096,
-            ws_per_message_deflate=False,
+            ws_max_size=conf.WEBSOCKET_MAX_BYTES,
+            ws_per_message_deflate=False,  # live events are too short to compress
         )
 
 

@@ -3,24 +3,31 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
+from importlib import import_module
+from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from asgiref.testing import ApplicationCommunicator
+from channels import auth
 from channels.layers import channel_layers, get_channel_layer
+from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
 from django.db import OperationalError, transaction
+from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
+from outlast import live
 from outlast.models import Session
 
-from accounts import consumers, events
+from accounts import events
 from accounts.models import User
-from config.asgi import application
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, Socket, socket_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,72 +60,27 @@ def log_in(user: User, new_browser: Callable[[], Client]) -> Callable[..., Clien
     return log_in
 
 
-class Socket(ApplicationCommunicator):
-    """A page's socket, as the server sees it. (Channels' own needs daphne.)"""
-
-    async def connect(self) -> int | None:
-        """Return None if the socket is open, or the close code."""
-        await self.send_input({"type": "websocket.connect"})
-        answer = await self.receive_output(PATIENCE)
-        return None if answer["type"] == "websocket.accept" else answer.get("code", 1000)
-
-    async def hear_any(self, seconds: float = PATIENCE) -> dict[str, str]:
-        message = await self.receive_output(seconds)
-        assert message["type"] == "websocket.send"
-        heard = json.loads(message["text"])
-        assert set(heard) == {"type", "time", "text"}
-        return heard
-
-    async def hear(self, seconds: float = PATIENCE) -> dict[str, str]:
-        """Return what arrives but heartbeats."""
-        while (heard := await self.hear_any(seconds))["type"] == "heartbeat":
-            pass
-        return heard
-
-    async def hears_nothing(self) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await self.output_queue.get()
-            return False
-        return True
-
-    async def end(self, seconds: float = PATIENCE) -> tuple[int, str]:
-        """Return the close code, and the text of the last event before it."""
-        text = ""
-        while (message := await self.receive_output(seconds))["type"] != "websocket.close":
-            text = json.loads(message["text"])["text"]
-        return message["code"], text
+async def hears_nothing(socket: Socket) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.3):
+            while json.loads((await socket.output_queue.get())["text"])["type"] == "heartbeat":
+                pass
+        return False
+    return True
 
 
-def socket_of(client: Client, settings: Any, **headers: str | None) -> Socket:
-    """Return a socket that is not connected yet, of a page in a browser."""
-    cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
-    sent = {"origin": settings.SITE_URL, "host": "testserver", "cookie": cookies} | headers
-    scope = {
-        "type": "websocket",
-        "path": "/ws/events/",
-        "headers": [(k.encode(), v.encode()) for k, v in sent.items() if v is not None],
-    }
-    return Socket(application, scope)
+async def end(socket: Socket, seconds: float = PATIENCE) -> tuple[int, str]:
+    """Return the close code, and the text of the last event before it."""
+    text = ""
+    while (message := await socket.receive_output(seconds))["type"] != "websocket.close":
+        text = json.loads(message["text"])["text"]
+    return message["code"], text
 
 
-@pytest.fixture
-def page(settings: Any) -> Callable[[Client], Any]:
-    """A context with the open socket of a page in a browser."""
-
-    @contextlib.asynccontextmanager
-    async def page(client: Client) -> AsyncIterator[Socket]:
-        socket = socket_of(client, settings)
-        assert await socket.connect() is None
-        assert (await socket.hear_any())["type"] == "heartbeat"
-        try:
-            yield socket
-        finally:
-            socket.stop(exceptions=False)
-            with contextlib.suppress(asyncio.CancelledError):
-                await socket.future
-
-    return page
+async def beat(socket: Socket) -> None:
+    """Wait for a heartbeat, and accept nothing else."""
+    message = await socket.receive_output(PATIENCE)
+    assert json.loads(message["text"])["type"] == "heartbeat"
 
 
 post = sync_to_async(Client.post)
@@ -133,8 +95,8 @@ post = sync_to_async(Client.post)
         ({"origin": "https://evil.example"}, 4403, "evil.example"),
         ({"origin": None}, 4403, "origin is '', and"),
         ({"origin": "null"}, 4403, "null"),
-        ({"cookie": None}, 4401, "nobody is logged in"),
-        ({"cookie": "sessionid=guessed; __Host-sessionid=guessed"}, 4401, "nobody is logged in"),
+        ({"cookie": None}, 4401, "no user is logged in"),
+        ({"cookie": "sessionid=guessed; __Host-sessionid=guessed"}, 4401, "no user is logged in"),
     ],
 )
 def test_refused(
@@ -146,7 +108,7 @@ def test_refused(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario() -> None:
-        socket = socket_of(await sync_to_async(log_in)(), settings, **headers)
+        socket = socket_of(await sync_to_async(log_in)(), **headers)
         assert await socket.connect() == code
 
     run(scenario())
@@ -162,7 +124,7 @@ def test_a_subdomain_and_another_port_are_foreign(
     async def scenario() -> None:
         client = await sync_to_async(log_in)()
         for origin in foreign:
-            socket = socket_of(client, settings, origin=origin)
+            socket = socket_of(client, origin=origin)
             assert await socket.connect() == 4403, origin
 
     run(scenario())
@@ -183,7 +145,7 @@ def test_while_developing_any_name_of_this_machine_is_the_site(
             ("http://127.0.0.1:8000", "127.0.0.1:9000", False),
             ("http://evil.example", "evil.example", False),
         ):
-            socket = socket_of(client, settings, origin=origin, host=host)
+            socket = socket_of(client, origin=origin, host=host)
             assert (await socket.connect() is None) is connected, origin
             socket.stop(exceptions=False)
 
@@ -193,7 +155,7 @@ def test_while_developing_any_name_of_this_machine_is_the_site(
 def test_a_session_that_was_ended_is_refused(log_in: Callable[..., Client], settings: Any) -> None:
     async def scenario() -> None:
         client = await sync_to_async(log_in)()
-        socket = socket_of(client, settings)
+        socket = socket_of(client)
         await post(client, "/accounts/logout/")
         assert await socket.connect() == 4401
 
@@ -223,7 +185,7 @@ def test_a_page_stays_logged_in_when_the_secret_key_is_replaced(
 
 def test_another_address_is_refused(log_in: Callable[..., Client], settings: Any) -> None:
     async def scenario() -> None:
-        socket = socket_of(await sync_to_async(log_in)(), settings)
+        socket = socket_of(await sync_to_async(log_in)())
         socket.scope["path"] = "/ws/other/"
         assert await socket.connect() == 1000
 
@@ -240,8 +202,8 @@ def test_without_the_database_it_is_refused_for_now(
         raise OperationalError("the database is away")
 
     async def scenario() -> None:
-        socket = socket_of(await sync_to_async(log_in)(), settings)
-        monkeypatch.setattr(consumers, "peek_user", away)
+        socket = socket_of(await sync_to_async(log_in)())
+        monkeypatch.setattr(live, "peek_user", away)
         assert await socket.connect() == 4503
 
     run(scenario())
@@ -267,7 +229,7 @@ def test_a_login_is_told_to_the_other_browser_and_to_nobody_else(
             assert abs(timezone.now() - datetime.fromisoformat(heard["time"])) < (
                 timedelta(seconds=5)
             )
-            assert await other.hears_nothing()
+            assert await hears_nothing(other)
 
     run(scenario())
 
@@ -356,16 +318,16 @@ def delete_user(client: Client, user: User) -> None:
 
 
 @pytest.mark.parametrize(
-    "end", [end_by_logout, end_from_elsewhere, change_password, disable, delete_user]
+    "action", [end_by_logout, end_from_elsewhere, change_password, disable, delete_user]
 )
 def test_ends_with_its_session(
-    end: Callable[[Client, User], None], log_in: Callable[..., Client], page: Any, user: User
+    action: Callable[[Client, User], None], log_in: Callable[..., Client], page: Any, user: User
 ) -> None:
     async def scenario() -> None:
         client = await sync_to_async(log_in)()
         async with page(client) as socket:
-            await sync_to_async(end)(client, user)
-            assert await socket.end() == (4401, "This session was ended elsewhere.")
+            await sync_to_async(action)(client, user)
+            assert await end(socket) == (4401, "This session was ended elsewhere.")
 
     run(scenario())
 
@@ -377,11 +339,11 @@ def test_the_end_of_one_session_leaves_the_others(
         here, there = await sync_to_async(log_in)(), await sync_to_async(log_in)()
         async with page(here) as socket, page(there) as other:
             await post(here, "/accounts/sessions/end-others/")
-            assert (await other.end())[0] == 4401
+            assert (await end(other))[0] == 4401
             heard = [await socket.hear(), await socket.hear()]
             assert [h["type"] for h in heard] == ["sessions_changed", "sessions_ended"]
             assert heard[1]["text"] == "One session has ended."
-            assert await socket.hears_nothing()
+            assert await hears_nothing(socket)
 
     run(scenario())
 
@@ -391,7 +353,7 @@ def test_ends_when_its_session_expires(log_in: Callable[..., Client], page: Any)
         client = await sync_to_async(log_in)()
         await Session.objects.aupdate(expire_date=timezone.now() + timedelta(seconds=1.5))
         async with page(client) as socket:
-            assert await socket.end(3) == (4401, "This session has ended.")
+            assert await end(socket, 3) == (4401, "This session has ended.")
 
     run(scenario())
 
@@ -414,13 +376,13 @@ def test_ends_though_nobody_said_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As when a process dies between the commit and the message."""
-    assert consumers.CHECK <= 25
-    monkeypatch.setattr(consumers, "CHECK", 0.5)
+    assert live.CHECK <= 25
+    monkeypatch.setattr(live, "CHECK", 0.5)
 
     async def scenario() -> None:
         async with page(await sync_to_async(log_in)()) as socket:
             await sync_to_async(change)(user)
-            assert await socket.end(3) == (4401, "This session has ended.")
+            assert await end(socket, 3) == (4401, "This session has ended.")
 
     run(scenario())
 
@@ -428,7 +390,7 @@ def test_ends_though_nobody_said_so(
 def test_outlives_the_database_but_not_its_session(
     log_in: Callable[..., Client], page: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumers, "CHECK", 0.2)
+    monkeypatch.setattr(live, "CHECK", 0.2)
 
     def away(self: Session) -> None:
         raise OperationalError("the database is away")
@@ -439,8 +401,8 @@ def test_outlives_the_database_but_not_its_session(
         async with page(client) as socket:
             monkeypatch.setattr(Session, "ends_at", away)
             for _ in range(3):
-                assert (await socket.hear_any())["type"] == "heartbeat"
-            assert await socket.end(3) == (4401, "This session has ended.")
+                await beat(socket)
+            assert await end(socket, 3) == (4401, "This session has ended.")
 
     run(scenario())
 
@@ -451,7 +413,7 @@ def test_ends_when_nobody_watches_over_its_session(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(consumers, "CHECK", 0.2)
+    monkeypatch.setattr(live, "CHECK", 0.2)
 
     def fail(self: Session) -> None:
         raise ZeroDivisionError
@@ -459,10 +421,10 @@ def test_ends_when_nobody_watches_over_its_session(
     async def scenario() -> None:
         async with page(await sync_to_async(log_in)()) as socket:
             monkeypatch.setattr(Session, "ends_at", fail)
-            assert (await socket.end())[0] == 1011
+            assert (await end(socket))[0] == 1011
 
     run(scenario())
-    assert "nobody watches" in caplog.text
+    assert "cannot be watched" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -476,7 +438,7 @@ def test_who_sends_is_cut_off_and_nobody_else(
         async with page(client) as socket, page(client) as other:
             kind = "bytes" if isinstance(frame, bytes) else "text"
             await socket.send_input({"type": "websocket.receive", kind: frame})
-            assert (await socket.end())[0] == 1003
+            assert (await end(socket))[0] == 1003
             await sync_to_async(events.publish)(user.pk, "news", "still here")
             assert (await other.hear())["text"] == "still here"
 
@@ -490,13 +452,152 @@ def test_nothing_is_left_of_a_socket(log_in: Callable[..., Client], page: Any) -
             pass
         layer = get_channel_layer()
         if hasattr(layer, "_get_layer"):
-            layer = layer._get_layer()
-            assert not layer.groups
-            assert not layer.channels
+            state = [layer.groups, layer.channels]
         else:
-            assert not layer._groups
-            assert not layer._channels
-        await asyncio.sleep(0)
-        assert not [task for task in asyncio.all_tasks() if "watch" in repr(task)]
+            state = [layer._groups, layer._channels]
+        while any(state) or [task for task in asyncio.all_tasks() if "watch" in repr(task)]:
+            await asyncio.sleep(0.01)
+
+    run(scenario())
+
+
+# What others send through the channel layer
+
+
+def generated(random: Random) -> Any:
+    """Return what whoever reaches the layer might send."""
+    kinds = [
+        *live.LiveConsumer.messages,
+        "dispatch",
+        "scope",
+        "watch",
+        "end",
+        "__call__",
+        "close",
+        "websocket.disconnect",
+        "websocket.receive",
+        "websocket.connect",
+        "send",
+        "x",
+        "",
+        "_",
+    ]
+
+    def value(depth: int = 0) -> Any:
+        choice = random.randrange(9 if depth < 3 else 6)
+        simple = [None, True, random.random(), "\x00é" * random.randrange(4), b"\xff", 2**63]
+        if choice < 6:
+            return simple[choice]
+        if choice < 8:
+            return {random.choice(["type", "event", "text", "open"]): value(depth + 1)}
+        return [value(depth + 1)] * 3
+
+    fields = ["event", "session", "open", "at", "channel", "code", "text", "bytes"]
+    message = {field: value() for field in fields if random.random() < 0.5}
+    if random.random() < 0.9:
+        message["type"] = random.choice(kinds) if random.random() < 0.9 else value()
+    return message if random.random() < 0.95 else value()
+
+
+@pytest.mark.parametrize("number", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_planted_messages_close_no_socket(
+    number: int, log_in: Callable[..., Client], page: Any, user: User, settings: Any
+) -> None:
+    settings.OUTLAST = settings.OUTLAST | {"SOCKETS_PER_SESSION": 0, "SOCKETS_PER_USER": 0}
+    random = Random(17)
+
+    async def scenario() -> None:
+        async with page(await sync_to_async(log_in)()) as socket:
+            layer = get_channel_layer()
+            for sent in range(number):
+                await layer.group_send(live.group_of(user.pk), generated(random))
+                if sent % 50 == 49:  # fewer than may wait for a consumer
+                    await layer.group_send(live.group_of(user.pk), account_event(str(sent)))
+                    while (await socket.hear())["text"] != str(sent):
+                        pass
+
+    run(scenario())
+
+
+def account_event(text: str) -> dict[str, Any]:
+    return {"type": "account.event", "event": live.event("news", text)}
+
+
+# Limits
+
+
+@pytest.mark.parametrize("setting", ["SOCKETS_PER_SESSION", "SOCKETS_PER_USER"])
+def test_the_oldest_of_too_many_sockets_is_closed(
+    setting: str, log_in: Callable[..., Client], page: Any, settings: Any
+) -> None:
+    settings.OUTLAST = settings.OUTLAST | {setting: 3}
+
+    async def scenario() -> None:
+        clients = [await sync_to_async(log_in)() for _ in range(4)]
+        if setting == "SOCKETS_PER_SESSION":
+            clients = clients[:1] * 4
+        async with contextlib.AsyncExitStack() as stack:
+            sockets = [await stack.enter_async_context(page(client)) for client in clients]
+            assert (await end(sockets[0]))[0] == 4429
+            for socket in sockets[1:]:
+                await beat(socket)
+            # What has closed counts no longer.
+            sockets[3].stop(exceptions=False)
+            await asyncio.sleep(0.1)
+            await stack.enter_async_context(page(clients[0]))
+            assert await hears_nothing(sockets[1])
+
+    run(scenario())
+
+
+# Channels' own login
+
+
+def test_channels_logs_in_and_out(user: User) -> None:
+    async def scenario() -> None:
+        session = import_module(django_settings.SESSION_ENGINE).SessionStore()
+        scope = {"session": session, "user": AnonymousUser()}
+        await auth.login(scope, user)
+        await sync_to_async(session.save)()
+        assert await auth.get_user({"session": session}) == user
+        assert await Session.objects.filter(user=user).acount() == 1
+        await auth.logout(scope)
+        assert await Session.objects.filter(user=user).acount() == 0
+
+    run(scenario())
+
+
+# docs/live.md
+
+
+def blocks() -> dict[str, str]:
+    text = (django_settings.BASE_DIR / "docs" / "live.md").read_text("utf-8")
+    return dict(re.findall(r"^```\w+ (\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+
+
+def test_the_document_s_event_arrives_by_the_document_s_test(
+    https: Client, user: User, page: Any
+) -> None:
+    names: dict[str, Any] = {
+        "HttpResponse": HttpResponse, "pytest": pytest,
+        "async_to_sync": async_to_sync, "sync_to_async": sync_to_async,
+    }  # fmt: skip
+    view = dict(names)
+    exec(blocks()["view"], view)  # noqa: S102
+    exec(blocks()["test"], names)  # noqa: S102
+    # The view, in place of the test's own call.
+    names["publish"] = lambda *event: view["ship"](SimpleNamespace(user=user))
+    names["test_order_is_announced"](https, user, page)
+
+
+def test_the_document_s_consumer_answers(https: Client, user: User, page: Any) -> None:
+    names: dict[str, Any] = {}
+    exec(blocks()["consumer"], names)  # noqa: S102
+    https.force_login(user)
+
+    async def scenario() -> None:
+        async with page(https, application=names["EchoConsumer"].as_asgi()) as socket:
+            await socket.send("hello")
+            assert (await socket.hear())["text"] == "hello"
 
     run(scenario())

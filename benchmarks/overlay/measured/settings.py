@@ -3,7 +3,9 @@
 import os
 
 from config.settings import *  # noqa: F403
-from config.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE
+from config.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE, OUTLAST
+
+OUTLAST = OUTLAST | {"SOCKETS_PER_SESSION": 0, "SOCKETS_PER_USER": 0}  # one user has them all
 
 if os.environ.get("COUNT_QUERIES"):
     MIDDLEWARE = ["measured.middleware.count_queries", *MIDDLEWARE]

@@ -6,6 +6,7 @@ import { localise } from "./times.js";
 const SILENCE = 60_000; // milliseconds without a word, heartbeats included: the line is dead
 const LONGEST = 30_000; // milliseconds between two attempts to connect
 const SHOWN = 20; // events
+const TOO_MANY = 4429; // the code with which the oldest of too many sockets is closed
 
 const panel = document.getElementById("live");
 const list = document.getElementById("events");
@@ -25,7 +26,7 @@ function connect() {
   address.protocol = address.protocol.replace("http", "ws");
   socket = new WebSocket(address);
   socket.onmessage = ({ data }) => hear(JSON.parse(data));
-  socket.onclose = lost;
+  socket.onclose = ({ code }) => (code === TOO_MANY ? park() : lost());
   listen();
 }
 
@@ -58,8 +59,16 @@ function hear(event) {
     lastWords = event.text;
   } else if (event.type !== "heartbeat") {
     if (event.text) show(event);
+    document.dispatchEvent(new CustomEvent("live", { detail: event }));
     refreshSoon();
   }
+}
+
+/** Leave the connection to newer pages until this one is looked at. */
+function park() {
+  hangUp();
+  say("reconnecting");
+  addEventListener("focus", again, { once: true });
 }
 
 /** Connect again: later each time, and not together with everybody else. */

@@ -31,6 +31,12 @@ DEFAULTS: dict[str, Any] = {
     "PROFILE": "",
     # Server processes; live messages of some layers stay within one.
     "WORKERS": 1,
+    # Bytes of a message that a WebSocket accepts; a larger one closes it with code 1009.
+    "WEBSOCKET_MAX_BYTES": 64 * 1024,
+    # Live sockets that a session and a user may have open; one more closes the oldest with
+    # code 4429. 0: any number.
+    "SOCKETS_PER_SESSION": 20,
+    "SOCKETS_PER_USER": 100,
     # A bearer token that opens /metrics; "": there is no such page.
     "METRICS_TOKEN": "",
 }

@@ -141,13 +141,17 @@ class LocalLayer(BaseChannelLayer):
         """Return the next message of a channel; the channel is closed if that is cancelled."""
         self.require_valid_channel_name(channel)
         queue = self._open(channel)
-        await self._listening()
         try:
+            await self._listening()
             return await queue.get()
         except asyncio.CancelledError:
-            with self._lock:
-                self._channels.pop(channel, None)
+            await self.close_channel(channel)
             raise
+
+    async def close_channel(self, channel: str) -> None:
+        """Close a channel of this process. Channels cancels `receive`, but may come too late."""
+        with self._lock:
+            self._channels.pop(channel, None)
 
     async def group_add(self, group: str, channel: str) -> None:
         """Add a channel of this process to a group."""

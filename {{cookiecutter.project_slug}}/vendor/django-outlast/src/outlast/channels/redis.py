@@ -30,7 +30,7 @@ from redis.exceptions import RedisError
 
 from outlast.redis import Address, Client, PrimaryPool, Unavailable, get_client, read_address
 
-from .local import PATIENCE, check_size, in_transaction
+from .local import LIMIT, PATIENCE, check_size, in_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +127,11 @@ class LoopLayer(pubsub.RedisPubSubLoopLayer, BaseChannelLayer):
         self.require_valid_group_name(group)
         await super().group_add(group, channel)
 
+    async def close_channel(self, channel: str) -> None:
+        """Close a channel of this process. Channels cancels `receive`, but may come too late."""
+        if self.channels.pop(channel, None):
+            await self._get_shard(channel).unsubscribe(channel)
+
     async def receive(self, channel: str) -> Any:
         """Return the next message of a channel, passing over what cannot be read."""
         while True:
@@ -140,10 +145,12 @@ class Queue(asyncio.Queue[bytes]):
     """The messages that a consumer has not taken yet; more than its size are dropped."""
 
     def put_nowait(self, item: bytes) -> None:
-        try:
-            super().put_nowait(item)
-        except asyncio.QueueFull:
+        if len(item) > LIMIT:
+            logger.warning("Channel layer: ignored %d bytes, which are too many.", len(item))
+        elif self.full():
             logger.info("Channel layer: a consumer is too slow, %d bytes dropped.", len(item))
+        else:
+            super().put_nowait(item)
 
 
 class Shard(pubsub.RedisSingleShardConnection):

@@ -40,6 +40,8 @@ class UvicornServer:
             log_config=logs,
             log_level=None,
             timeout_graceful_shutdown=1,
+            ws_max_size=conf.WEBSOCKET_MAX_BYTES,
+            ws_per_message_deflate=False,
         )
         uvicorn.Server(config).run(sockets=[self.socket])
 

@@ -1,0 +1,300 @@
+"""Live events: `publish` sends one to all open pages of a user, `LiveConsumer` is their WebSocket.
+
+Nothing is stored: a page that is not connected misses an event, and is current when it is loaded.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from importlib import import_module
+from typing import Any, ClassVar, NamedTuple
+
+from asgiref.sync import async_to_sync
+from channels.consumer import get_handler_name
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.layers import channel_layers
+from django import db
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.http.request import split_domain_port, validate_host
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext as _
+
+from outlast.conf import conf
+from outlast.middleware import peek_user
+from outlast.models import Session
+from outlast.requests import exact_cookies
+
+logger = logging.getLogger(__name__)
+
+CHECK = 20  # seconds at most between two looks at the session, each followed by a heartbeat
+# Close codes; before the handshake is over, a browser sees them as HTTP's 403.
+NOT_LOGGED_IN, FOREIGN, TOO_MANY, UNAVAILABLE = 4401, 4403, 4429, 4503
+UNSUPPORTED, BROKEN = 1003, 1011  # of RFC 6455
+
+
+def group_of(user_id: Any) -> str:
+    """Return the name of the group of all sockets of a user."""
+    return f"user.{user_id}"
+
+
+def event(kind: str, text: str = "") -> dict[str, str]:
+    """Return an event as pages get it: `type`, `time` (ISO 8601, UTC) and `text` to show."""
+    return {"type": kind, "time": timezone.now().isoformat(), "text": text}
+
+
+def publish(user_id: Any, kind: str, text: str = "") -> None:
+    """Send an event to all pages of a user, after the commit. For synchronous code."""
+    message = {"type": "account.event", "event": event(kind, text)}
+
+    def send() -> None:  # not a partial, which has no name for Django's line in the log
+        send_to_user(user_id, message)
+
+    db.transaction.on_commit(send, using=db.router.db_for_write(get_user_model()), robust=True)
+
+
+def send_to_user(user_id: Any, message: dict[str, Any]) -> None:
+    """Send a message to all sockets of a user; `LiveConsumer.messages` says which there are."""
+    async_to_sync(channel_layers["default"].group_send)(group_of(user_id), message)
+
+
+class FromServer(dict[str, Any]):
+    """A message of the ASGI server. Those of the channel layer could come from anyone."""
+
+
+class LiveConsumer(AsyncWebsocketConsumer):
+    """A WebSocket for a logged-in user that ends with the session, and sends events.
+
+    It must be opened by a page of this site. What the browser sends closes it, unless a
+    subclass overrides `receive`.
+
+    `messages` lists the messages of the channel layer that have a handler, each with the types
+    of its fields. All others are dropped: whoever reaches Redis can send any.
+    """
+
+    messages: ClassVar[dict[str, dict[str, type]]] = {
+        "account.event": {"event": dict},
+        "session.ended": {"session": str},
+        "socket.changed": {"open": bool, "at": float, "channel": str, "session": str},
+    }
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Run the consumer; always cancel the watcher and leave the group."""
+        self.visitor: Visitor | None = None
+        self.watching: asyncio.Task[None] | None = None
+        self.over = False
+        self.opened_at = time.time()
+        self.newer: dict[str, str] = {}  # the user's sockets that were opened later: their session
+
+        async def from_server() -> Any:
+            return FromServer(await receive())
+
+        try:
+            await super().__call__(scope, from_server, send)
+        finally:
+            if self.watching:
+                self.watching.cancel()
+            if self.visitor:
+                await self.channel_layer.group_discard(self.group, self.channel_name)
+                await self.announce(is_open=False)
+            if close_channel := getattr(self.channel_layer, "close_channel", None):
+                await close_channel(self.channel_name)
+
+    async def dispatch(self, message: Any) -> None:
+        """Call the handler; without Channels' trip to the database's thread for each message."""
+        if isinstance(message, FromServer):
+            handler = getattr(self, get_handler_name(message), None)
+        else:
+            handler = self.find_handler(message)
+        if handler:
+            await handler(message)
+
+    def find_handler(self, message: Any) -> Callable[[Any], Awaitable[None]] | None:
+        """Return the handler of a message of the channel layer, None for what is not expected."""
+        kind = message.get("type") if isinstance(message, dict) else None
+        fields = self.messages.get(kind) if isinstance(kind, str) else None
+        if fields is None or not all(isinstance(message.get(k), t) for k, t in fields.items()):
+            logger.debug("A message that no consumer expects was dropped.")
+            return None
+        handler: Callable[[Any], Awaitable[None]] = getattr(self, str(kind).replace(".", "_"))
+        return handler
+
+    async def connect(self) -> None:
+        """Accept the socket, or refuse it and log why."""
+        try:
+            self.visitor = await admit(self.scope)
+        except RefusedError as refused:
+            host, *_port = self.scope.get("client") or ["an unknown address"]
+            logger.warning("WebSocket from %s refused: %s.", host, refused)
+            await self.close(refused.code)
+            return
+        self.group = group_of(self.visitor.user_id)
+        await self.channel_layer.group_add(self.group, self.channel_name)
+        await self.accept()
+        self.watching = asyncio.create_task(self.watch(self.visitor))
+
+    async def watch(self, visitor: "Visitor") -> None:
+        """Look at the session from time to time, the first time at once, and end with it."""
+        try:
+            await self.announce(is_open=True)
+            ends_at = None
+            while not self.over:
+                with contextlib.suppress(db.Error):  # without it no session can be ended either
+                    ends_at = await find_end(visitor)
+                seconds = (ends_at - timezone.now()).total_seconds() if ends_at else CHECK
+                if seconds <= 0:
+                    await self.end(NOT_LOGGED_IN, _("This session has ended."))
+                    break
+                await self.tell(event("heartbeat"))
+                # Not all sockets at once, as after a restart.
+                await asyncio.sleep(min(seconds, CHECK * random.uniform(0.8, 1)))  # noqa: S311
+        except OSError:
+            pass  # the browser has gone, as the server is about to say
+        except Exception:
+            logger.exception("Closing a WebSocket whose session cannot be watched.")
+            await self.end(BROKEN)
+
+    async def announce(self, *, is_open: bool) -> None:
+        """Tell the user's other sockets that this one was opened or closed."""
+        if self.visitor and (conf.SOCKETS_PER_SESSION or conf.SOCKETS_PER_USER):
+            message = {"type": "socket.changed", "open": is_open, "at": self.opened_at}
+            message |= {"channel": self.channel_name, "session": self.visitor.public_id}
+            await self.channel_layer.group_send(self.group, message)
+
+    async def socket_changed(self, message: dict[str, Any]) -> None:
+        """Close this socket when too many were opened after it."""
+        channel = message["channel"]
+        if not message["open"]:
+            self.newer.pop(channel, None)
+        elif self.visitor and (message["at"], channel) > (self.opened_at, self.channel_name):
+            self.newer[channel] = message["session"]
+            of_session = list(self.newer.values()).count(self.visitor.public_id)
+            for limit, number in (
+                (conf.SOCKETS_PER_SESSION, of_session),
+                (conf.SOCKETS_PER_USER, len(self.newer)),
+            ):
+                if limit and number >= limit:
+                    await self.end(TOO_MANY)
+
+    async def session_ended(self, message: dict[str, Any]) -> None:
+        """Receive the end of one of the user's sessions."""
+        if self.visitor and message["session"] == self.visitor.public_id:
+            await self.end(NOT_LOGGED_IN, _("This session was ended elsewhere."))
+        else:
+            await self.tell(event("sessions_changed"))
+
+    async def account_event(self, message: dict[str, Any]) -> None:
+        """Receive an event for the page."""
+        told = message["event"]
+        if told.keys() == {"type", "time", "text"} and all(map(is_text, told.values())):
+            await self.tell(told)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Close the socket: events go to the browser only."""
+        await self.end(UNSUPPORTED)
+
+    async def tell(self, what: dict[str, str]) -> None:
+        """Send an event to the browser, unless the socket is closed."""
+        if not self.over:
+            await self.send(text_data=json.dumps(what))
+
+    async def end(self, code: int, text: str = "") -> None:
+        """Tell the browser why, if `text` says so, and close the socket."""
+        if text:
+            await self.tell(event("session_ended", text))
+        if not self.over:
+            self.over = True
+            await self.close(code)
+
+
+def is_text(value: Any) -> bool:
+    """Return whether this is text of an event, and not a megabyte of it."""
+    return isinstance(value, str) and len(value) <= 10_000
+
+
+class RefusedError(Exception):
+    """Why a socket is not opened, and the close code that says so."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class Visitor(NamedTuple):
+    """Who a socket is opened for."""
+
+    public_id: str  # of the session: it stays when the key is replaced
+    user_id: Any
+    auth_hash: str  # changes with the password
+
+
+async def admit(scope: Mapping[str, Any]) -> Visitor:
+    """Return who opens the socket; raise RefusedError for a stranger or a foreign page."""
+    if not is_own_origin(scope):
+        origin = header(scope, b"origin")[:100]
+        raise RefusedError(FOREIGN, f"its origin is {origin!r}, and not this site")
+    try:
+        visitor = await find_visitor(session_key(scope))
+    except db.Error as error:
+        raise RefusedError(UNAVAILABLE, f"its session cannot be looked up ({error})") from error
+    if visitor is None:
+        raise RefusedError(NOT_LOGGED_IN, "no user is logged in with its cookie")
+    return visitor
+
+
+@database_sync_to_async
+def find_visitor(session_key: str) -> Visitor | None:
+    """Return who is logged in in a session, by the rules of a request; write nothing."""
+    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key or None)
+    user = peek_user(session)
+    if not user.is_authenticated:
+        return None
+    return Visitor(str(session.row.public_id), user.pk, user.get_session_auth_hash())
+
+
+@database_sync_to_async
+def find_end(visitor: Visitor) -> datetime:
+    """Return when the session ends unless it is used; a moment gone by if it has ended."""
+    sessions = Session.objects.using(db.router.db_for_write(Session)).alive()
+    rows = sessions.filter(public_id=visitor.public_id, user_id=visitor.user_id)
+    session = rows.select_related("user").defer("session_data").first()
+    if (
+        session is None
+        or session.user is None
+        or not session.user.is_active
+        or not constant_time_compare(session.user.get_session_auth_hash(), visitor.auth_hash)
+    ):
+        return datetime.min.replace(tzinfo=timezone.get_default_timezone())
+    ends_at: datetime = session.ends_at()
+    return ends_at
+
+
+def session_key(scope: Mapping[str, Any]) -> str:
+    """Return what the cookie names, "" without one."""
+    return exact_cookies(header(scope, b"cookie")).get(settings.SESSION_COOKIE_NAME, "")
+
+
+def is_own_origin(scope: Mapping[str, Any]) -> bool:
+    """Return whether a page of this site opens the socket: any other could, as the user.
+
+    With DEBUG the page may be at any name of this machine, such as 127.0.0.1.
+    """
+    origin = header(scope, b"origin").lower()
+    if settings.DEBUG:
+        host = header(scope, b"host").lower()
+        domain, _port = split_domain_port(host)
+        if validate_host(domain, settings.ALLOWED_HOSTS) and origin == f"http://{host}":
+            return True
+    return origin in settings.CSRF_TRUSTED_ORIGINS
+
+
+def header(scope: Mapping[str, Any], name: bytes) -> str:
+    """Return a header of the handshake, "" if it is missing."""
+    return b"; ".join(value for key, value in scope["headers"] if key == name).decode("latin-1")
