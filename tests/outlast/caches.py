@@ -55,7 +55,7 @@ def address_of(server: Server) -> tuple[str, int]:
 
 
 def asked_first(cache: RedisCache, servers: Topology) -> Server:
-    port = where(pool_of(cache)._sentinels[0]).rpartition(":")[2]
+    port = where(pool_of(cache).sentinel_manager.sentinels[0]).rpartition(":")[2]
     return next(some for some in servers.sentinels if some.port == int(port))
 
 

@@ -80,7 +80,8 @@ def test_failover_under_load(
             "the cache to be used again",
         )
         wait_until(
-            lambda: pool_of(cache).address == address_of(new), "the cache to follow the failover"
+            lambda: pool_of(cache).master_address == address_of(new),
+            "the cache to follow the failover",
         )
         moved = [line for line in caplog.messages if "the primary of mymaster is" in line]
         assert len(moved) == 1 and f":{new.port} now" in moved[0]

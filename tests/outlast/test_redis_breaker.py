@@ -132,7 +132,7 @@ def test_one_caller_checks_while_the_others_are_refused(
         checking.set()
         assert checked.wait(10)
 
-    broken._check = slow_check
+    broken.check = slow_check
     clock.now += COOLDOWN
     results: list[Any] = []
     caller = threading.Thread(target=lambda: results.append(server.answer(broken)))
@@ -150,11 +150,11 @@ def test_a_check_that_never_returns_is_followed_by_another(
     broken: Breaker, server: Server, clock: SimpleNamespace
 ) -> None:
     server.error = None
-    broken._check = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+    broken.check = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
     clock.now += COOLDOWN
     with pytest.raises(KeyboardInterrupt):
         server.answer(broken)
-    broken._check = server.check
+    broken.check = server.check
     with pytest.raises(Unavailable):
         server.answer(broken)
     clock.now += COOLDOWN

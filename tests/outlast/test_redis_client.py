@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,7 +148,8 @@ def test_tls_to_the_primary_that_sentinels_name(encrypted: int, tmp_path: Path) 
     def client_of(url: str) -> Client:
         options = {"sentinels": [("127.0.0.1", 1)], "password": "s@cret"}
         client = make_client(read_address(url, options), "canary")
-        client.connection_pool._found(("127.0.0.1", encrypted))
+        sentinels = client.connection_pool.sentinel_manager
+        sentinels.primary, sentinels._ask_at = ("127.0.0.1", encrypted), time.monotonic() + 60
         return client
 
     client = client_of(f"rediss://mymaster/0?ssl_ca_certs={tmp_path / 'ca.pem'}")

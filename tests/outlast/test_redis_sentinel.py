@@ -49,9 +49,16 @@ def client_of(url: str, sentinels: list[tuple[str, int]], **options: Any) -> Cli
     return make_client(read_address(url, {"sentinels": sentinels, **options}), "canary")
 
 
+def name(cache: RedisCache, address: tuple[str, int]) -> None:
+    """Let the Sentinels name this address as the primary, for some seconds."""
+    sentinels = pool_of(cache).sentinel_manager
+    sentinels.primary, sentinels._ask_at = address, time.monotonic() + 5
+    pool_of(cache).get_master_address()
+
+
 def look(cache: RedisCache) -> float:
     """Use the cache when a look is due; return how long that took."""
-    pool_of(cache)._ask_at = 0
+    pool_of(cache).sentinel_manager._ask_at = 0
     started = time.perf_counter()
     assert cache.get("k") == "kept"
     return time.perf_counter() - started
@@ -64,16 +71,13 @@ def test_the_primary_and_never_a_replica(servers: Topology, cache: RedisCache) -
         cache.set("k", "kept")
         cache.get("k")
         cache.get_many(["k"])
-    assert pool_of(cache).address == address_of(primary)
+    assert pool_of(cache).master_address == address_of(primary)
     after = replica.client().info("stats")["total_connections_received"]
     assert after - before <= 4  # of its Sentinels and of this test
 
 
 def test_a_replica_that_is_called_primary_is_refused(servers: Topology, cache: RedisCache) -> None:
-    pool = pool_of(cache)
-    pool.ask = lambda: address_of(servers.servers[1])
-    pool.address = pool.ask()
-    pool.disconnect()
+    name(cache, address_of(servers.servers[1]))
     assert cache.get("k") is None
     with pytest.raises(Unavailable, match="is a replica by now"):
         cache.strict.get("k")
@@ -85,32 +89,20 @@ def test_a_connection_to_a_former_primary_ends_with_its_use(
     pool = pool_of(cache)
     idle, used = pool.get_connection(), pool.get_connection()
     pool.release(idle)
-    pool._found(("127.0.0.1", 1))
+    name(cache, ("127.0.0.1", 1))
     assert not idle.is_connected
     assert used.is_connected
     pool.release(used)
     assert not used.is_connected
     assert used not in pool._available_connections
-    pool._found(address_of(servers.servers[0]))
+    name(cache, address_of(servers.servers[0]))
     assert cache.get("k") == "kept"
 
 
-def test_a_reconnect_within_a_command_goes_to_the_primary(
-    servers: Topology, cache: RedisCache
-) -> None:
-    """redis-py's issue 3874: it dials the address that the connection had before."""
-    connection: Any = pool_of(cache).get_connection()
-    connection.disconnect()
-    connection.port = 1
-    connection.send_command("PING")
-    assert connection.read_response() == b"PONG"
-    pool_of(cache).release(connection)
-
-
 def test_sentinels_are_asked_once_in_a_while(servers: Topology, cache: RedisCache) -> None:
-    pool, asked = pool_of(cache), []
-    ask = pool.ask
-    pool.ask = lambda: asked.append(1) or ask()
+    sentinels, asked = pool_of(cache).sentinel_manager, []
+    ask = sentinels._ask
+    sentinels._ask = lambda service: asked.append(1) or ask(service)
     look(cache)
     threads = [
         threading.Thread(target=lambda: [cache.get("k") for _ in range(50)]) for _ in range(10)
@@ -120,7 +112,7 @@ def test_sentinels_are_asked_once_in_a_while(servers: Topology, cache: RedisCach
     for thread in threads:
         thread.join()
     assert 1 <= len(asked) <= 2
-    pool._ask_at -= redis.SENTINEL_INTERVAL
+    sentinels._ask_at -= redis.SENTINEL_INTERVAL
     cache.get("k")
     assert 2 <= len(asked) <= 3
 
@@ -167,23 +159,12 @@ def test_a_caller_waits_for_one_hung_sentinel_and_not_for_all(
 ) -> None:
     for some in servers.sentinels:
         some.pause()
-    order = [where(some) for some in pool_of(cache)._sentinels]
+    order = [where(some) for some in pool_of(cache).sentinel_manager.sentinels]
     look(cache)
-    assert [where(some) for some in pool_of(cache)._sentinels] == [*order[1:], order[0]]
-
-
-def test_sentinels_that_were_all_asked_in_vain_are_left_alone(
-    servers: Topology, cache: RedisCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(redis, "COOLDOWN", 60)
-    for some in servers.sentinels:
-        some.kill()
-    asked, ask = [], pool_of(cache).ask
-    pool_of(cache).ask = lambda: asked.append(1) or ask()
-    for _ in range(20):
-        assert cache.get("k") == "kept"
-        pool_of(cache)._ask_at -= redis.SENTINEL_INTERVAL
-    assert len(asked) == len(servers.sentinels)
+    assert [where(some) for some in pool_of(cache).sentinel_manager.sentinels] == [
+        *order[1:],
+        order[0],
+    ]
 
 
 def test_while_one_waits_for_a_hung_sentinel_others_go_on(servers: Topology) -> None:
@@ -191,10 +172,10 @@ def test_while_one_waits_for_a_hung_sentinel_others_go_on(servers: Topology) -> 
     cache.set("k", "kept")
     for some in servers.sentinels:
         some.pause()
-    pool_of(cache)._ask_at = 0
+    pool_of(cache).sentinel_manager._ask_at = 0
     asking = threading.Thread(target=cache.get, args=("k",))
     asking.start()
-    wait_until(pool_of(cache)._asking.locked, "somebody to ask")
+    wait_until(pool_of(cache).sentinel_manager.asking.locked, "somebody to ask")
     assert cache.get("k") == "kept"
     assert asking.is_alive()
     for some in servers.sentinels:

@@ -32,7 +32,7 @@ from redis.exceptions import ResponseError
 from redis.typing import KeyT
 
 from .counting import count_read
-from .redis import Client, Unavailable, get_client, read_address
+from .redis import LARGE, Client, Unavailable, get_client, read_address
 
 __all__ = ["RedisCache", "StrictRedisCache", "Unavailable"]
 
@@ -157,7 +157,10 @@ class RedisCacheClient(django_redis.RedisCacheClient):
             return
         pipeline = self.redis.pipeline(transaction=False)
         for key, value in values.items():
-            pipeline.set(key, value, ex=timeout)
+            if isinstance(value, bytes) and len(value) > LARGE:
+                self.redis.set(key, value, ex=timeout)
+            else:
+                pipeline.set(key, value, ex=timeout)
         with self.redis.breaker:
             # Not by raise_on_error: redis-py's text would repeat the value.
             for reply in pipeline.execute(raise_on_error=False):

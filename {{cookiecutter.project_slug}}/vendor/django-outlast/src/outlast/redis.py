@@ -4,6 +4,7 @@ The cache, the channel layer, the health checks and the system checks all read a
 passwords and choose time-outs here. See `outlast.cache` for the settings.
 """
 
+import contextlib
 import logging
 import math
 import os
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -21,12 +22,14 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, ConnectionPool, SSLConnection, parse_url
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 0.25  # seconds to connect, and for each reply
 SENTINEL_TIMEOUT = 0.1  # seconds for one Sentinel: another one knows the same
 SENTINEL_INTERVAL = 1.0  # seconds between two questions to the Sentinels
+LARGE = 1_000_000  # bytes of a value that may take longer than TIMEOUT to send
 COOLDOWN = 2.0  # seconds that a failed Redis is left alone
 MAX_CONNECTIONS = 1000  # redis-py's 100 are too few where each request has its own thread
 
@@ -196,126 +199,99 @@ def greet(connection: Any) -> None:
     except Exception as error:
         what = "what answers is no Redis, or one older than 6.0"
         raise exceptions.ConnectionError(what) from error
-    if role != b"master" and isinstance(connection, PrimaryConnection):
+    if role != b"master" and isinstance(connection, SentinelManagedConnection):
         # Sentinels hear of a change, and tell it, a moment late.
         here = f"{connection.host}:{connection.port}"
         raise exceptions.ConnectionError(f"{here} is a replica by now")
 
 
-class PrimaryConnection(Connection):
-    """Connects to the server that is the primary at that moment.
+class Sentinels(Sentinel):
+    """redis-py's, which names the primary it knows until it is time to ask again.
 
-    redis-py's `SentinelManagedConnection` asks Sentinel in `connect()`, which a reconnect
-    within a command does not call (its issue 3874); `_connect()` is called in all cases.
+    redis-py asks for each new connection, and takes all Sentinels in turn, so that a hung one
+    delays each. Here one caller asks at a time, for `SENTINEL_TIMEOUT` at most; the Sentinel
+    that answered last is asked first. If none answers, the known primary stays in use.
     """
 
-    def __init__(self, *, primary_pool: "PrimaryPool", **kwargs: Any):
-        super().__init__(**kwargs)
-        self._primary_pool = primary_pool
-
-    def _connect(self) -> Any:
-        self.host, self.port = self._primary_pool.address or self._primary_pool.ask()
-        return super()._connect()
-
-
-class PrimarySSLConnection(PrimaryConnection, SSLConnection):
-    """The same over TLS."""
-
-
-class PrimaryPool(ConnectionPool):
-    """Once in `SENTINEL_INTERVAL` one caller asks the Sentinels for the primary.
-
-    redis-py's `SentinelConnectionPool` asks only when it connects, so that it goes on writing
-    to a primary that was replaced while it was well, and those writes are lost.
-
-    The Sentinel that answered last is asked first; one that hangs delays one caller by
-    `SENTINEL_TIMEOUT` and then comes last. If none answers, the known primary stays in use.
-    """
-
-    def __init__(self, where: Address, **kwargs: Any):
-        self.address: HostPort | None = None
-        self._service = where.service
+    def __init__(self, address: Address):
         # Without the greeting of the newer protocol: one reply less to wait for.
         plain = {"protocol": 2, "driver_info": None, "decode_responses": True}
-        login = {**impatient(SENTINEL_TIMEOUT), **plain, **where.sentinel_options}
-        self._sentinels = [Redis(host, port, **login) for host, port in where.hosts]
-        self._asking = threading.Lock()
+        options = {**impatient(SENTINEL_TIMEOUT), **plain, **address.sentinel_options}
+        super().__init__(address.hosts, sentinel_kwargs=options)
+        self.primary: HostPort | None = None
+        self.asking = threading.Lock()
         self._ask_at = 0.0  # time.monotonic()
-        self._in_vain = 0
-        tls = kwargs.pop("connection_class", None) is SSLConnection
-        kind = PrimarySSLConnection if tls else PrimaryConnection
-        super().__init__(connection_class=kind, primary_pool=self, **kwargs)
 
-    def __repr__(self) -> str:
-        # ConnectionPool shows the arguments, and one of them is this pool.
-        return f"<{type(self).__name__} of {self._service}, primary at {self.address}>"
+    def discover_master(self, service_name: str) -> HostPort:
+        """Return the primary; raise redis-py's ConnectionError if it is not known."""
+        if not self.primary:
+            return self._ask(service_name)
+        if not self.is_due or not self.asking.acquire(blocking=False):
+            return self.primary
+        try:
+            return self._ask(service_name)
+        finally:
+            self.asking.release()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to ask again."""
+        return time.monotonic() >= self._ask_at
+
+    def _ask(self, service: str) -> HostPort:
+        now = time.monotonic()
+        self._ask_at = now + SENTINEL_INTERVAL
+        errors = []
+        for _ in range(len(self.sentinels)):
+            first, *others = self.sentinels
+            try:
+                if found := ask_sentinel(first, service):
+                    return self._found(service, found)
+                errors.append(f"{_place(first)} knows no service {service!r}")
+            except (exceptions.RedisError, OSError) as error:
+                errors.append(str(error))
+            self.sentinels = [*others, first]
+            if time.monotonic() >= now + SENTINEL_TIMEOUT:
+                break
+        if self.primary:
+            return self.primary
+        reasons = "; ".join(errors)
+        raise exceptions.ConnectionError(f"no Sentinel names a primary ({reasons})")
+
+    def _found(self, service: str, found: HostPort) -> HostPort:
+        if self.primary and found != self.primary:
+            new, old = (f"{host}:{port}" for host, port in (found, self.primary))
+            logger.warning("Redis: the primary of %s is %s now, after %s.", service, new, old)
+        self.primary = found
+        return found
+
+
+class PrimaryPool(SentinelConnectionPool):
+    """redis-py's, which also asks while it has open connections.
+
+    redis-py's asks when it connects, so that after a planned failover it goes on writing to
+    the former primary, for about 11 s, and those writes are lost.
+    """
 
     def get_connection(self, *_args: Any, **_options: Any) -> Connection:
-        """Return a connection, after asking who is the primary if that is due."""
-        if self.is_due:
-            self.refresh()
+        """Return a connection to the primary, after closing those to a former one."""
+        self.get_master_address()
         return super().get_connection()
+
+    @property
+    def address(self) -> HostPort | None:
+        """The primary, if it is known."""
+        return cast("Sentinels", self.sentinel_manager).primary
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to ask the Sentinels again."""
-        return time.monotonic() >= self._ask_at
+        return cast("Sentinels", self.sentinel_manager).is_due
 
     def refresh(self) -> None:
-        """Ask the Sentinels, unless another thread does so; never raise."""
-        if self._asking.acquire(blocking=False):
-            try:
-                self._ask_in_time()
-            finally:
-                self._asking.release()
-
-    def owns_connection(self, connection: Any) -> bool:
-        """Return False for a connection to a former primary, so that it is not kept."""
-        here = (connection.host, connection.port) == self.address
-        return here and bool(super().owns_connection(connection))
-
-    def _ask_in_time(self) -> None:
-        try:
-            self.ask()
-        except exceptions.ConnectionError:
-            self._in_vain += 1
-            # The next caller asks the next Sentinel at once, until all had their turn.
-            if self._in_vain % len(self._sentinels):
-                return
-            self._ask_at = time.monotonic() + COOLDOWN
-        else:
-            self._in_vain = 0
-            self._ask_at = time.monotonic() + SENTINEL_INTERVAL
-
-    def ask(self) -> HostPort:
-        """Return the primary that the first Sentinel to answer names, and remember it.
-
-        Raise redis-py's ConnectionError if none does within `SENTINEL_TIMEOUT`.
-        """
-        started = time.monotonic()
-        errors = []
-        for sentinel in tuple(self._sentinels):
-            try:
-                if found := ask_sentinel(sentinel, self._service):
-                    return self._found(found)
-                errors.append(f"{_place(sentinel)} knows no service {self._service!r}")
-            except (exceptions.RedisError, OSError) as error:
-                errors.append(str(error))
-            # To the end; a new list, since others may be going through the old one.
-            self._sentinels = [s for s in self._sentinels if s is not sentinel] + [sentinel]
-            if time.monotonic() - started >= SENTINEL_TIMEOUT:
-                break
-        raise exceptions.ConnectionError(f"no Sentinel names a primary ({'; '.join(errors)})")
-
-    def _found(self, address: HostPort) -> HostPort:
-        if address != self.address:
-            if self.address:
-                new, old = (f"{host}:{port}" for host, port in (address, self.address))
-                logger.warning("Redis: the primary of %s is %s now, after %s.",
-                               self._service, new, old)  # fmt: skip
-            self.address = address
-            self.disconnect(inuse_connections=False)  # those in use end when they are released
-        return address
+        """Ask the Sentinels if it is time; never raise."""
+        with contextlib.suppress(exceptions.RedisError):
+            self.get_master_address()
 
 
 def ask_sentinel(sentinel: Any, service: str) -> HostPort | None:
@@ -368,7 +344,7 @@ class Breaker:
     ):
         self.address = address
         self.reason = ""  # why Redis is not used, in the words of the error; empty while it is
-        self._check, self._on_failure = check, on_failure
+        self.check, self._on_failure = check, on_failure
         self._lock = threading.Lock()
         self._since = self._probe_at = 0.0  # times are time.monotonic()
         self._crowd_at = -math.inf
@@ -415,7 +391,7 @@ class Breaker:
                 raise self._unavailable()
             self._probe_at = now + COOLDOWN
         try:
-            self._check()
+            self.check()
         except Exception as error:
             raise self.record_failure(error) from _without_frames(error)
         with self._lock:
@@ -463,7 +439,19 @@ class Client(Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """As in redis-py, through the breaker."""
         with self.breaker:
-            return super().execute_command(*args, **options)
+            try:
+                return super().execute_command(*args, **options)
+            except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+                size = max((len(arg) for arg in args if isinstance(arg, bytes)), default=0)
+                if size <= LARGE:
+                    raise
+                # Redis hangs up on more than proto-max-bulk-len, 512 MB, and a network takes
+                # its time for less: no reason to stop using it for other values.
+                self.breaker.check()
+                where = self.breaker.address
+                sentence = f"Redis at {where} did not take a value of {size:,} bytes."
+                logger.warning(sentence)
+                raise Unavailable(sentence) from _without_frames(error)
 
 
 def make_client(address: Address, canary: str) -> Client:
@@ -475,7 +463,8 @@ def make_client(address: Address, canary: str) -> Client:
         **address.options,
     }
     if address.service:
-        pool: ConnectionPool = PrimaryPool(address, **options)
+        tls = options.pop("connection_class", None) is SSLConnection
+        pool: ConnectionPool = PrimaryPool(address.service, Sentinels(address), ssl=tls, **options)
     else:
         for host, port in address.hosts:
             options |= {"host": host, "port": port}
@@ -513,7 +502,7 @@ def _renew_locks() -> None:
         pool = client.connection_pool
         pool._lock = threading.RLock()  # private: redis-py 8.1 takes it to renew the pool
         if isinstance(pool, PrimaryPool):
-            pool._asking = threading.Lock()
+            pool.sentinel_manager.asking = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
