@@ -67,25 +67,10 @@ def dummy(env: Env, var: Path, prefix: str) -> Profile:
 
 def redis(env: Env, var: Path, prefix: str) -> Profile:
     """One Redis or Valkey at `REDIS_URL` makes it faster; the database holds the truth."""
-    url = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
-    location, login = split_secrets(url)
-    return Profile(
-        session_engine="outlast.sessions.redis",
-        caches={
-            "default": {
-                "BACKEND": "outlast.cache.RedisCache",
-                "LOCATION": location,
-                "KEY_PREFIX": prefix,
-                "OPTIONS": login,
-            }
-        },
-        channel_layers={
-            "default": {
-                "BACKEND": "outlast.channels.redis.PubSubLayer",
-                "CONFIG": {"hosts": [{"address": location, **login}], "prefix": prefix},
-            }
-        },
-    )
+    location, options = split_secrets(env.str("REDIS_URL", default="redis://127.0.0.1:6379/0"))
+    if location.startswith("rediss:"):
+        options |= _tls_files(env)
+    return _on_redis(location, options, prefix)
 
 
 def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
@@ -99,38 +84,20 @@ def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
             "REDIS_SENTINELS is empty, but the profile redis-sentinel asks Sentinels for the "
             "primary: set it to host:port,host:port,host:port, or choose another DJANGO_PROFILE."
         )
-    login = {
+    tls = env.bool("REDIS_TLS", default=False)
+    sentinel_options: dict[str, Any] = {
+        "password": env.str("REDIS_SENTINEL_PASSWORD", default="") or None
+    }
+    if env.bool("REDIS_SENTINEL_TLS", default=tls):
+        sentinel_options |= {"ssl": True, **_tls_files(env)}
+    options = {
+        "sentinels": sentinels,
+        "sentinel_kwargs": sentinel_options,
         "username": env.str("REDIS_USERNAME", default="") or None,
         "password": env.str("REDIS_PASSWORD", default="") or None,
+        **(_tls_files(env) if tls else {}),
     }
-    sentinel_login = {"password": env.str("REDIS_SENTINEL_PASSWORD", default="") or None}
-    return Profile(
-        session_engine="outlast.sessions.redis",
-        caches={
-            "default": {
-                "BACKEND": "outlast.cache.RedisCache",
-                "LOCATION": f"redis://{service}/0",
-                "KEY_PREFIX": prefix,
-                "OPTIONS": {"sentinels": sentinels, "sentinel_kwargs": sentinel_login, **login},
-            }
-        },
-        channel_layers={
-            "default": {
-                "BACKEND": "outlast.channels.redis.PubSubLayer",
-                "CONFIG": {
-                    "hosts": [
-                        {
-                            "sentinels": sentinels,
-                            "master_name": service,
-                            "sentinel_kwargs": sentinel_login,
-                            **login,
-                        }
-                    ],
-                    "prefix": prefix,
-                },
-            }
-        },
-    )
+    return _on_redis(f"{'rediss' if tls else 'redis'}://{service}/0", options, prefix)
 
 
 PROFILES: dict[str, Callable[[Env, Path, str], Profile]] = {
@@ -166,6 +133,42 @@ def load(name: str, env: Env, var: Path, prefix: str) -> Profile:
             "a colon ends it in keys and channels."
         )
     return PROFILES[name](env, var, prefix)
+
+
+def _on_redis(location: str, options: dict[str, Any], prefix: str) -> Profile:
+    """Cache, copies of sessions and messages in one Redis; `outlast.cache` has the options."""
+    return Profile(
+        session_engine="outlast.sessions.redis",
+        caches={
+            "default": {
+                "BACKEND": "outlast.cache.RedisCache",
+                "LOCATION": location,
+                "KEY_PREFIX": prefix,
+                "OPTIONS": options,
+            }
+        },
+        channel_layers={
+            "default": {
+                "BACKEND": "outlast.channels.redis.PubSubLayer",
+                "CONFIG": {"hosts": [{"address": location, **options}], "prefix": prefix},
+            }
+        },
+    )
+
+
+def _tls_files(env: Env) -> dict[str, str]:
+    """Return the authority to trust, and the certificate to show, as redis-py names them."""
+    found = {}
+    for variable, name in (
+        ("REDIS_CA_FILE", "ssl_ca_certs"),
+        ("REDIS_CERT_FILE", "ssl_certfile"),
+        ("REDIS_KEY_FILE", "ssl_keyfile"),
+    ):
+        if path := env.str(variable, default=""):
+            if not Path(path).is_file():
+                raise ImproperlyConfigured(f"{variable} is {path!r}, but there is no such file.")
+            found[name] = path
+    return found
 
 
 def _messages_by_database(env: Env) -> dict[str, dict[str, Any]]:

@@ -90,6 +90,38 @@ def test_an_empty_password_is_none() -> None:
     assert logins(profile) == [(None, None, None)] * 2
 
 
+def test_tls_to_servers_and_to_sentinels(tmp_path: Path) -> None:
+    files = {"REDIS_CA_FILE": "ca.pem", "REDIS_CERT_FILE": "cert.pem", "REDIS_KEY_FILE": "key.pem"}
+    for name in files.values():
+        (tmp_path / name).touch()
+    variables = {name: str(tmp_path / file) for name, file in files.items()}
+    tls = {
+        "ssl_ca_certs": variables["REDIS_CA_FILE"],
+        "ssl_certfile": variables["REDIS_CERT_FILE"],
+        "ssl_keyfile": variables["REDIS_KEY_FILE"],
+    }
+    variables |= {"REDIS_SENTINELS": "one:1", "REDIS_URL": "rediss://one"}
+    assert load("redis", **variables).caches["default"]["OPTIONS"] == tls
+    assert (
+        load("redis", **variables | {"REDIS_URL": "redis://one"}).caches["default"]["OPTIONS"]
+        == {}
+    )
+    plain = load("redis-sentinel", **variables).caches["default"]
+    assert plain["LOCATION"] == "redis://mymaster/0"
+    assert "ssl" not in plain["OPTIONS"]["sentinel_kwargs"]
+    both = load("redis-sentinel", **variables, REDIS_TLS="1")
+    cache = both.caches["default"]
+    assert cache["LOCATION"] == "rediss://mymaster/0"
+    assert tls.items() <= cache["OPTIONS"].items()
+    assert {"ssl": True, **tls}.items() <= cache["OPTIONS"]["sentinel_kwargs"].items()
+    (host,) = both.channel_layers["default"]["CONFIG"]["hosts"]
+    assert host == {"address": "rediss://mymaster/0", **cache["OPTIONS"]}
+    mixed = load("redis-sentinel", **variables, REDIS_TLS="1", REDIS_SENTINEL_TLS="0")
+    assert "ssl" not in mixed.caches["default"]["OPTIONS"]["sentinel_kwargs"]
+    with pytest.raises(ImproperlyConfigured, match="REDIS_CA_FILE is '/nowhere'"):
+        load("redis-sentinel", **variables | {"REDIS_CA_FILE": "/nowhere"}, REDIS_TLS="1")
+
+
 def test_sentinels_are_guessed_on_this_machine_and_only_while_developing() -> None:
     profile = load("redis-sentinel", DJANGO_DEBUG="1")
     found = profile.caches["default"]["OPTIONS"]["sentinels"]

@@ -92,7 +92,10 @@ def read_address(
     """
     own = {k: v for k, v in (options or {}).items() if k not in DJANGO_OPTIONS}
     sentinels, cluster = own.pop("sentinels", None), own.pop("cluster", False)
-    sentinel_options = own.pop("sentinel_kwargs", None) or {}
+    sentinel_options = dict(own.pop("sentinel_kwargs", None) or {})
+    for each in (own, sentinel_options):
+        if each.pop("ssl", False):  # an argument of redis-py's clients, not of connections
+            each["connection_class"] = SSLConnection
     urls = [location] if isinstance(location, str) else list(location)
     if len(urls) != 1 and not (cluster and urls):
         raise ImproperlyConfigured(
@@ -214,10 +217,13 @@ class Sentinels(Sentinel):
     """
 
     def __init__(self, address: Address):
-        # Without the greeting of the newer protocol: one reply less to wait for.
-        plain = {"protocol": 2, "driver_info": None, "decode_responses": True}
+        plain = {"driver_info": None, "decode_responses": True}
         options = {**impatient(SENTINEL_TIMEOUT), **plain, **address.sentinel_options}
-        super().__init__(address.hosts, sentinel_kwargs=options)
+        super().__init__([])
+        self.sentinels = [
+            Redis(connection_pool=ConnectionPool(host=host, port=port, **options))
+            for host, port in address.hosts
+        ]
         self.primary: HostPort | None = None
         self.asking = threading.Lock()
         self._ask_at = 0.0  # time.monotonic()

@@ -168,7 +168,7 @@ class Topology:
     `lines`: more configuration for the primary and the replicas, such as "maxmemory 10mb".
     `password`, `sentinel_password`: required by the servers, and by the Sentinels.
     `username`: who logs in with `password`; `lines` must hold the ACL of this user.
-    `tls`: a folder with cert.pem, key.pem and ca.pem; a single server then speaks TLS only.
+    `tls`: a folder with cert.pem, key.pem and ca.pem; servers and Sentinels then speak TLS only.
     `ports`: for the Sentinels, then the primary, then the replicas; the rest get free ones.
     """
 
@@ -195,15 +195,16 @@ class Topology:
         self.sentinels: list[Server] = []
         atexit.register(self.close)
         wanted = iter(ports)
+        speaks = {"ssl": True, "ssl_ca_certs": str(tls / "ca.pem")} if tls else {}
         try:
             for number in range(sentinels):
                 folder = self._folder / f"sentinel-{number}"
-                account: dict[str, Any] = {"password": sentinel_password or None}
+                account: dict[str, Any] = {"password": sentinel_password or None, **speaks}
                 self.sentinels.append(Server(self.command, folder, next(wanted, 0), **account))
             for number in range(1 + replicas):
                 folder = self._folder / f"server-{number}"
                 account = {"username": username or None, "password": password or None}
-                account |= {"ssl": True, "ssl_ca_certs": str(tls / "ca.pem")} if tls else {}
+                account |= speaks
                 self.servers.append(Server(self.command, folder, next(wanted, 0), **account))
             self._primary = self.servers[0]
             self._start_servers(config.read_text("utf-8") if config else CONFIG, lines)
@@ -232,7 +233,8 @@ class Topology:
             return []
         files = {"cert": "cert.pem", "key": "key.pem", "ca-cert": "ca.pem"}
         lines = [f"tls-{name}-file {quoted(self.tls / file)}" for name, file in files.items()]
-        return ["port 0", f"tls-port {port}", "tls-auth-clients no", *lines]
+        lines += ["tls-replication yes", "tls-auth-clients optional"]
+        return ["port 0", f"tls-port {port}", *lines]
 
     def _start_sentinels(self, base: str) -> None:
         """Start Sentinels that are told of all others, so that they need not search."""
@@ -254,7 +256,8 @@ class Topology:
                 if port != sentinel.port
             ]
             own = f"sentinel myid {ids[sentinel.port]}"
-            sentinel.configure(base, [*lines, own, *peers], sentinel=True)
+            tls = self._tls_lines(sentinel.port)
+            sentinel.configure(base, [*tls, *lines, own, *peers], sentinel=True)
             sentinel.start(wait=False)
 
     @property
@@ -322,7 +325,9 @@ class Topology:
     def environment(self) -> dict[str, str]:
         """Return the variables with which a site finds these servers (see .env.example)."""
         if self.sentinels:
+            tls = {"REDIS_TLS": "1", "REDIS_CA_FILE": str(self.tls / "ca.pem")} if self.tls else {}
             return {
+                **tls,
                 "REDIS_SENTINELS": ",".join(f"{HOST}:{s.port}" for s in self.sentinels),
                 "REDIS_SENTINEL_SERVICE": SERVICE,
                 "REDIS_USERNAME": self.username,
