@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlencode
 
+import django
 import pytest
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
@@ -186,6 +187,28 @@ def test_mails_are_bounded(https: Client) -> None:
     for number in range(Attempt.MAIL_PER_ADDRESS):
         assert ask(https, f"{number}@example.com", f"2001:db8::{number}").status_code == 302
     assert ask(https, "last@example.com", "2001:db8::ffff").status_code == 429
+
+
+@pytest.mark.skipif(django.VERSION < (6,), reason="Django 5.2 has no tasks")
+def test_a_worker_sends_the_mail_where_there_is_one(
+    user: User, https: Client, settings: Any
+) -> None:
+    """Every address is handed over, so that the time of the page tells nothing."""
+    settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
+    from django.tasks import default_task_backend
+
+    for email in ("ada@example.com", "nobody@example.com"):
+        https.post("/accounts/password/reset/", {"email": email})
+        ask(https, email)
+    assert not mail.outbox
+    for result in default_task_backend.results:
+        result.task.func(*result.args)
+    kinds = [(message.to[0], message.subject.split()[0]) for message in mail.outbox]
+    assert kinds == [
+        ("ada@example.com", "A"),
+        ("ada@example.com", "Your"),
+        ("nobody@example.com", "Your"),
+    ]
 
 
 ODD = [
