@@ -297,8 +297,8 @@ def recipe(session: nox.Session) -> None:
 
 @nox.session(**FULL)
 def production(session: nox.Session) -> None:
-    """Run what compose.yaml and the Dockerfile run, the drills, the library's slow tests."""
-    proof(session, "proof/test_compose.py", "proof/test_drills.py")
+    """Run compose.yaml, the Dockerfile, the drills, the documents and the library's slow tests."""
+    proof(session, "proof/test_compose.py", "proof/test_drills.py", "proof/test_docs.py")
     proof(session, *LIBRARY_TESTS, "-m", "slow")
 
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -417,7 +418,8 @@ GUESTS = [
         urls="""
             from django_otp.admin import OTPAdminSite
             otp_site = OTPAdminSite("otp-admin")
-            otp_site._registry.update(admin.site._registry)
+            from django_otp.plugins.otp_totp.admin import TOTPDevice, TOTPDeviceAdmin
+            otp_site.register(TOTPDevice, TOTPDeviceAdmin)
             urlpatterns += [path("otp-admin/", otp_site.urls)]
             """,
     ),
@@ -505,7 +507,7 @@ def main(names: Iterable[str]) -> int:
                 except (AssertionError, httpx2.HTTPError) as error:
                     failed += 1
                     results.append("fails")
-                    print(f"{guest.name} on {profile}: {error}\n")
+                    print(f"{guest.name} on {profile}: {error}\n{traceback.format_exc(-2)}")
             print(f"{guest.name} {installed}: {', '.join(results)}", flush=True)
             rows.append(f"| {guest.name} | {installed} | {guest.done} | {' | '.join(results)} |")
     if not names:

@@ -1,0 +1,75 @@
+"""The site's documents for owners: every code block is written to its file, or executed."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proof.site import TEMPLATE, Site
+
+DOCS = TEMPLATE / "{{cookiecutter.project_slug}}" / "docs"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# The file that a block belongs to: `# path`, `// path` or `{# path #}`, perhaps ", at the end".
+FILE = re.compile(r"(?:#|//|\{#) ([\w./-]+\.\w+)(, at the end)?(?: #\})?\n")
+
+
+def follow(site: Site, name: str) -> int:
+    """Do what a document says, block by block; return the number of blocks."""
+    blocks = BLOCK.findall((DOCS / name).read_text("utf-8"))
+    for language, text in blocks:
+        file = FILE.match(text)
+        if file:
+            path = site.folder / file[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a" if file[2] else "w", encoding="utf-8") as opened:
+                opened.write("\n\n" + text if file[2] else text)
+        elif language == "python":
+            site.manage("shell", "-c", text)
+        else:
+            assert language == "console", f"{name}: what is to be done with {text!r}?"
+            for line in text.splitlines():
+                execute(site, line)
+    return len(blocks)
+
+
+def execute(site: Site, line: str) -> None:
+    """Run a line of a console as a developer does, with DEBUG."""
+    command, *arguments = shlex.split(line)
+    program = [sys.executable] if command == "python" else [sys.executable, "-m", command]
+    variables = {"DJANGO_DEBUG": "1", "SITE_URL": "http://localhost:8000"}
+    quick = ["tests/test_headers.py"] if line == "pytest" else []  # all tests have their session
+    done = subprocess.run(
+        [*program, *arguments, *quick], cwd=site.folder, env=site.environment | variables,
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize(
+    "name", ["first-app.md", "packages.md", "api.md", "background.md", "testing.md", "security.md"]
+)
+def test_every_block_works(name: str, tmp_path: Path) -> None:
+    site = Site(tmp_path, "database", {})
+    assert follow(site, name)
+    with site.running(), site.browser() as browser:
+        assert browser.log_in().status_code == 302
+        if name == "packages.md":
+            allowed = "style-src 'self' 'unsafe-inline'"
+            policies = {
+                path: browser.get(path).headers["Content-Security-Policy"]
+                for path in ("/api/x/", "/dashboard/")
+            }
+            assert allowed in policies["/api/x/"]
+            assert "unsafe" not in policies["/dashboard/"]
+        if name == "first-app.md":
+            browser.submit("/notes/", {"text": "Buy milk"})
+            assert "<li>Buy milk</li>" in browser.get("/notes/").text
+
+
+def test_the_first_app_is_short() -> None:
+    text = (DOCS / "first-app.md").read_text("utf-8")
+    code = "".join(block for _, block in BLOCK.findall(text))
+    assert len(code.splitlines()) <= 60
