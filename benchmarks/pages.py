@@ -176,7 +176,7 @@ class Subject:
         return [
             sys.executable, "-m", "gunicorn", "config.wsgi", "--threads=16", "--keep-alive=60",
             f"--bind=127.0.0.1:{site.port}", f"--keyfile={site.certificate}",
-            f"--certfile={site.certificate}", "--graceful-timeout=1",
+            f"--certfile={site.certificate}", "--graceful-timeout=1", "--timeout=300",
         ]  # fmt: skip
 
     def round(self, connections: int) -> Figures:
