@@ -59,6 +59,7 @@ if __name__ == "__main__":
         thread.start()
     for thread in threads:
         thread.join()
-    print(f"{calls.total()} calls {dict(calls)}, {len(errors)} errors")
+    failed = Counter(error.partition(":")[0] for error in errors)
+    print(f"{calls.total()} calls {dict(calls)}, errors: {dict(failed)}")
     assert all(calls[name] for name in uses), "too little was done to prove anything"
     sys.exit("\n".join(errors[:3]))
