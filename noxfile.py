@@ -310,6 +310,8 @@ def outage(session: nox.Session, name: str) -> None:
     tests = {"database": "proof/outage/test_database.py"}.get(name, of_redis)
     seconds = 1800 if "--every-kind" in session.posargs else 900
     proof(session, tests, f"--session-timeout={seconds}")
+    if name == "database" and not session.posargs:
+        proof(session, "proof/test_live.py", "--postgres")
 
 
 # --- By name ---

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from proof.postgres import Postgres
 from proof.site import TEMPLATE, Site
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--profile", default="database", help="the profile of the site under test")
+    parser.addoption("--postgres", action="store_true", help="put the site on PostgreSQL")
 
 
 @functools.cache
@@ -62,8 +64,25 @@ def topology(start: Callable[[str], Any], profile: str) -> Any:
 
 
 @pytest.fixture(scope="session")
-def site(topology: Any, profile: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def postgres(request: pytest.FixtureRequest) -> Iterator[Postgres | None]:
+    """A PostgreSQL if one is asked for, else None: the site is on SQLite."""
+    if not request.config.getoption("--postgres"):
+        yield None
+        return
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def site(
+    topology: Any,
+    profile: str,
+    postgres: Postgres | None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
     """A running site on the profile."""
     variables = topology.environment() if topology else {}
+    if postgres:
+        variables["DATABASE_URL"] = postgres.url()
     with Site(tmp_path_factory.mktemp("site"), profile, variables).running() as site:
         yield site

@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
+from proof.postgres import Postgres
 from proof.site import EMAIL, PASSWORD, Browser, Site, free_port
 
 OVERLAY = Path(__file__).parent / "overlay"
@@ -30,10 +31,10 @@ SECOND = 1.0  # what an event and the end of a session may take
 
 
 @pytest.fixture(scope="module")
-def ports(site: Site, profile: str) -> Iterator[list[int]]:
-    """Where the site is served: in the Redis profiles by two processes, each on its port."""
+def ports(site: Site, profile: str, postgres: Postgres | None) -> Iterator[list[int]]:
+    """Where the site is served: by two processes, each on its port, unless it is on SQLite."""
     site.manage("shell", "-c", MAKE_STRANGER)
-    if not profile.startswith("redis"):
+    if not (profile.startswith("redis") or postgres):
         yield [site.port, site.port]
         return
     port = free_port()

@@ -6,9 +6,9 @@ is back so is everything else.
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from threading import Event
 
@@ -19,6 +19,7 @@ import pytest
 from proof.pgbouncer import PgBouncer, find_pgbouncer
 from proof.postgres import Postgres, find_postgres
 from proof.site import Browser, Site
+from proof.test_live import opened
 
 TIMEOUT = 2  # seconds that writers wait on SQLite, here
 THREADS = 8
@@ -246,6 +247,38 @@ if find_postgres():
                 server.resume()
             assert waiting.result() == {200}
             assert browser.get("/dashboard/").elapsed.total_seconds() < 1
+
+    def restart(server: Postgres) -> None:
+        server.stop()
+        server.start()
+
+    def stop_for_a_while(server: Postgres) -> None:
+        server.stop()
+        time.sleep(3)
+        server.start()
+
+    def freeze(server: Postgres) -> None:
+        server.pause()
+        time.sleep(5)
+        server.resume()
+
+    @pytest.mark.parametrize("fault", [restart, stop_for_a_while, freeze])
+    def test_sockets_outlive(
+        fault: Callable[[Postgres], None], server: Postgres, made: Site
+    ) -> None:
+        """Open pages at both workers hear of a login again, two seconds after the fault."""
+        with made.running(workers=2), ExitStack() as stack:
+            browser = stack.enter_context(made.browser())
+            browser.log_in()
+            pages = [stack.enter_context(opened(made, made.port, browser)) for _ in range(10)]
+            for page in pages:
+                page.hear("heartbeat", 5)
+            fault(server)
+            time.sleep(2)
+            with made.browser() as other:
+                assert other.log_in().status_code == 302
+            for page in pages:
+                page.hear("signed_in")
 
     def test_as_many_connections_as_threads(server: Postgres, site: Site) -> None:
         with site.browser() as browser:
