@@ -268,7 +268,7 @@ def browser(session: nox.Session, name: str) -> None:
 @nox.session(**FULL | {"requires": [CONFORMANCE]})
 @nox.parametrize("name", CONFORMING, ids=CONFORMING)
 def conformance(session: nox.Session, name: str) -> None:
-    """Run Django's own tests of caches and sessions on the backends of the profile."""
+    """Run the tests of Django, and of channels-redis, on the backends of the profile."""
     variables = {"PYTHONPATH": f"{SITE.name}/{LIBRARY}/src"}
     run(session, "tests.conformance", name, env=CONFORMANCE, variables=variables)
 

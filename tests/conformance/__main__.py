@@ -1,12 +1,15 @@
-"""`python -m tests.conformance PROFILE`: fetch Django's tests, start servers, run the tests."""
+"""`python -m tests.conformance PROFILE`: fetch the tests of others, start servers, run them.
+
+They are Django's tests of caches and sessions, and channels-redis' tests of its pub/sub layer.
+"""
 
 import os
 import subprocess
 import sys
 import tarfile
+from importlib.metadata import version
 from pathlib import Path
 
-import django
 from outlast.servers import Topology
 
 HERE = Path(__file__).parent
@@ -26,20 +29,27 @@ TESTS = {
     "redis": ["cache.tests.RedisCacheTests", *SESSIONS],
     "redis-sentinel": ["cache.tests.RedisCacheTests", *SESSIONS],
 }
+# Those of channels-redis, and what their Sentinel asks for.
+LAYER_TESTS: dict[str, tuple[str, dict[str, str]]] = {
+    "redis": ("tests/test_pubsub.py", {}),
+    "redis-sentinel": (
+        "tests/test_pubsub_sentinel.py",
+        {"sentinel_password": "channels_redis"},
+    ),
+}
 SERVERS = {
     "redis": {"replicas": 0, "sentinels": 0},
     "redis-sentinel": {"replicas": 1, "sentinels": 3},
 }
 
 
-def fetch_tests() -> Path:
-    """Return the folder `tests` of the source distribution of the installed Django."""
-    version = django.get_version()
-    folder = Path(sys.prefix, f"django-{version}")  # kept in the environment
+def fetch_tests(package: str) -> Path:
+    """Return the folder `tests` of the source distribution of an installed package."""
+    exact = f"{package}=={version(package)}"
+    folder = Path(sys.prefix, exact.replace("==", "-"))  # kept in the environment
     if not list(folder.glob("*/tests")):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--no-binary=django", f"--dest={folder}", f"django=={version}"]
-        subprocess.run(command, check=True)
+        subprocess.run([*command, f"--no-binary={package}", f"--dest={folder}", exact], check=True)
         (archive,) = folder.glob("*.tar.gz")
         with tarfile.open(archive) as source:
             source.extractall(folder, filter="data")
@@ -56,13 +66,25 @@ def run_tests(tests: Path, profile: str, more: dict[str, str]) -> int:
     return subprocess.call([*command, *TESTS[profile]], cwd=tests, env=environment)
 
 
+def run_layer_tests(profile: str) -> int:
+    """Run channels-redis' tests with our layer in place of theirs; return pytest's exit code."""
+    tests, more = LAYER_TESTS[profile]
+    library = [path for path in sys.path if Path(path, "outlast").is_dir()]
+    with Topology(**SERVERS[profile], **more) as servers:
+        environment = os.environ | servers.environment()
+        environment["PYTHONPATH"] = os.pathsep.join([str(HERE), *library])
+        command = [sys.executable, "-m", "pytest", "-p", "our_layers", tests]
+        return subprocess.call(command, cwd=fetch_tests("channels-redis").parent, env=environment)
+
+
 def main(profile: str) -> int:
     """Return 0 if all tests passed."""
-    tests = fetch_tests()
+    tests = fetch_tests("django")
     if profile not in SERVERS:
         return run_tests(tests, profile, {})
     with Topology(**SERVERS[profile]) as servers:
-        return run_tests(tests, profile, servers.environment())
+        failed = run_tests(tests, profile, servers.environment())
+    return failed or run_layer_tests(profile)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from outlast.channels.redis import PubSubLayer
 from outlast.checks import check_listening
 from talk import DEADLINE, NOISE, Door, Talk, hear, hears_nothing, run
 
+from proof.pgbouncer import PgBouncer, find_pgbouncer
 from proof.postgres import Postgres, find_postgres
 
 needs_postgres = pytest.mark.skipif(not find_postgres(), reason="there is no PostgreSQL here")
@@ -409,6 +410,22 @@ def test_senders_do_not_wait_for_a_server_that_is_away(
         assert time.monotonic() - started < 2 * PATIENCE + NOISE
 
     run(scenario())
+
+
+@needs_postgres
+@pytest.mark.skipif(not find_pgbouncer(), reason="PgBouncer is not on this machine")
+def test_an_address_of_a_connection_pooler_is_named_in_the_log(
+    use_postgres: Callable[..., PostgresLayer],
+    postgres: Postgres,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run(use_postgres().new_channel())
+    assert "DATABASE_LISTEN_URL" not in caplog.text
+    with PgBouncer(postgres.port) as pooler:
+        name_database(pooler.port)
+        run(use_postgres().new_channel())
+    assert "leads to a connection pooler" in caplog.text
+    assert "DATABASE_LISTEN_URL" in caplog.text
 
 
 def test_another_database_is_refused_in_a_sentence(settings: Any) -> None:
