@@ -15,6 +15,7 @@ import io
 import json
 import os
 import re
+import runpy
 import secrets
 import shlex
 import shutil
@@ -159,6 +160,8 @@ def main() -> int:
     if Path(NEW).exists():
         Path(NEW).unlink()
         remove_leftovers()
+    if (library := Path("vendor/django-outlast/src/outlast/manifest.py")).exists():
+        runpy.run_path(str(library))["write"]()  # checksums, by which `check` notices changes
     if os.environ.get("COOKIECUTTER_DJANGO_PROFILES_INSTALL") == "0":
         return 0
     slug = ANSWERS["project_slug"]

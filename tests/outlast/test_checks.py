@@ -1,11 +1,13 @@
 """The system checks: each has its sentence, is silent otherwise, and opens no connection."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.checks import run_checks
 from django.core.checks.registry import registry
+from outlast import manifest
 
 SENTINELS = [("a.example", 26379), ("b.example", 26379), ("c.example", 26379)]
 
@@ -127,3 +129,22 @@ def test_debug_in_production(url: str, warned: bool, settings: Any) -> None:
     assert ("outlast.W003" in found()) is warned
     settings.DEBUG = False
     assert not found()
+
+
+def test_a_vendored_copy_that_was_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "FOLDER", tmp_path)
+    package = tmp_path / "src" / "outlast"
+    package.mkdir(parents=True)
+    for name in ("cache.py", "redis.py", "static.py"):
+        (package / name).write_text("one\ntwo\n")
+    assert not found(), "no manifest, as in the published package"
+    manifest.write()
+    (package / "static.py").write_bytes(b"one\r\ntwo\r\n")  # as Git checks out on Windows
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "cache.pyc").touch()
+    assert not found()
+    (package / "cache.py").write_text("one\nthree\n")
+    assert "was changed: src/outlast/cache.py. " in found()["outlast.W006"]
+    (package / "redis.py").unlink()
+    (package / "new.py").touch()
+    assert "was changed: src/outlast/cache.py and 2 more. " in found()["outlast.W006"]

@@ -10,7 +10,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
-from outlast import static
+from outlast import manifest, static
 from outlast.conf import check_settings, conf
 from outlast.health.errors import LOOPBACK, read_redis_address
 
@@ -149,6 +149,23 @@ def check_debug(**kwargs: Any) -> list[CheckMessage]:
             "and source code to everyone.",
             hint="Remove DJANGO_DEBUG from the environment and from .env.",
             id="outlast.W003",
+        )
+    ]
+
+
+@register()
+def check_vendored_copy(**kwargs: Any) -> list[CheckMessage]:
+    """Warn of changes in a vendored copy of this library."""
+    changed = manifest.changed_files()
+    if not changed:
+        return []
+    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    return [
+        checks.Warning(
+            f"The library in vendor/django-outlast was changed: {changed[0]}{more}. An update of "
+            "the site overwrites or conflicts with such changes.",
+            hint="Restore it, for example with git checkout, and change the site instead.",
+            id="outlast.W006",
         )
     ]
 
