@@ -75,10 +75,6 @@ class LoginView(ThrottledMixin, auth_views.LoginView):
         return response
 
 
-class LogoutView(auth_views.LogoutView):
-    """Django's logout: by POST only, so that no foreign page can log anyone out."""
-
-
 @method_decorator(never_cache, name="dispatch")
 class DashboardView(LoginRequiredMixin, TemplateView):
     """Who is logged in, and where this site keeps sessions, cache and messages."""

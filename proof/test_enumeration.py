@@ -1,0 +1,90 @@
+"""Nothing tells whether an address has an account: pages and their times, 200 of each.
+
+nox -s "full(database)" -- -k enumeration -s
+"""
+
+import itertools
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from statistics import mean, quantiles
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import pytest
+
+from proof.site import PASSWORD, Site
+
+pytestmark = [pytest.mark.any_profile, pytest.mark.slow]
+
+SAMPLES = 200
+CREATE = f"""
+from django.contrib.auth.hashers import make_password
+from accounts.models import User
+password = make_password({PASSWORD!r})
+User.objects.bulk_create(
+    User(email=f"known{{number}}@example.com", password=password) for number in range({SAMPLES})
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def site(profile: str, topology: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site with SAMPLES accounts, whose mail are files."""
+    folder = tmp_path_factory.mktemp("enumeration")
+    mail = f"filemail:///{quote((folder / 'mail').as_posix())}"
+    variables = topology.environment() if topology else {}
+    with Site(folder, profile, variables | {"EMAIL_URL": mail, "SIGN_UP": "1"}).running() as site:
+        site.manage("shell", "-c", CREATE)
+        yield site
+
+
+# The page, its fields, and how many clients ask at once.
+PAGES = {
+    "/accounts/login/": ("username", 2),
+    "/accounts/password/reset/": ("email", 8),
+    "/accounts/sign-up/": ("email", 8),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_enumeration(site: Site, page: str) -> None:
+    field, clients = PAGES[page]
+    times = {"known": list[float](), "unknown": list[float]()}
+    # One of either kind after the other: what else the machine does meets both.
+    pairs = [[f"{kind}{n}@example.com" for kind in times] for n in range(SAMPLES)]
+    for pair in pairs:
+        random.shuffle(pair)
+    addresses = itertools.count(10 << 24)  # each asks from an address of its own
+    answers = set()
+
+    def ask(pairs: list[list[str]]) -> None:
+        with site.browser() as browser:
+            browser.timeout = httpx2.Timeout(60)
+            form = browser.get(page)
+            for name in itertools.chain(*pairs):
+                number = next(addresses)
+                browser.headers["X-Forwarded-For"] = ".".join(map(str, number.to_bytes(4, "big")))
+                fields = {field: name, "password": "wrong"}
+                started = time.perf_counter()
+                answer = browser.post_form(form, fields, page)
+                kind = "unknown" if name.startswith("unknown") else "known"
+                times[kind].append(time.perf_counter() - started)
+                text = answer.text.replace(name, "").partition("csrfmiddlewaretoken")[0]
+                answers.add((answer.status_code, answer.headers.get("Location"), text))
+
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(ask, (pairs[n::clients] for n in range(clients))))
+    assert len(answers) == 1, answers
+    means = {kind: mean(middle(values)) for kind, values in times.items()}
+    print(f"\n{page}", *(f"{kind}: {value * 1000:.1f} ms" for kind, value in means.items()))
+    assert abs(means["known"] / means["unknown"] - 1) < 0.05, means
+
+
+def middle(values: list[float]) -> list[float]:
+    """Return the middle half of the values: the machine may have more to do."""
+    assert len(values) == SAMPLES
+    low, _, high = quantiles(values, n=4)
+    return [value for value in values if low <= value <= high]
