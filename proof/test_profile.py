@@ -1,7 +1,11 @@
 """A site on one profile from outside: people log in, and things lie where the profile says."""
 
 import hashlib
+import json
+import re
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from typing import Any
 
@@ -155,3 +159,30 @@ def test_the_site_is_ready_to_be_deployed(site: Site) -> None:
 @pytest.mark.any_profile
 def test_no_migration_is_missing(site: Site) -> None:
     site.manage("makemigrations", "--check", "--dry-run")
+
+
+@pytest.mark.any_profile
+def test_the_log_is_json_line_by_line(site: Site) -> None:
+    """Static files, which are streamed, bring no warnings along."""
+    with site.browser() as browser:
+        page = browser.get("/accounts/login/")
+        style = re.search(r'href="(/static/css/[^"]+)"', page.text)
+        assert style
+        assert browser.get(style[1]).status_code == 200
+        assert browser.get("/nowhere/").status_code == 404
+    lines = (site.folder / "var" / "server.log").read_text("utf-8").splitlines()
+    said = [json.loads(line) for line in lines]
+    assert {"/accounts/login/", "/nowhere/"} <= {line.get("path") for line in said}
+    assert "StreamingHttpResponse" not in str(said)
+
+
+@pytest.mark.any_profile
+def test_tests_run_in_parallel(site: Site) -> None:
+    """pytest-xdist gives each process a database of its own, by the name of Django's engine."""
+    command = ["-m", "pytest", "-q", "-n", "2", "-p", "xdist", "tests/test_user.py"]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=site.folder, env=site.environment, capture_output=True,
+        text=True, check=False, timeout=180,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "bringing up nodes" in done.stdout
