@@ -289,14 +289,13 @@ def test_sessions_of_the_first_edition_are_moved(user: User, client: Client) -> 
     migration = import_module("outlast.migrations.0001_initial")
     with connection.schema_editor() as editor:
         editor.execute(
-            "CREATE TABLE backends_session (session_key varchar(40) PRIMARY KEY,"
-            " session_data text, expire_date datetime, version varchar(64), public_id char(32),"
-            " created_at datetime, last_seen datetime, address char(39),"
-            " user_agent varchar(300), user_id bigint)"
+            "CREATE TABLE backends_session AS SELECT session_key, session_data, expire_date,"
+            " version, public_id, created AS created_at, last_seen, address, user_agent, user_id"
+            " FROM django_session"
         )
         editor.execute(
-            "INSERT INTO backends_session SELECT session_key, %s, expire_date, 'x', public_id,"
-            " created, last_seen, '192.0.2.1', 'Lynx', user_id FROM django_session",
+            "UPDATE backends_session SET session_data = %s, version = 'x', address = '192.0.2.1',"
+            " user_agent = 'Lynx'",
             [data],
         )
     before = Session.objects.get()

@@ -3,6 +3,7 @@
 Tests change what they need with pytest-django's `settings` fixture.
 """
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -57,8 +58,17 @@ DATABASES = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": FOLDER / "db.sqlite3",
         "TEST": {"NAME": FOLDER / "test.sqlite3"},
+        "OPTIONS": {"init_command": "PRAGMA journal_mode=WAL", "timeout": 20},
     }
 }
+if "TEST_POSTGRES_PORT" in os.environ:  # see test_sessions_on_postgres.py
+    DATABASES["default"] = {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": "postgres",
+        "USER": "site",
+        "HOST": "127.0.0.1",
+        "PORT": os.environ["TEST_POSTGRES_PORT"],
+    }
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 SESSION_ENGINE = "outlast.sessions.db"

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F
 from django.db.models.deletion import Collector
 from django.dispatch import Signal
 
@@ -44,7 +45,10 @@ def remember(instance: Any, using: str, **kwargs: Any) -> None:
     """Receive `pre_delete` of Django's own model: note the row for `announce_end`."""
     from outlast.models import Session
 
-    instance._outlast = Session.objects.using(using).filter(pk=instance.pk).first()
+    rows = Session.objects.using(using).filter(pk=instance.pk)
+    # On SQLite a transaction that begins by reading cannot wait to write, so write first.
+    rows.update(expire_date=F("expire_date"))
+    instance._outlast = rows.first()
 
 
 def cascade(instance: Any, using: str, **kwargs: Any) -> None:

@@ -234,9 +234,11 @@ class SessionStore(db.SessionStore):
         known, data = self.row, self._get_session()
         if known and not self.session_key and self.may_return:  # its data is lost
             data.update(known.identity())
-        with transaction.atomic(self.rows().db) if self.session_key else nullcontext():
-            old = self.rows().filter(pk=self.session_key or "").first()
-            deleted = 0
+        old, deleted = None, 0
+        if self.session_key:
+            # Before the transaction: on SQLite one that begins by reading cannot wait to write.
+            old = self.rows().filter(pk=self.session_key).first()
+        with transaction.atomic(self.rows().db) if old else nullcontext():
             if old:
                 old.rotated = True
                 deleted, _objects = copy(old).delete()
