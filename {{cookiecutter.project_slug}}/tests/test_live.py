@@ -178,7 +178,7 @@ def test_a_page_stays_logged_in_when_the_secret_key_is_replaced(
             answer = await sync_to_async(client.get)("/dashboard/")
             assert answer.status_code == 200
             assert await Session.objects.values_list("session_key").aget() != before["session_key"]
-            assert await socket.hears_nothing()
+            assert await hears_nothing(socket)
 
     run(scenario())
 
