@@ -12,8 +12,9 @@ What is sent while Redis is away is lost: that is what pub/sub promises.
 
 import asyncio
 import logging
+import random
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -50,7 +51,8 @@ registry.register_serializer("outlast", Serializer)
 class PubSubLayer(pubsub.RedisPubSubChannelLayer):
     """channels-redis' pub/sub layer, with its options, that outlives Redis.
 
-    `hosts` as there: addresses, or dictionaries with `sentinels` and `master_name`. `prefix`
+    `hosts` as there: addresses, or dictionaries with `sentinels` and `master_name`; or, for a
+    cluster, `[{"address": ["redis://node:6379", …], "cluster": True}]`. `prefix`
     begins every channel in Redis. `capacity` is the number of messages that wait for a consumer.
     """
 
@@ -162,7 +164,7 @@ class Shard(pubsub.RedisSingleShardConnection):
     _redis: Any  # redis-py's client, once there was need for it
 
     def __init__(self, host: dict[str, Any], layer: LoopLayer) -> None:
-        address = address_of(host)
+        address = self._address = address_of(host)
         self._client = get_client(address, f"{layer.channel_layer.prefix}:canary")
         super().__init__(connection_options(address, self._client), layer)
         self._layer: PubSubLayer = layer.channel_layer
@@ -187,14 +189,15 @@ class Shard(pubsub.RedisSingleShardConnection):
                 self._outbox.append((self._on_wire(channel), message))
                 # The first to come here sends for all who wait.
                 async with self._lock:
-                    with breaker:
+                    # One node of a cluster may be away while the others are well.
+                    with nullcontext() if self._address.cluster else breaker:
                         await self._send()
         except TimeoutError as error:
             # Our own event loop may have been busy, in which case Redis is well.
-            if time.monotonic() < started + 2 * PATIENCE:
+            if time.monotonic() < started + 2 * PATIENCE and not self._address.cluster:
                 breaker.record_failure(error)
             self._outbox.clear()
-        except (Unavailable, RedisError) as error:
+        except (Unavailable, RedisError, OSError) as error:
             logger.debug("Channel layer: a message was dropped: %s", type(error).__name__)
             self._outbox.clear()
 
@@ -213,7 +216,7 @@ class Shard(pubsub.RedisSingleShardConnection):
 
     async def _follow_primary(self) -> Any:
         """Return the primary, None without Sentinels, and leave the former one if it changed."""
-        pool = self._client.connection_pool
+        pool = getattr(self._client, "connection_pool", None)
         if not isinstance(pool, PrimaryPool):
             return None
         if pool.is_due:
@@ -329,6 +332,9 @@ def connection_options(address: Address, client: Client) -> dict[str, Any]:
     if address.service:
         kind = PrimarySSLConnection if address.tls else PrimaryConnection
         return options | {"connection_class": kind, "primary": client.connection_pool}
+    if address.cluster:
+        node = NodeSSLConnection if address.tls else NodeConnection
+        return options | {"connection_class": node, "nodes": address.hosts}
     if address.hosts:
         options["host"], options["port"] = address.hosts[0]
     return options | {"connection_class": getattr(connections, kind)}
@@ -349,4 +355,30 @@ class PrimaryConnection(connections.Connection):
 
 
 class PrimarySSLConnection(PrimaryConnection, connections.SSLConnection):
+    """The same over TLS."""
+
+
+class NodeConnection(connections.Connection):
+    """Connects to some node of a cluster: what is published at one is heard at all."""
+
+    def __init__(self, *, nodes: tuple[tuple[str, int], ...], **options: Any) -> None:
+        super().__init__(**options)
+        self._nodes = random.sample(nodes, len(nodes))
+
+    async def _connect(self) -> None:
+        for _ in self._nodes[1:]:
+            self._turn()
+            with suppress(OSError, RedisError):
+                await super()._connect()
+                return
+        self._turn()
+        await super()._connect()
+
+    def _turn(self) -> None:
+        # Never first the one that it comes from, which may hang.
+        self._nodes.append(self._nodes.pop(0))
+        self.host, self.port = self._nodes[-1]
+
+
+class NodeSSLConnection(NodeConnection, connections.SSLConnection):
     """The same over TLS."""
