@@ -20,8 +20,8 @@ from django.core.management import call_command
 from django.test import AsyncClient, Client
 from django.utils import timezone
 from outlast import counting, health
-from outlast.health import probes
-from outlast.health.probes import Finding, Probe, Result, State, ask
+from outlast.health import asking, probes
+from outlast.health.asking import Finding, Probe, Result, State, ask
 from outlast.models import Session
 from troubleshooting import SITE
 
@@ -35,7 +35,7 @@ def result(name: str, state: State, text: str = "at 10.1.2.3", *remedies: str) -
 
 @pytest.fixture(autouse=True)
 def no_old_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "_questions", {})
+    monkeypatch.setattr(asking, "_questions", {})
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_an_answer_is_fresh_for_a_second(monkeypatch: pytest.MonkeyPatch) -> Non
     probe = Probe("roof", count)
     assert [ask([probe], 5)[0].state for _ in range(5)] == [State.OK] * 5
     assert len(asked) == 1
-    monkeypatch.setattr(probes, "FRESH_SECONDS", 0)
+    monkeypatch.setattr(asking, "FRESH_SECONDS", 0)
     ask([probe], 5)
     assert len(asked) == 2
 

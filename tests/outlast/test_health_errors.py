@@ -15,8 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from outlast.health import probes, redis
+from outlast.health.asking import State
 from outlast.health.errors import TABLE, Service, ServiceError, explain
-from outlast.health.probes import State
 from outlast.servers import Server, Topology, quoted
 from redis.exceptions import AuthenticationError, MovedError
 from tls import make_certificates, speak_tls
@@ -395,7 +395,7 @@ def test_tls(server: Server, certificates: Path, use: Use, tmp_path: Path) -> No
     assert probes.cache_round_trip().state is State.OK
     use(f"rediss://127.0.0.1:{port}/0")
     title = "SSL: unable to get local issuer certificate, self-signed certificate"
-    assert "ssl_ca_certs=" in trouble(title)[1]
+    assert "REDIS_CA_FILE=" in trouble(title)[1]
     use(f"rediss://localhost:{port}/0?ssl_ca_certs={certificates / 'ca.pem'}")
     trouble("SSL: Hostname mismatch, IP address mismatch")
     use(f"redis://127.0.0.1:{port}/0")

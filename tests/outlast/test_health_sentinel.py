@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from outlast.health import probes, redis
+from outlast.health import asking, redis
+from outlast.health.asking import State, ask
 from outlast.health.errors import ServiceError
-from outlast.health.probes import State, ask
 from outlast.servers import Topology
+from tls import make_certificates, speak_tls
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +31,7 @@ def topology() -> Iterator[Topology]:
 @pytest.fixture(autouse=True)
 def cache(topology: Topology, settings: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The setting of the cache, which names the Sentinels of the topology."""
-    monkeypatch.setattr(probes, "_questions", {})
+    monkeypatch.setattr(asking, "_questions", {})
     cache = {
         "BACKEND": "outlast.cache.RedisCache",
         "LOCATION": "redis://mymaster/0",
@@ -150,3 +152,19 @@ def test_the_primary_hangs_and_another_takes_over(topology: Topology) -> None:
     finally:
         old.resume()
         topology.wait_ready()
+
+
+def test_tls_to_the_sentinels(topology: Topology, cache: dict[str, Any], tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path)
+    ports = [speak_tls(sentinel.port, certificates) for sentinel in topology.sentinels]
+    cache["OPTIONS"]["sentinels"] = [("127.0.0.1", port) for port in ports]
+    with pytest.raises(ServiceError, match="closes the connection at once") as plain:
+        redis.sentinel(1, QUICK)
+    assert plain.value.remedies == ("If it requires TLS: set REDIS_TLS=1",)
+    cache["OPTIONS"]["sentinel_kwargs"] |= {"ssl": True}
+    with pytest.raises(ServiceError, match="an authority that is not trusted") as unknown:
+        redis.sentinel(1, QUICK)
+    assert unknown.value.remedies == ("Name the authority: REDIS_CA_FILE=/path/ca.pem",)
+    cache["OPTIONS"]["sentinel_kwargs"] |= {"ssl_ca_certs": str(certificates / "ca.pem")}
+    assert redis.sentinel(1, QUICK).state is State.OK
+    assert redis.server(QUICK).state is State.OK

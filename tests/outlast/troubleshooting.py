@@ -14,7 +14,8 @@ NAMES = {
     "who": "the server",
     "at": "that address",
     "it": "the server",
-    "ca": "REDIS_URL=rediss://HOST:PORT/0?ssl_ca_certs=/path/ca.pem",
+    "with_tls": "write rediss:// instead of redis:// in REDIS_URL, or set REDIS_TLS=1",
+    "without_tls": "Write redis:// instead of rediss:// in REDIS_URL, or set REDIS_TLS=0",
 }
 
 

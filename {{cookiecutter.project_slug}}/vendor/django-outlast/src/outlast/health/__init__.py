@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from outlast.conf import conf
 from outlast.health import probes
-from outlast.health.probes import Finding, Probe, Result, State, ask
+from outlast.health.asking import Finding, Probe, Result, State, ask
 
 READY_SECONDS = 1.0  # a load balancer waits
 DOCTOR_SECONDS = 8.0

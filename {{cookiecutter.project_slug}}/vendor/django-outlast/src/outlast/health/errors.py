@@ -15,7 +15,8 @@ from django.db import Error as DatabaseError
 from outlast.redis import Address, hide_secrets, read_address
 
 TABLE: dict[str, Any] = tomllib.loads(Path(__file__).with_name("errors.toml").read_text("utf-8"))
-CA_SETTING = "REDIS_URL=rediss://HOST:PORT/0?ssl_ca_certs=/path/ca.pem"
+WITHOUT_TLS = "write redis:// instead of rediss:// in REDIS_URL"
+WITH_TLS = "write rediss:// instead of redis:// in REDIS_URL"
 LOOPBACK = {"localhost", "127.0.0.1", "::1", ""}
 
 
@@ -47,12 +48,15 @@ class Service:
             text = hide_secrets(words, _secrets())
             return (f"{self.name} at {self.place} reports an error: {text}.",)
         names = {"who": self.name, "at": self.place, "it": f"{self.name} at {self.place}"}
-        names |= {"variable": self.variable, "ca": CA_SETTING}
+        names |= {"variable": self.variable, "with_tls": WITH_TLS, "without_tls": WITHOUT_TLS}
+        if "REDIS_URL" not in self.variable:  # Sentinels, and servers that they name
+            names |= {"with_tls": "set REDIS_TLS=1", "without_tls": "set REDIS_TLS=0"}
         sentence = entry["sentence"].format(**names)
         lines: list[str] = []
         for remedy in entry["remedies"]:
-            lines += self._ways_to_start() if remedy == "START" else [remedy.format(**names)]
-        return (sentence[0].upper() + sentence[1:], *lines)
+            is_start = remedy == "START"
+            lines += self._ways_to_start() if is_start else [_capitalize(remedy.format(**names))]
+        return (_capitalize(sentence), *lines)
 
     def _matches(self, entry: dict[str, Any], words: str) -> bool:
         here = self.host in LOOPBACK or not entry.get("loopback")
@@ -137,3 +141,7 @@ def _secrets() -> list[str]:
     address = _redis_address_or_none()
     found = [settings.SECRET_KEY, settings.DATABASES["default"].get("PASSWORD", "")]
     return found + (address.secrets if address else [])
+
+
+def _capitalize(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from outlast import counting, health
 from outlast.conf import conf
-from outlast.health.probes import State
+from outlast.health.asking import State
 from outlast.models import Session
 
 

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 from django.conf import settings
-from redis import ConnectionPool, Redis, RedisError
+from redis import ConnectionPool, Redis, RedisError, SSLConnection
 
+from outlast.health.asking import Finding, Probe, down, ok, warning
 from outlast.health.errors import Service, ServiceError, read_redis_address, redis_service
-from outlast.health.probes import Finding, Probe, down, ok, warning
 from outlast.redis import HostPort, ask_sentinel, impatient
 
 LAG_SECONDS = 10
@@ -60,6 +60,9 @@ def connect(
     service: Service, place: HostPort | None, options: Any, patience: Patience
 ) -> Iterator[Redis]:
     """Yield a client; raise ServiceError, which explains any error of it."""
+    options = dict(options)
+    if options.pop("ssl", False):
+        options["connection_class"] = SSLConnection
     limits = {"socket_connect_timeout": patience.connect, "socket_timeout": patience.reply}
     where = {"host": place[0], "port": place[1]} if place else {}
     arguments = {**impatient(), **limits, "decode_responses": True, **where, **options}

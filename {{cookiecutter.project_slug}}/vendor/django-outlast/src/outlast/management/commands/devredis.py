@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from outlast import health, servers
-from outlast.health.probes import State
+from outlast.health.asking import State
 
 LOCAL = {"127.0.0.1", "localhost"}
 

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 
 from outlast import health
 from outlast.conf import conf
-from outlast.health.probes import Result, State
+from outlast.health.asking import Result, State
 
 MARKS = {State.DOWN: "DOWN", State.WARNING: "warn", State.SKIPPED: "skip", State.OK: "ok"}
 
