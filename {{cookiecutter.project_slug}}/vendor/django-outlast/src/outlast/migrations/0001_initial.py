@@ -5,10 +5,13 @@ from typing import Any
 
 import django.db.models.deletion
 from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import migrations, models
 from outlast.sessions import columns
 
 FIRST_EDITION = "backends_session"
+FIRST_BACKEND = "apps.accounts.throttle.ThrottledBackend"
 
 
 def add_columns(apps: Any, editor: Any) -> None:
@@ -39,6 +42,13 @@ def move_sessions(apps: Any, editor: Any) -> None:
         if path.is_file():
             data = path.read_text("ascii")
             sessions.filter(pk=session.pk).update(session_data=data)
+    # Its authentication backend moved with `apps/accounts`: under the old name nobody is known.
+    store = SessionStore()
+    for session in sessions.filter(version=None, user__isnull=False).iterator():
+        data = store.decode(session.session_data)
+        if data.get(BACKEND_SESSION_KEY) == FIRST_BACKEND:
+            data[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+            sessions.filter(pk=session.pk).update(session_data=store.encode(data))
     editor.execute(f"DROP TABLE {FIRST_EDITION}")
 
 
