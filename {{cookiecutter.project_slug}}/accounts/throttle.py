@@ -1,11 +1,9 @@
 """Limit password guesses wherever `authenticate()` is called with a request.
 
 Failures are counted per account in one table, so that the limits hold without a cache:
-
 - `THROTTLE_PAIR_LIMIT` per account and client address in `THROTTLE_SECONDS`,
 - `THROTTLE_ACCOUNT_LIMIT` per account in `THROTTLE_SECONDS`, `THROTTLE_DAY_LIMIT` in a day.
   Addresses where the account has logged in before are exempt: strangers lock no owner out.
-
 An address alone is never limited, as a whole school may share it. Refused attempts do not
 count, so that a wait ends. Unknown names are limited in the same way as accounts.
 """
