@@ -17,7 +17,7 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 from outlast.health import probes, redis
 from outlast.health.asking import State
 from outlast.health.errors import TABLE, Service, ServiceError, explain
-from outlast.servers import Server, Topology, quoted
+from outlast.servers import Server, Topology, quoted, wait_until
 from redis.exceptions import AuthenticationError, MovedError
 from tls import make_certificates, speak_tls
 from troubleshooting import SITE, write_page
@@ -252,6 +252,16 @@ def test_a_node_of_a_cluster(stack: ExitStack, use: Use) -> None:
     assert "is a node of a Redis Cluster" in error.value.sentence
     assert "DJANGO_PROFILE=redis-cluster" in error.value.remedies[0]
     assert explain(MovedError("3999 127.0.0.1:6381"))[0] == error.value.sentence
+
+
+def test_a_cluster(stack: ExitStack, use: Use) -> None:
+    node = stack.enter_context(Topology(lines=["cluster-enabled yes"])).primary
+    use(f"redis://127.0.0.1:{node.port}/0", cluster=True)
+    assert redis.server(QUICK).state is State.DOWN, "no node has the slots"
+    with node.client() as client:
+        client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        wait_until(lambda: client.cluster("info")["cluster_state"] == "ok", "the cluster")
+    assert redis.server(QUICK).text == "cluster of 1 nodes, state ok"
 
 
 def test_full(stack: ExitStack, use: Use) -> None:

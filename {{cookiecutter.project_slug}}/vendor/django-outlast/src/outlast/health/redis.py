@@ -1,5 +1,6 @@
 """Health checks of Redis and of its Sentinels, each with one attempt and short time-outs."""
 
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -84,8 +85,17 @@ def primary(patience: Patience = DOCTOR) -> Iterator[Redis]:
     if address.service:
         place = agreed_primary(patience)
         service = Service("redis", "Redis", "{}:{}".format(*place), *place, "REDIS_PASSWORD")
+    if address.cluster:
+        place = next((each for each in address.hosts if accepts(each, patience)), place)
     with connect(service, place, address.options, patience) as client:
         yield client
+
+
+def accepts(place: HostPort, patience: Patience) -> bool:
+    """Return whether a server accepts connections."""
+    with suppress(OSError), socket.create_connection(place, patience.connect):
+        return True
+    return False
 
 
 @contextmanager
@@ -131,13 +141,26 @@ def server(patience: Patience) -> Finding:
     key = f"{settings.CACHES['default'].get('KEY_PREFIX', '')}:doctor"
     with primary(patience) as client:
         info = client.info("server")
-        if info.get("redis_mode", info.get("server_mode")) == "cluster":
+        is_cluster = info.get("redis_mode", info.get("server_mode")) == "cluster"
+        if is_cluster and read_redis_address().cluster:
+            return cluster(client.cluster("info"))
+        if is_cluster:
             raise RedisError("MOVED 0 by a node of a cluster")
         client.set(key, "", px=1000)
         place = client.connection_pool.connection_kwargs
     name = "Valkey" if "valkey_version" in info else "Redis"
     at = place.get("path") or f"{place['host']}:{place['port']}"
     return ok(f"{name} {info.get('valkey_version', info['redis_version'])} at {at}")
+
+
+def cluster(info: dict[str, str]) -> Finding:
+    """Whether the cluster serves all slots, as one of its nodes sees it."""
+    text = f"cluster of {info['cluster_known_nodes']} nodes, state {info['cluster_state']}"
+    if info["cluster_state"] != "ok":
+        return down(
+            f"{text}: it serves no commands.", "Look for lost nodes: redis-cli CLUSTER NODES"
+        )
+    return ok(text)
 
 
 def sentinel(number: int, patience: Patience) -> Finding:
