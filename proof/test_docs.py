@@ -16,7 +16,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(?:#|//|\{#) ([\w./-]+\.\w+)(, at the end)?(?: #\})?\n")
 
 
-def follow(site: Site, name: str) -> int:
+def follow(site: Site, name: str, *, only_files: bool = False) -> int:
     """Do what a document says, block by block; return the number of blocks."""
     blocks = BLOCK.findall((DOCS / name).read_text("utf-8"))
     for language, text in blocks:
@@ -26,6 +26,8 @@ def follow(site: Site, name: str) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a" if file[2] else "w", encoding="utf-8") as opened:
                 opened.write("\n\n" + text if file[2] else text)
+        elif only_files:
+            continue
         elif language == "python":
             site.manage("shell", "-c", text)
         else:
