@@ -92,6 +92,9 @@ class BakedProject:
 
     def run(self, *arguments: str, **variables: str) -> str:
         """Run the project's Python in its folder; return the output, or fail with it."""
+        if self.python == sys.executable:  # which has no library installed
+            library = self.folder / "vendor" / "django-outlast" / "src"
+            variables = {"PYTHONPATH": str(library), **variables}
         done = run([self.python, *arguments], self.folder, self.variables | variables)
         assert done.returncode == 0, done.stdout
         return done.stdout

@@ -39,8 +39,7 @@ def test_the_database_of_the_first_edition(bake: Bake) -> None:
         database.execute("UPDATE backends_session SET created_at = ?, last_seen = ?", [now, now])
         database.commit()
         ((key,),) = database.execute("SELECT session_key FROM backends_session")
-    library = site.folder / "vendor" / "django-outlast" / "src"
-    variables = {"PYTHONPATH": str(library), "DJANGO_SECRET_KEY": SECRET_KEY}
+    variables = {"DJANGO_SECRET_KEY": SECRET_KEY}
     site.run("manage.py", "migrate", **variables)
     assert "No migrations to apply" in site.run("manage.py", "migrate", **variables)
     site.run("-c", LOGGED_IN, key, **variables)
