@@ -368,7 +368,7 @@ class Breaker:
         if isinstance(error, exceptions.MaxConnectionsError):
             raise Unavailable(self._crowded()) from error
         if is_outage(error) and not isinstance(error, Unavailable):
-            raise self.record_failure(error) from _without_frames(error)
+            raise self.record_failure(error) from _without_secrets(error, self.address.secrets)
 
     def record_failure(self, error: BaseException | None) -> Unavailable:
         """Open the breaker, and return what to raise; log it if Redis was in use until now."""
@@ -399,7 +399,7 @@ class Breaker:
         try:
             self.check()
         except Exception as error:
-            raise self.record_failure(error) from _without_frames(error)
+            raise self.record_failure(error) from _without_secrets(error, self.address.secrets)
         with self._lock:
             over, self.reason = self.reason, ""
         if over:
@@ -420,11 +420,16 @@ class Breaker:
         return Unavailable(f"Redis at {self.address} cannot be used: {self.reason}.")
 
 
-def _without_frames(error: BaseException | None) -> BaseException | None:
-    """Return `error` without tracebacks: redis-py's frames hold the password they log in with."""
+def _without_secrets(error: BaseException | None, secrets: list[str]) -> BaseException | None:
+    """Return `error` without the passwords in its text, and without tracebacks.
+
+    Frames of redis-py hold the password that they log in with, and Django's error pages and
+    mails show the variables of frames.
+    """
     link = error
     while link:
         link.__traceback__ = None
+        link.args = tuple(hide_secrets(str(arg), secrets) for arg in link.args)
         link = link.__cause__ or link.__context__
     return error
 
@@ -457,7 +462,7 @@ class Client(Redis):
                 where = self.breaker.address
                 sentence = f"Redis at {where} did not take a value of {size:,} bytes."
                 logger.warning(sentence)
-                raise Unavailable(sentence) from _without_frames(error)
+                raise Unavailable(sentence) from _without_secrets(error, where.secrets)
 
 
 def make_client(address: Address, canary: str) -> Client:
