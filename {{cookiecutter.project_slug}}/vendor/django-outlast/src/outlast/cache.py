@@ -11,7 +11,8 @@
 
 OPTIONS are those of Django's RedisCache: `serializer`, and arguments of redis-py's connections.
 With Sentinels, LOCATION names their service, `redis://mymaster/0`, and OPTIONS holds
-`"sentinels": [(host, port), ...]` and `"sentinel_kwargs"`, arguments of connections to them.
+`"sentinels": [(host, port), ...]` and `"sentinel_kwargs"`, arguments of connections to them. With
+Redis Cluster, LOCATION is a list of some nodes' addresses and OPTIONS holds `"cluster": True`.
 """
 
 import contextlib
@@ -74,11 +75,11 @@ class RedisCacheClient(django_redis.RedisCacheClient):
 
     def __init__(self, servers: list[str], *, canary: str, **options: Any):
         super().__init__(servers, **options)
-        self.redis = get_client(read_address(servers, self._pool_options), canary)
+        self.redis: Client = get_client(read_address(servers, self._pool_options), canary)
         self._client = lambda connection_pool: self.redis
 
-    def _get_connection_pool(self, write: bool) -> ConnectionPool:
-        return self.redis.connection_pool
+    def _get_connection_pool(self, write: bool) -> ConnectionPool | None:
+        return getattr(self.redis, "connection_pool", None)  # a cluster has one for each node
 
     def dumps(self, key: KeyT, value: Any) -> bytes | int:
         """Return what is stored under `key`."""

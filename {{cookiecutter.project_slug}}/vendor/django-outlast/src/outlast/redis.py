@@ -13,12 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from redis import Redis, exceptions
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import Connection, ConnectionPool, SSLConnection, parse_url
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
@@ -332,6 +334,7 @@ def is_outage(error: BaseException | None) -> bool:
             exceptions.TimeoutError,
             exceptions.InvalidResponse,
             exceptions.RedisClusterException,
+            exceptions.ClusterError,
             OSError,
         ),
     )
@@ -465,8 +468,66 @@ class Client(Redis):
                 raise Unavailable(sentence) from _without_secrets(error, where.secrets)
 
 
-def make_client(address: Address, canary: str) -> Client:
+class ClusterClient(RedisCluster):
+    """redis-py's client of a cluster, through a breaker, that connects at its first command.
+
+    redis-py's connects in the constructor, where it raises while the cluster is away.
+    """
+
+    def __init__(self, address: Address, canary: str):
+        self.breaker = Breaker(address, partial(self._check, canary), lambda: None)
+        self.starting = threading.RLock()
+        self.started = False
+
+    def _start(self) -> None:
+        # Reentrant: the constructor sends commands. No caller waits long for another's attempt.
+        if not self.starting.acquire(timeout=TIMEOUT):
+            raise Unavailable(f"Redis at {self.breaker.address} is not connected yet.")
+        try:
+            if not self.started:
+                self.started = True
+                super().__init__(**self._options())
+        except BaseException:
+            self.started = False
+            raise
+        finally:
+            self.starting.release()
+
+    def _options(self) -> dict[str, Any]:
+        address = self.breaker.address
+        options = impatient() | {"retry": Retry(NoBackoff(), 1)} | dict(address.options)
+        if options.pop("connection_class", None) is SSLConnection:
+            options["ssl"] = True
+        nodes = [ClusterNode(host, port) for host, port in address.hosts]
+        return options | {"startup_nodes": nodes}
+
+    def _check(self, canary: str) -> None:
+        self._start()
+        super().execute_command("SET", canary, 1, "EX", 60)
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """As in redis-py, through the breaker."""
+        with self.breaker:
+            self._start()
+            return super().execute_command(*args, **options)
+
+    def mget(self, keys: Any, *args: Any) -> Any:
+        """As of one server: the keys may be on several nodes."""
+        with self.breaker:
+            self._start()
+            return self.mget_nonatomic(keys, *args)
+
+    def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> Any:
+        """As in redis-py; not through the breaker when it is executed."""
+        with self.breaker:
+            self._start()
+            return super().pipeline(transaction, shard_hint)
+
+
+def make_client(address: Address, canary: str) -> Any:
     """Return a client. `canary`: a key that is written to see whether Redis can be used."""
+    if address.cluster:
+        return ClusterClient(address, canary)
     options: dict[str, Any] = {
         **impatient(),
         "redis_connect_func": greet,
@@ -490,12 +551,12 @@ def make_client(address: Address, canary: str) -> Client:
     return Client(pool, breaker)
 
 
-_clients: dict[str, Client] = {}
+_clients: dict[str, Any] = {}
 _lock = threading.Lock()
 
 
-def get_client(address: Address, canary: str) -> Client:
-    """Return the client of this process for the address, the same for all who ask."""
+def get_client(address: Address, canary: str) -> Any:
+    """Return the Client, or ClusterClient, of this process for the address."""
     key = repr((address, address.options, address.sentinel_options))
     if key not in _clients:
         with _lock:
@@ -510,6 +571,9 @@ def _renew_locks() -> None:
     _lock = threading.Lock()
     for client in _clients.values():
         client.breaker._lock = threading.Lock()
+        if isinstance(client, ClusterClient):
+            client.starting, client.started = threading.RLock(), False
+            continue
         pool = client.connection_pool
         pool._lock = threading.RLock()  # private: redis-py 8.1 takes it to renew the pool
         if isinstance(pool, PrimaryPool):
