@@ -89,13 +89,14 @@ async def _send(
     in_turn = itertools.cycle(asks)
     trust = ssl.create_default_context()
     site.authority.configure_trust(trust)
-    everybody, took, spans = asyncio.Barrier(connections), list[float](), list[float]()
+    streams = [
+        await asyncio.open_connection("127.0.0.1", site.port, ssl=trust)
+        for _ in range(connections)
+    ]
+    took: list[float] = []
+    began = time.perf_counter()
 
-    async def person() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", site.port, ssl=trust)
-        await exchange(reader, writer, next(in_turn))
-        await everybody.wait()
-        began = time.perf_counter()
+    async def person(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (start := time.perf_counter()) < began + seconds:
             ask = next(in_turn)
             answered = await exchange(reader, writer, ask)
@@ -104,11 +105,10 @@ async def _send(
             took.append(time.perf_counter() - start)
             if pause:
                 await asyncio.sleep(pause)
-        spans.append(time.perf_counter() - began)
         writer.close()
 
-    await asyncio.gather(*(person() for _ in range(connections)))
-    return Answers(took, len(took) / max(spans))
+    await asyncio.gather(*(person(*stream) for stream in streams))
+    return Answers(took, len(took) / (time.perf_counter() - began))
 
 
 async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ask: bytes) -> int:

@@ -174,7 +174,7 @@ class Subject:
     @staticmethod
     def wsgi(site: Site) -> list[str]:
         return [
-            sys.executable, "-m", "gunicorn", "config.wsgi", "--threads=16", "--keep-alive=60",
+            sys.executable, "-m", "gunicorn", "config.wsgi", "--threads=80", "--keep-alive=1",
             f"--bind=127.0.0.1:{site.port}", f"--keyfile={site.certificate}",
             f"--certfile={site.certificate}", "--graceful-timeout=1", "--timeout=300",
         ]  # fmt: skip

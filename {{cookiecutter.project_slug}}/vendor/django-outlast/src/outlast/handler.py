@@ -1,7 +1,7 @@
 """Pages in a fixed pool of threads, as a threaded WSGI server has them."""
 
 import asyncio
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from django.core.exceptions import RequestAborted
@@ -19,8 +19,7 @@ class ASGIHandler(asgi.ASGIHandler):
     """Django's handler, where one thread of a pool runs a request from its start to its end.
 
     The event loop reads the body and sends the response: slow clients hold no thread. Threads
-    live on, so `CONN_MAX_AGE` works, and a process has as many connections as threads.
-    An asynchronous view runs on the event loop while its thread waits for it.
+    live on, and with `CONN_MAX_AGE` their connections do. An asynchronous view runs on the loop.
     """
 
     def __init__(self) -> None:
@@ -53,11 +52,8 @@ class ASGIHandler(asgi.ASGIHandler):
         set_script_prefix(asgi.get_script_prefix(scope))
         request_started.send(sender=self.__class__, scope=scope)
         request, error = self.create_request(scope, body)
-        response: Any = error
-        if request:
-            response = self.get_response(request)
-        else:
-            body.close()
+        response: Any = self.get_response(request) if request else error
+        response._resource_closers.append(body.close)
         response._handler_class = self.__class__
         response.block_size = self.chunk_size  # of files
         if not response.streaming:
@@ -74,17 +70,14 @@ class ASGIHandler(asgi.ASGIHandler):
         threads = Threads(1, "stream") if has_own else self.pages
         if not response.is_async:
             response.streaming_content = threads.iterate(response.streaming_content)
-        tasks = (
-            asyncio.create_task(self.send_response(response, send)),
-            asyncio.create_task(self.listen_for_disconnect(receive)),
-        )
+        sending = asyncio.create_task(self.send_response(response, send))
+        gone = asyncio.create_task(self.listen_for_disconnect(receive))
+        gone.add_done_callback(lambda task: task.cancelled() or sending.cancel(task.exception()))
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(asyncio.CancelledError):
+                await sending
         finally:
-            [task.cancel() for task in tasks]
-            sent, _ = await asyncio.gather(*tasks, return_exceptions=True)
+            gone.cancel()
             await threads.run(response.close)
             if has_own:
                 threads.shutdown()
-        if isinstance(sent, Exception):
-            raise sent
