@@ -61,11 +61,8 @@ class ASGIHandler(asgi.ASGIHandler):
         return response
 
     async def stream(self, response: Any, receive: Any, send: Any) -> None:
-        """Send a stream until it ends or its client is gone, then close it.
-
-        A generator may keep a cursor open between two chunks, so it gets a thread, and with it
-        a connection, of its own; page threads read the chunks of files.
-        """
+        """Send a stream until it ends or its client is gone, then close it."""
+        # A generator may keep a cursor open between two chunks: it gets a thread of its own.
         has_own = not (response.is_async or isinstance(response, FileResponse))
         threads = Threads(1, "stream") if has_own else self.pages
         if not response.is_async:
