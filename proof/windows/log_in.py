@@ -6,10 +6,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
+PATIENCE = 240  # seconds for the server to start; Wine on a busy machine takes its time
 EMAIL, PASSWORD = "ada@example.com", "correct horse battery staple"
 
 
@@ -28,22 +30,22 @@ def main() -> None:
         env={**os.environ, "__PYVENV_LAUNCHER__": sys.executable},
     )
     try:
-        log_in(f"http://{address}")
+        log_in(f"http://{address}", lambda: server.poll() is None)
     finally:
         server.terminate()
         server.wait(20)
 
 
-def log_in(url: str) -> None:
+def log_in(url: str, running: Callable[[], bool]) -> None:
     """Wait for the login page, send its form, and expect the dashboard."""
     browser = build_opener(ProxyHandler({}), HTTPCookieProcessor())
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             page = browser.open(f"{url}/accounts/login/").read().decode()
             break
         except URLError:
-            if time.monotonic() > end:
+            if time.monotonic() > end or not running():
                 raise
             time.sleep(0.2)
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
