@@ -85,6 +85,8 @@ def remove_orphans(model: type[AbstractSession], using: str) -> None:
         with suppress(FileNotFoundError):  # a session was saved meanwhile
             if entry.stat().st_mtime < an_hour_ago:
                 old[entry.name] = entry.path
+    if not old:
+        return
     rows = model._base_manager.using(using).filter(version__startswith=MARK)
     for key, version in rows.values_list("session_key", "version").iterator():
         old.pop(name_of(key, version or ""), None)
