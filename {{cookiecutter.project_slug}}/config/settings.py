@@ -1,8 +1,9 @@
 """Settings of the site, read from the environment; production is the default.
 
-Where a value is not Django's default, one line says why. `.env.example` has every
-variable with a sentence; a variable may also be given as `NAME_FILE`, the path of
-a file that holds it (Docker and Kubernetes hand secrets over that way).
+Where a value is not Django's default, one line says why; all settings are explained at
+https://docs.djangoproject.com/en/6.1/ref/settings/. `.env.example` has every variable with a
+sentence; a variable may also be given as `NAME_FILE`, the path of a file that holds it (Docker
+and Kubernetes hand secrets over that way).
 """
 
 import tomllib
@@ -50,8 +51,8 @@ _names = env.list("SITE_HOSTS", default=[])
 SITE_HOSTS = {address.normalise("SITE_HOSTS", f"https://{name}")[1] for name in _names} - {_host}
 ALLOWED_HOSTS = [_host, *SITE_HOSTS, *(["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])]
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
-# What a proxy says of the scheme, also one that uvicorn does not know. A client who says it
-# gains a page over plain HTTP, for nobody but itself.
+# Believe X-Forwarded-Proto, also of a proxy that uvicorn does not know: a client that forges it
+# only gets its own page over plain HTTP.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 
 # --- Profile: where sessions, cache entries and channel messages live ---
@@ -63,7 +64,7 @@ CACHES = _profile.caches
 CHANNEL_LAYERS = _profile.channel_layers
 SESSION_FILE_PATH = VAR / "sessions"  # Django's default is shared with every program here
 SESSION_COOKIE_AGE = 14 * 24 * 3600  # seconds, with "remember me"
-# Without it sessions end with the browser, wherever the login was.
+# Sessions end with the browser, unless people ask to be remembered.
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 
 # --- The library's own settings: vendor/django-outlast/README.md ---
@@ -179,10 +180,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Accounts ---
 
+# Users log in by their e-mail address.
+# https://docs.djangoproject.com/en/6.1/topics/auth/customizing/#substituting-a-custom-user-model
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "dashboard"
 LOGOUT_REDIRECT_URL = "login"
+# Counts failed logins; packages add theirs after it: docs/packages.md.
 AUTHENTICATION_BACKENDS = ["accounts.throttle.ThrottledBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -226,7 +230,7 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"no-r
 SESSION_COOKIE_NAME = "__Host-sessionid" if HTTPS else "sessionid"
 CSRF_COOKIE_NAME = "__Host-csrftoken" if HTTPS else "csrftoken"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
-CSRF_COOKIE_HTTPONLY = True  # no script of ours reads it
+CSRF_COOKIE_HTTPONLY = True  # scripts take the token from the page: docs/api.md
 SECURE_SSL_REDIRECT = HTTPS
 # An hour, until you are sure: docs/security.md tells how to raise it.
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=3600) if HTTPS else 0
@@ -257,6 +261,8 @@ USE_I18N = True
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+# In production, names hold a hash of the content and are cached for ever.
+# https://whitenoise.readthedocs.io/en/stable/django.html
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
