@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 from outlast.conf import DEFAULTS, check_settings, conf
+from troubleshooting import SITE
 
 
 def test_a_default_and_a_value(settings: Any) -> None:
@@ -21,3 +22,9 @@ def test_the_check_refuses_a_misspelt_name_and_a_wrong_type(settings: Any) -> No
     misspelt, wrong = check_settings()
     assert misspelt.hint == "Did you mean SESSION_IDLE_SECONDS?"
     assert "must be of type int" in wrong.msg
+
+
+def test_the_readme_lists_every_setting() -> None:
+    readme = (SITE / "vendor" / "django-outlast" / "README.md").read_text("utf-8")
+    table = readme.partition("## Settings")[2].partition("\n## ")[0]
+    assert [name for name in DEFAULTS if f"`{name}`" not in table] == []
