@@ -341,5 +341,5 @@ def test_statements_of_a_login(user: User, new_browser: Callable[[], Client]) ->
         statements = [query["sql"] for query in queries]
         seen.append((sum("accounts_attempt" in each for each in statements), statements))
     assert [ours for ours, _ in seen] == [2, 3, 2]
-    for (_, statements), bound in zip(seen, (3, 9, 8), strict=True):
+    for (_, statements), bound in zip(seen, (3, 8, 8), strict=True):
         assert len(statements) <= bound, statements
