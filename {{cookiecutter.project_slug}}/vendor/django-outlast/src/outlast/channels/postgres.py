@@ -92,7 +92,7 @@ class PostgresLayer(LocalLayer):
 
     def _gave_up(self) -> None:
         if self._wire:
-            self._wire.failed("sending", TimeoutError())
+            self._wire.is_slow = True
 
     async def _listening(self) -> None:
         """Wait, no longer than a sender does, until this process listens."""
@@ -159,6 +159,7 @@ class Wire(threading.Thread):
         self._listener = False
         self._listening: Future[None] = Future()
         self._broken: set[str] = set()
+        self.is_slow = False  # a sender has waited in vain: the next ones do not wait
 
     # Called by any thread.
 
@@ -173,6 +174,9 @@ class Wire(threading.Thread):
             first = len(self._outbox) == 1
         if first:
             self._call(self._wake.set)
+        if self.is_slow:  # it is sent all the same, if the server answers
+            sent = Future()
+            sent.set_result(None)
         return sent
 
     def listen(self) -> "Future[None] | None":
@@ -283,6 +287,7 @@ class Wire(threading.Thread):
         return bool(self._batch)
 
     def _done(self) -> None:
+        self.is_slow = False
         for _, sent in self._batch:
             sent.set_result(None)
         self._batch = []
