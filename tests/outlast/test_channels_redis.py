@@ -307,7 +307,7 @@ GARBAGE = [b"", b"\xc1", b"\x81\xa4type", b"cos\nsystem\n(S'true'\ntR.", b"\x91"
 
 @pytest.mark.parametrize("garbage", GARBAGE)
 def test_garbage_is_passed_over(garbage: bytes, redis_server: Topology) -> None:
-    """Whoever reaches Redis can publish: no socket may end over that."""
+    """Everyone with access to Redis can publish: no socket may end because of that."""
 
     async def scenario() -> None:
         layer = make_layer(redis_server)

@@ -76,7 +76,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
     subclass overrides `receive`.
 
     `messages` lists the messages of the channel layer that have a handler, each with the types
-    of its fields. All others are dropped: whoever reaches Redis can send any.
+    of its fields. Others are dropped: everyone with access to Redis can send any.
     """
 
     messages: ClassVar[dict[str, dict[str, type]]] = {
