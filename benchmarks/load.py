@@ -7,6 +7,7 @@ import os
 import ssl
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,6 +107,8 @@ async def _send(
             if pause:
                 await asyncio.sleep(pause)
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
     await asyncio.gather(*(person(*stream) for stream in streams))
     return Answers(took, len(took) / (time.perf_counter() - began))
