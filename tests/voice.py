@@ -1,0 +1,69 @@
+"""Refuse words and sentences that make people read twice; `nox -s lint` runs it.
+
+Prose is what people read: documents, templates, prompts, and in Python strings and comments.
+"""
+
+import re
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+TEMPLATE = Path(__file__).parent.parent
+SITE = "{{cookiecutter.project_slug}}"
+# Not addresses of tests, such as nobody@example.com, nor Python's "is None".
+TICS = re.compile(
+    r"\b([Nn]obody|[Ss]omebody|[Ww]hoever|[Aa]new|[Bb]eside|is none|to be had)\b(?![@-])"
+)
+PROSE = {".md", ".html", ".txt", ".json", ".toml", ".yml", ".yaml", ".example", ".conf", ".sh"}
+LEFT_OUT = {"CHANGELOG.md", "tests/voice.py", "docs/benchmarks.json"}
+READMES = ("README.md", f"{SITE}/README.md", f"{SITE}/vendor/django-outlast/README.md")
+LONGEST = 30  # words of a sentence
+
+
+def files() -> Iterator[str]:
+    """Yield the paths of the files that git knows, and of new ones."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=True)
+    yield from filter(None, listed.stdout.split("\0"))
+
+
+def prose(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line numbers and texts."""
+    if path.suffix == ".py":
+        with path.open("rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                if token.type in (tokenize.STRING, tokenize.COMMENT):
+                    for number, line in enumerate(token.string.splitlines(), token.start[0]):
+                        yield number, line
+    elif path.suffix in PROSE or path.name == "Dockerfile":
+        yield from enumerate(path.read_text("utf-8").splitlines(), 1)
+
+
+def long_sentences(text: str) -> Iterator[str]:
+    """Yield the sentences of a Markdown text, without code and tables, that are too long."""
+    text = re.sub(r"```.*?```|^(\||#|!\[|<).*?$", "", text, flags=re.DOTALL | re.MULTILINE)
+    for paragraph in re.split(r"\n\s*\n|\n(?=[-*\d])", text):
+        for sentence in re.split(r"(?<=[.!?:;])\s+", " ".join(paragraph.split())):
+            if len(re.findall(r"[\w'`]+(?:[-/.][\w'`]+)*", sentence)) > LONGEST:
+                yield sentence
+
+
+def complaints() -> Iterator[str]:
+    for name in files():
+        path = TEMPLATE / name
+        if name in LEFT_OUT or not path.is_file():
+            continue
+        for number, line in prose(path):
+            if found := TICS.search(line):
+                yield f"{name}:{number}: say it without {found[0]!r}: {line.strip()}"
+    for name in READMES:
+        for sentence in long_sentences((TEMPLATE / name).read_text("utf-8")):
+            yield f"{name}: a sentence of more than {LONGEST} words: {sentence}"
+
+
+if __name__ == "__main__":
+    found = list(complaints())
+    print(*found, sep="\n")
+    sys.exit(f"{len(found)} to rewrite." if found else 0)
