@@ -12,6 +12,8 @@ else:
     CACHE_READS = Counter(
         "site_cache_reads", "Reads of the Redis cache by result.", ["result"], registry=REGISTRY
     )
+    for _result in ("hit", "miss"):  # from 0: a rate needs a value before the first read
+        CACHE_READS.labels(_result)
 
 
 def count_read(result: str) -> None:
