@@ -206,13 +206,14 @@ def template(session: nox.Session) -> None:
 
 @nox.session(**PLAIN)
 def switch(session: nox.Session) -> None:
-    """Run one generated site on every profile in turn: nobody is logged out."""
+    """Run one generated site on every profile in turn: all sessions survive."""
     proof(session, "proof/test_switch.py")
 
 
 @nox.session(**PLAIN)
 def lint(session: nox.Session) -> None:
-    """Check style, format and types of template, site and library."""
+    """Check style, format, wording and types of template, site and library."""
+    run(session, "tests.voice")
     run(session, "ruff", "check", "--no-cache", ".", SITE.name)
     run(session, "ruff", "format", "--no-cache", "--check", ".", SITE.name)
     types(session, "template")
@@ -279,7 +280,7 @@ def update(session: nox.Session) -> None:
     proof(session, "tests", "-m", "cruft")
 
 
-@nox.session(**FULL | {"allow_parallel": False})
+@nox.session(**BY_NAME | {"requires": []})
 def windows(session: nox.Session) -> None:
     """Make, test and use sites on a Windows Python under Wine: `-- tests template` for more."""
     if not (hasattr(os, "geteuid") and os.geteuid() == 0 and Path("/etc/debian_version").exists()):

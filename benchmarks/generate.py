@@ -56,7 +56,7 @@ def folder(installer: str, *, cold: bool) -> Iterator[tuple[Path, dict[str, str]
 
 
 def by_template(installer: str, *, cold: bool = False) -> Figures:
-    """Return the seconds of each step of the hook, of the whole, and until somebody is in."""
+    """Return the seconds of each step of the hook, of the whole, and until the first login."""
     with folder(installer, cold=cold) as (home, variables):
         start = time.monotonic()
         done = subprocess.run(

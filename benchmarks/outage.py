@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 class Fault(NamedTuple):
     """What is done to the servers of a profile: `begin`, and `end` after LASTS seconds.
 
-    `end` is None where the system gets over it by itself, by electing another primary.
+    Without `end` the system recovers by itself: it elects another primary.
     """
 
     title: str

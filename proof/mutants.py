@@ -25,7 +25,7 @@ from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 
 TEMPLATE = Path(__file__).parent.parent
-SECONDS = 60  # for the tests of one mutant; whoever takes longer has noticed it
+SECONDS = 60  # for the tests of one mutant; a mutant that takes longer is noticed
 Place = tuple[int, int]  # line, from 1, and column, from 0
 
 

@@ -138,7 +138,7 @@ class Site:
     def start(
         self, workers: int = 1, port: int | None = None, patience: int = 1
     ) -> subprocess.Popen[bytes]:
-        """Serve the site on its port, or beside that on another one."""
+        """Serve the site on its port, or a second time on another one."""
         with (self.folder / "var" / "server.log").open("a+b") as log:
             server = subprocess.Popen(
                 self.serve_command(workers, port, patience),
@@ -229,7 +229,7 @@ class Browser(httpx2.Client):
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody uses at the moment."""
+    """Return a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

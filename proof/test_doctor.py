@@ -32,7 +32,7 @@ class World(NamedTuple):
 class Fault(NamedTuple):
     """Something that breaks, where, and what must be said of it.
 
-    `needed`: whether nobody can log in while it lasts, so that `/readyz` says 503.
+    `needed`: whether it keeps people from logging in, so that `/readyz` says 503.
     """
 
     profiles: str
@@ -159,7 +159,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def world(profile: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A site of its own: what is broken here is broken for nobody else."""
+    """A site of its own, so that no other test sees what is broken here."""
     needed = profile in module("config.profiles").SERVERS
     with servers(profile) if needed else nullcontext() as topology:
         variables = topology.environment() if topology else {}

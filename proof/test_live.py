@@ -245,7 +245,7 @@ def test_ends_though_the_process_that_should_say_so_was_killed(
     page: Callable[..., Page],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Between the commit of a logout and its message, which nobody will ever send."""
+    """Between the commit of a logout and its message, which is never sent."""
     ada = browsers()
     port = free_port()
     with monkeypatch.context() as patch:

@@ -19,7 +19,7 @@ def site(start: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) 
 
 
 def knows(site: Site, session_key: str) -> bool:
-    """Whether somebody who comes with the cookie of that session is logged in."""
+    """Whether the cookie of that session is logged in."""
     with site.browser() as browser:
         browser.cookies.set("__Host-sessionid", session_key, domain="127.0.0.1")
         return browser.logged_in

@@ -48,7 +48,7 @@ def variables(installer: str) -> dict[str, str]:
 
 
 def free_address() -> str:
-    """Return a loopback address where nobody listens, as host:port."""
+    """Return a loopback address without a listener, as host:port."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return "{}:{}".format(*probe.getsockname())
@@ -216,7 +216,7 @@ def test_the_library_never_comes_from_an_index(
 
 
 def other_python() -> str:
-    """Return a supported Python of another version, or that of the tests if there is none."""
+    """Return a supported Python of another version, or that of the tests."""
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = [str(path) for path in versions.glob("3.1[1-4].*/bin/python")]
     found += filter(None, (shutil.which(f"python3.{minor}") for minor in range(14, 10, -1)))

@@ -27,7 +27,7 @@ NEW, OWN = "What version 2 brings.\n", "What the site's owner wrote.\n"
 
 
 def git(folder: Path, *arguments: str) -> None:
-    """Run git as somebody whose configuration is nobody's."""
+    """Run git without any configuration of this machine."""
     who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "core.autocrlf=false"]
     command = ["git", *who, *arguments]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)

@@ -35,8 +35,7 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
         with path.open("rb") as file:
             for token in tokenize.tokenize(file.readline):
                 if token.type in (tokenize.STRING, tokenize.COMMENT):
-                    for number, line in enumerate(token.string.splitlines(), token.start[0]):
-                        yield number, line
+                    yield from enumerate(token.string.splitlines(), token.start[0])
     elif path.suffix in PROSE or path.name == "Dockerfile":
         yield from enumerate(path.read_text("utf-8").splitlines(), 1)
 

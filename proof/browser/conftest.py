@@ -103,7 +103,7 @@ for number in range({PEOPLE}):
 
 @pytest.fixture
 def person(people: Iterator[str]) -> str:
-    """The address of somebody who has not logged in yet."""
+    """The address of a user who has not logged in yet."""
     return next(people)
 
 
@@ -139,7 +139,7 @@ class Console(list[str]):
             self.append(f"{message.text} {message.location['url']}")
 
     def accept(self, text: str) -> None:
-        """Drop the complaints with `text` in them; AssertionError if there is none."""
+        """Drop the complaints with `text` in them; AssertionError if no complaint has it."""
         expected = [line for line in self if text in line]
         assert expected, f"The console did not complain of {text!r}: {self}"
         for line in expected:

@@ -33,7 +33,7 @@ def test_a_hung_service_does_not_delay_the_page(page: Page, person: str, topolog
         page.goto("/dashboard/", wait_until="domcontentloaded")
         assert time.monotonic() - started < 5, "the page waits for Redis"
         row = page.locator("#services dt", has_text="redis").locator("+ dd")
-        # Who asked within a second before was told "up"; the panel asks anew after 15.
+        # A question of the second before was answered "up"; the panel asks again after 15 s.
         expect(row).to_contain_text("down", timeout=30_000)
     finally:
         hung.resume()

@@ -122,7 +122,7 @@ class Outage:
 
     @contextmanager
     def unused_port(self) -> Iterator[int]:
-        """Give a port on which nobody listens."""
+        """Give a port without a listener."""
         with socket.socket() as reserved:
             reserved.bind(("127.0.0.1", 0))
             yield reserved.getsockname()[1]

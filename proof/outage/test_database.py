@@ -148,7 +148,7 @@ def test_a_transaction_that_reads_stops_nobody(sqlite_site: Site) -> None:
         assert waiting.result().text == "waited"
 
 
-# --- PostgreSQL, where there is one; nox says when there is none ---
+# --- PostgreSQL, if this machine has it; nox says if not ---
 
 if find_postgres():
 

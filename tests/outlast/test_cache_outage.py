@@ -176,7 +176,7 @@ def test_restarted_between_two_requests_is_not_even_noticed(
     [
         ("right", "redis://127.0.0.1:{port}/0"),
         ("right", "redis://:wr0ng@127.0.0.1:{port}/0"),
-        ("right", "redis://nobody:wr0ng@127.0.0.1:{port}/0"),
+        ("right", "redis://unknown:wr0ng@127.0.0.1:{port}/0"),
         ("", "redis://user:wr0ng@127.0.0.1:{port}/0"),
         ("", "redis://127.0.0.1:{port}/99"),
         ("", "rediss://:wr0ng@127.0.0.1:{port}/0"),

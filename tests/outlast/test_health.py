@@ -118,7 +118,7 @@ def test_what_needs_a_service_that_is_down_is_skipped(monkeypatch: pytest.Monkey
 # --- /healthz and /readyz ---
 
 
-@pytest.mark.parametrize("host", ["10.0.0.7:8000", "nobody.example", "a b"])
+@pytest.mark.parametrize("host", ["10.0.0.7:8000", "missing.example", "a b"])
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_any_host_and_plain_http(
     path: str, host: str, client: Client, results: list[Result]

@@ -85,11 +85,11 @@ def test_all_sentinels_hang(topology: Topology) -> None:
 
 
 def test_a_service_they_do_not_monitor(cache: dict[str, Any]) -> None:
-    cache["LOCATION"] = "redis://SomeBody/0"
+    cache["LOCATION"] = "redis://SomeService/0"
     with pytest.raises(ServiceError, match="monitors no service of that name") as error:
         redis.sentinel(1, QUICK)
     assert "REDIS_SENTINEL_SERVICE" in error.value.remedies[0]
-    with pytest.raises(ServiceError, match="names a primary for 'SomeBody'"):
+    with pytest.raises(ServiceError, match="names a primary for 'SomeService'"):
         redis.server(QUICK)
 
 

@@ -129,7 +129,7 @@ def test_unix_socket() -> None:
 
 @pytest.fixture
 def encrypted(tmp_path: Path) -> Iterator[int]:
-    """The port of a server behind TLS, with a certificate that nobody else trusts."""
+    """The port of a server behind TLS, with a certificate of its own authority."""
     with Topology(password="s@cret") as topology:
         yield speak_tls(topology.primary.port, make_certificates(tmp_path))
 

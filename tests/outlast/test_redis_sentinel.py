@@ -1,4 +1,4 @@
-"""The cache behind Sentinels: the primary and nobody else, whoever of them hangs."""
+"""The cache behind Sentinels: only the primary is used, whichever server hangs."""
 
 import threading
 import time
@@ -175,7 +175,7 @@ def test_while_one_waits_for_a_hung_sentinel_others_go_on(servers: Topology) -> 
     pool_of(cache).sentinel_manager._ask_at = 0
     asking = threading.Thread(target=cache.get, args=("k",))
     asking.start()
-    wait_until(pool_of(cache).sentinel_manager.asking.locked, "somebody to ask")
+    wait_until(pool_of(cache).sentinel_manager.asking.locked, "a Sentinel to ask")
     assert cache.get("k") == "kept"
     assert asking.is_alive()
     for some in servers.sentinels:

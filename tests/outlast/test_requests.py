@@ -59,7 +59,7 @@ def test_a_planted_cookie_changes_nothing(key: str, planted: str) -> None:
 
 def test_two_session_cookies_are_none(key: str) -> None:
     header = f"sessionid=other; sessionid={key}"
-    assert Client().get("/", HTTP_COOKIE=header).content == b"user=nobody"
+    assert Client().get("/", HTTP_COOKIE=header).content == b"user=anonymous"
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_what_djangos_engine_writes_counts_at_once(logged_in: Client, user: User
     assert Session.objects.get().user == other  # the request above has written the columns
     session._session_cache = {"fruit": "pear"}
     session.save()
-    assert logged_in.get("/").content == b"user=nobody"
+    assert logged_in.get("/").content == b"user=anonymous"
     assert loaded(key) == {"fruit": "pear"}
     assert Session.objects.get().user is None
 
@@ -165,12 +165,12 @@ def test_what_our_model_writes_counts_at_once(logged_in: Client, write: str) -> 
     else:
         Session.objects.save(session.session_key, {"fruit": "apple"}, session.expire_date)
     assert loaded(session.session_key) == {"fruit": "apple"}
-    assert logged_in.get("/").content == b"user=nobody"
+    assert logged_in.get("/").content == b"user=anonymous"
 
 
 def dict_as_session(request: HttpRequest) -> HttpResponse:
     request.session = {}  # type: ignore[assignment]
-    return HttpResponse(request.user.get_username() or "nobody")
+    return HttpResponse(request.user.get_username() or "anonymous")
 
 
 def test_cookie(request: HttpRequest) -> HttpResponse:
@@ -188,7 +188,7 @@ del test_cookie  # pytest would take it for a test
 
 def test_a_dictionary_as_session(logged_in: Client, settings: Any) -> None:
     settings.ROOT_URLCONF = __name__
-    assert logged_in.get("/dict/").content == b"nobody"
+    assert logged_in.get("/dict/").content == b"anonymous"
 
 
 def test_the_test_cookie(client: Client, settings: Any) -> None:

@@ -111,7 +111,7 @@ def test_copies_are_made_after_the_commit(copies: Copies) -> None:
     assert copies.of(key) is None
 
 
-# --- What somebody who can write to Redis can do: nothing ---
+# --- A writer to Redis gains nothing ---
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def user_replaced_in_the_columns(copies: Copies, user: User) -> None:
     browser.force_login(user)
     other = User.objects.create_user("grace", password="x")  # noqa: S106
     Session.objects.update(user=other)
-    assert not is_logged_in(browser) and browser.get("/").content == b"user=nobody"
+    assert not is_logged_in(browser) and browser.get("/").content == b"user=anonymous"
 
 
 # --- The sabotages ---

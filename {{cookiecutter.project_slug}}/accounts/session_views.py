@@ -27,14 +27,14 @@ from accounts.forms import ConfirmForm
 from accounts.models import User
 from accounts.views import ThrottledMixin
 
-# How long after a login sessions can be ended without the password: whoever finds a
+# How long after a login sessions can be ended without the password: a person who finds a
 # browser open, or steals a session, must not throw its owner out (ASVS 5, 7.5.2).
 CONFIRMED = timedelta(minutes=15)
 SHOWN = 100
 
 
 class OwnRequest(HttpRequest):
-    """A request of somebody who is logged in."""
+    """A request of a logged-in user."""
 
     user: User
 

@@ -169,7 +169,7 @@ class LinkConfirmView(auth_views.PasswordResetConfirmView):
                 ):
                     raise IntegrityError
                 return super().form_valid(form)
-        except IntegrityError:  # or somebody signed up with the address
+        except IntegrityError:  # or the address was signed up
             self.validlink = False
             return self.render_to_response(self.get_context_data())
 

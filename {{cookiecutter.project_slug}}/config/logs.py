@@ -68,7 +68,7 @@ class JSONFormatter(logging.Formatter):
 def place_of(request: HttpRequest) -> str:
     """Return the pattern of the address, not the address, in which a token may stand.
 
-    Before a view is found, or where there is none, the address without what is as long as one.
+    Without a view, return the address without its long parts.
     """
     match = request.resolver_match
     place = f"/{match.route}" if match else re.sub(r"[^/]{32,}", "[hidden]", request.path)

@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def keep(name: str, new: str) -> str:
-    """Return the secret `name`; write `new` if there is none yet."""
+    """Return the secret `name`; write `new` if it does not exist yet."""
     path = FOLDER / name
     if path.exists():
         return path.read_text("ascii").strip()

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts one Redis, Valkey or Sentinel of the site from redis.conf, sentinel.conf and
-# users.conf beside this file:
+# users.conf next to this file:
 #
 #   redis-node.sh redis PORT PRIMARY_PORT      primary if both ports are the same
 #   redis-node.sh sentinel PORT PRIMARY_PORT
@@ -39,7 +39,7 @@ ask() { # ask PORT PASSWORD_FILE USER COMMAND...
         ${ask_user:+--user "$ask_user"} "$@" 2>/dev/null
 }
 
-# Started anew after a failover, a server must follow whom the Sentinels call the primary by
+# Restarted after a failover, a server must follow the primary that the Sentinels name by
 # now: the arguments only say how things were in the beginning.
 for sentinel in ${SENTINELS:-}; do
     if [ "$sentinel" != "$port" ]; then

@@ -54,7 +54,7 @@ class Browser(Client):
 
 @pytest.fixture
 def https() -> Client:
-    """A browser of somebody who is not logged in."""
+    """A browser that is not logged in."""
     return Browser()
 
 

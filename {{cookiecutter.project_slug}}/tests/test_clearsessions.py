@@ -1,4 +1,4 @@
-"""`manage.py clearsessions` deletes what nobody needs, and nothing else, on any profile."""
+"""`manage.py clearsessions` deletes what is expired, and nothing else, on any profile."""
 
 from datetime import timedelta
 

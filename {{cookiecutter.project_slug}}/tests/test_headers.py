@@ -72,7 +72,7 @@ handler500 = urls.handler500
 
 @pytest.fixture
 def admin(db: None, https: Client) -> Client:
-    """The browser of somebody who may open every page."""
+    """The browser of a user who may open every page."""
     https.force_login(User.objects.create_superuser("root@example.com", "x"))
     return https
 

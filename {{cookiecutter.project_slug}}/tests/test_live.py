@@ -465,7 +465,7 @@ def test_nothing_is_left_of_a_socket(log_in: Callable[..., Client], page: Any) -
 
 
 def generated(random: Random) -> Any:
-    """Return what whoever reaches the layer might send."""
+    """Return what any client of the layer might send."""
     kinds = [
         *live.LiveConsumer.messages,
         "dispatch",

@@ -38,7 +38,7 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def site(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the site, with a database and somebody in it."""
+    """A copy of the site, with a database and a user."""
     site = tmp_path_factory.mktemp("copy") / "my site"
     ignored = shutil.ignore_patterns("var", ".venv", ".env", "__pycache__", ".*_cache", "tests")
     shutil.copytree(SITE, site, ignore=ignored)

@@ -66,7 +66,7 @@ def test_from_the_address_to_the_dashboard(https: Client, new_browser: Any) -> N
     assert "no-store" in response.headers["Cache-Control"]
     assert [message.to for message in mail.outbox] == [[EMAIL]]
     assert "60 minutes" in mail.outbox[0].body
-    assert not User.objects.exists()  # whoever asks makes no account, the link does
+    assert not User.objects.exists()  # asking makes no account, the link does
     first = link()
     assert choose(https, first).headers["Location"] == "/dashboard/"
     assert EMAIL in https.get("/dashboard/").content.decode()

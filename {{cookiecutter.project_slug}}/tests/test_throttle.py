@@ -1,4 +1,4 @@
-"""The throttle: who guesses waits, nobody else does, and nobody for ever."""
+"""The throttle: a guesser waits, others do not, and no wait is endless."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The addresses of the site, and one for each page that nobody wants to see."""
+"""The addresses of the site, and one for each error page."""
 
 from config.urls import handler500, urlpatterns
 from django.core.exceptions import PermissionDenied

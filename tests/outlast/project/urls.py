@@ -6,7 +6,7 @@ from django.urls import path
 
 def whoami(request: HttpRequest) -> HttpResponse:
     """Return who is logged in, without a look at the session's data."""
-    return HttpResponse(f"user={request.user.get_username() or 'nobody'}")
+    return HttpResponse(f"user={request.user.get_username() or 'anonymous'}")
 
 
 def count(request: HttpRequest) -> HttpResponse:

@@ -65,7 +65,7 @@ def _sign(secret: str | bytes, key: KeyT, payload: bytes) -> bytes:
 class RedisCacheClient(django_redis.RedisCacheClient):
     """Django's client on the one redis-py client of the process, with signed values.
 
-    Whoever can write to Redis could run code through pickle. So each value is
+    A writer to Redis could run code through pickle. So each value is
     HMAC(cache key, pickle) + pickle, and unpickled only if that is right. Whole numbers are
     stored as they are, for INCR.
     """

@@ -180,7 +180,7 @@ def check_session_engine(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            f"Sessions of {engine} cannot be ended: whoever has the cookie stays logged in.",
+            f"Sessions of {engine} cannot be ended: a copied cookie stays logged in.",
             hint="Use an engine of outlast.sessions, or a subclass of its db engine.",
             id="outlast.E004",
         )

