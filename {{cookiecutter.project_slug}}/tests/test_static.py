@@ -39,10 +39,15 @@ def errors() -> list[str]:
     return [f"{error.msg} {error.hint}" for error in found if error.id == "outlast.E005"]
 
 
-def test_forgotten_collectstatic_is_named_with_its_command(production: Path) -> None:
+def test_forgotten_collectstatic_is_named_with_its_command(
+    production: Path, settings: Any
+) -> None:
     (error,) = errors()
     assert "static files are not collected" in error
     assert error.endswith("Run: python manage.py collectstatic --noinput")
+    # The doctor names the first issue, and tests have others, such as their mail backend.
+    found = run_checks(include_deployment_checks=True)
+    settings.SILENCED_SYSTEM_CHECKS = [each.id for each in found if each.id != "outlast.E005"]
     assert "static files are not collected" in system_checks().text, "the doctor names it too"
 
     call_command("collectstatic", interactive=False, verbosity=0)
