@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import django
+
 # One folder per process; the system clears it up.
 FOLDER = Path(tempfile.mkdtemp(prefix="outlast-"))
 
@@ -75,3 +77,6 @@ SESSION_ENGINE = "outlast.sessions.db"
 SESSION_FILE_PATH = FOLDER / "sessions"
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+if django.VERSION >= (6, 1):  # which warns without it
+    MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}

@@ -46,7 +46,8 @@ class Unavailable(ConnectionError):  # noqa: N818
 
 SCHEMES = {"redis": "redis", "rediss": "rediss", "unix": "unix",
            "valkey": "redis", "valkeys": "rediss"}  # fmt: skip
-DJANGO_OPTIONS = {"serializer", "pool_class", "parser_class"}  # not arguments of connections
+# Not of connections, or such that the cache and the layer would not share one client.
+DJANGO_OPTIONS = {"serializer", "pool_class", "parser_class", "driver_info"}
 
 
 @dataclass(frozen=True)
