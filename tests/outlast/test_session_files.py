@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.models import Session as DjangoSession
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
+from outlast.checks import check_session_engine
+from outlast.models import Session
 from outlast.sessions import files
 from session_helpers import loaded, row, saved, store
 
@@ -145,7 +149,7 @@ def test_a_save_that_came_too_late_leaves_no_file(folder: Path) -> None:
 def test_files_that_no_row_names_are_cleared_once_they_are_old(folder: Path) -> None:
     session = saved(fruit="apple")
     (kept,) = folder.iterdir()
-    young, old = folder / "young", folder / "old"
+    young, old = folder / ("1" * 64), folder / ("0" * 64)
     young.touch()
     old.touch()
     two_hours_ago = time.time() - 7200
@@ -158,3 +162,58 @@ def test_files_that_no_row_names_are_cleared_once_they_are_old(folder: Path) -> 
 
 def test_clearing_works_before_the_first_session() -> None:
     call_command("clearsessions")
+
+
+@pytest.mark.parametrize("engine", ["db", "file"])
+def test_clearsessions_removes_no_files_of_others(
+    engine: str, use_engine: Callable[[str], None], folder: Path
+) -> None:
+    use_engine(engine)
+    others = [folder / "manage.py", folder / "a folder" / "x", folder / ("a" * 63)]
+    orphan = folder / ("a" * 64)
+    for path in (*others, orphan):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+        os.utime(path, (0, 0))
+    os.utime(folder / "a folder", (0, 0))
+    call_command("clearsessions")
+    assert all(path.exists() for path in others)
+    assert not orphan.exists()
+
+
+def test_without_a_folder_no_other_is_used(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django's default is None, which must not be the working directory."""
+    settings.SESSION_FILE_PATH = None
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / ("a" * 64)
+    path.write_text("x")
+    os.utime(path, (0, 0))
+    call_command("clearsessions")
+    assert path.exists()
+    with pytest.raises(ImproperlyConfigured, match="SESSION_FILE_PATH is not set"):
+        saved(fruit="apple")
+    assert [error.id for error in check_session_engine()] == ["outlast.E006"]
+
+
+def test_data_survives_a_rotation_of_the_secret_key(settings: Any) -> None:
+    session = saved(fruit="apple")
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another"  # noqa: S105
+    assert store(session.session_key)["fruit"] == "apple"
+    settings.SECRET_KEY_FALLBACKS = []
+    assert "fruit" not in store(session.session_key)
+
+
+@pytest.mark.parametrize("model", [DjangoSession, Session])
+@pytest.mark.parametrize("fields", [None, ["expire_date"]])
+def test_a_package_that_extends_a_session_keeps_its_data(model: Any, fields: Any) -> None:
+    session = saved(fruit="apple")
+    found = model.objects.get(pk=session.session_key)
+    found.expire_date += timedelta(days=1)
+    found.save(update_fields=fields)
+    assert store(session.session_key)["fruit"] == "apple"
+    found.session_data = DjangoSession.objects.encode({"fruit": "pear"})
+    found.save(update_fields=fields and ["session_data"])
+    assert store(session.session_key)["fruit"] == "pear"

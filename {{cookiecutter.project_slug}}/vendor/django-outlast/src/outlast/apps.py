@@ -5,7 +5,7 @@ from django.apps import AppConfig, apps
 from django.contrib.auth.signals import user_logged_in
 from django.core.management import call_command
 from django.db.backends.signals import connection_created
-from django.db.models.signals import post_delete, post_migrate, post_save, pre_delete
+from django.db.models.signals import post_delete, post_migrate, post_save, pre_delete, pre_save
 
 from outlast.conf import conf
 
@@ -34,6 +34,7 @@ class BackendsConfig(AppConfig):
         # Django's own model of the same table, which packages use.
         pre_delete.connect(sessions.remember, sender="sessions.Session")
         post_delete.connect(sessions.announce_end, sender="sessions.Session")
+        pre_save.connect(sessions.compare, sender="sessions.Session")
         post_save.connect(sessions.distrust, sender="sessions.Session")
 
 

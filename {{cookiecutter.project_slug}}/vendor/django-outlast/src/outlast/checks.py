@@ -173,10 +173,15 @@ def check_vendored_copy(**kwargs: Any) -> list[CheckMessage]:
 @register(Tags.security)
 def check_session_engine(**kwargs: Any) -> list[CheckMessage]:
     """Refuse a session engine without the rows by which sessions are listed and ended."""
-    from outlast.sessions import db  # imports models, which are not ready before this runs
+    from outlast.sessions import db, file  # import models, which are not ready before this runs
 
     engine = settings.SESSION_ENGINE
-    if issubclass(import_module(engine).SessionStore, db.SessionStore):
+    store = import_module(engine).SessionStore
+    if issubclass(store, file.SessionStore) and not settings.SESSION_FILE_PATH:
+        message = "SESSION_FILE_PATH is not set, but the session engine keeps data in files."
+        hint = "Set it to a folder that only this site uses: it is made private."
+        return [Error(message, hint=hint, id="outlast.E006")]
+    if issubclass(store, db.SessionStore):
         return []
     return [
         Error(

@@ -90,9 +90,23 @@ class AbstractSession(AbstractBaseSession):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save as Django does; a change outside of the engine makes copies of the data invalid."""
-        if not kwargs.get("force_insert"):
-            self.version = None
+        rows = type(self)._base_manager.using(kwargs.get("using") or self._state.db)
+        update_fields = kwargs.get("update_fields")
+        if update_fields is None and not kwargs.get("force_insert"):
+            # Equal text is the same data: it carries a time and a signature.
+            if not rows.filter(pk=self.pk, session_data=self.session_data).exists():
+                self.version = None
+        elif update_fields is not None and "session_data" in update_fields:
+            self.version, kwargs["update_fields"] = None, {*update_fields, "version"}
         super().save(*args, **kwargs)
+
+    def get_decoded(self) -> dict[str, Any]:
+        """Return the data, from its file if it is in one."""
+        from outlast.sessions import files  # imports this module
+
+        data = files.read(self) if files.in_file(self) else None
+        decode = self.get_session_store_class()().decode
+        return dict(decode(self.session_data if data is None else data))
 
     def ends_at(self) -> datetime:
         """Return when the session expires unless it is used before."""

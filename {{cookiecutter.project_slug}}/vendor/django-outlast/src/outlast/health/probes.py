@@ -129,7 +129,7 @@ def folders_in_use() -> list[Path]:
     cache = settings.CACHES["default"]
     if cache["BACKEND"].endswith("FileBasedCache"):
         found.append(Path(cache["LOCATION"]))
-    if settings.SESSION_ENGINE.endswith("sessions.file"):
+    if settings.SESSION_ENGINE.endswith("sessions.file") and settings.SESSION_FILE_PATH:
         found.append(Path(settings.SESSION_FILE_PATH))
     return found
 

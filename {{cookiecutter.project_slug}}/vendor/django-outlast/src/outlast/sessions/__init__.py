@@ -63,11 +63,21 @@ def cascade(instance: Any, using: str, **kwargs: Any) -> None:
         collector.delete()
 
 
-def distrust(instance: Any, created: bool, using: str, **kwargs: Any) -> None:
-    """Receive `post_save` of Django's own model: columns and copies no longer fit the data."""
+def compare(instance: Any, using: str, update_fields: Any = None, **kwargs: Any) -> None:
+    """Receive `pre_save` of Django's own model: note whether the data changes."""
     from outlast.models import Session
 
-    if not created:
+    same = Session.objects.using(using).filter(pk=instance.pk, session_data=instance.session_data)
+    instance._outlast_same = (
+        "session_data" not in update_fields if update_fields is not None else same.exists()
+    )
+
+
+def distrust(instance: Any, created: bool, using: str, **kwargs: Any) -> None:
+    """Receive `post_save` of Django's own model: columns and copies no longer fit new data."""
+    from outlast.models import Session
+
+    if not created and not instance._outlast_same:
         Session.objects.using(using).filter(pk=instance.pk).update(version=None)
 
 

@@ -6,17 +6,20 @@ of its row. Neither is known to someone who reads or writes the place.
 
 import hashlib
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from outlast.models import AbstractSession
 
 MARK = "file-"  # a version that begins so says that the data is in a file
+NAME = re.compile(r"[0-9a-f]{64}")  # what `name_of` returns
 
 
 def in_file(session: AbstractSession) -> bool:
@@ -29,7 +32,7 @@ def name_of(*parts: str) -> str:
 
 
 def seal(session: AbstractSession, data: str) -> str:
-    return f"{_signature(session, data)} {data}"
+    return f"{_signature(session, data, settings.SECRET_KEY)} {data}"
 
 
 def unseal(session: AbstractSession, sealed: Any) -> str | None:
@@ -37,17 +40,20 @@ def unseal(session: AbstractSession, sealed: Any) -> str | None:
     if not isinstance(sealed, str):
         return None
     signature, _, data = sealed.partition(" ")
-    return data if constant_time_compare(signature, _signature(session, data)) else None
+    for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        if constant_time_compare(signature, _signature(session, data, secret)):
+            return data
+    return None
 
 
-def _signature(session: AbstractSession, data: str) -> str:
+def _signature(session: AbstractSession, data: str, secret: str | bytes) -> str:
     salt = f"outlast.sessions {session.session_key} {session.version}"
-    return salted_hmac(salt, data, algorithm="sha256").hexdigest()
+    return salted_hmac(salt, data, secret=secret, algorithm="sha256").hexdigest()
 
 
 def read(session: AbstractSession) -> str | None:
     """Return the data in the session's file; None if it is not there, or not ours."""
-    for attempts_left in reversed(range(5)):
+    for attempts_left in reversed(range(5)) if settings.SESSION_FILE_PATH else ():
         try:
             return unseal(session, _path(session).read_text("ascii"))
         except (FileNotFoundError, UnicodeDecodeError):
@@ -72,7 +78,7 @@ def write(session: AbstractSession, data: str) -> None:
 
 def remove(session: AbstractSession) -> None:
     """Remove the session's file, or leave it to `clearsessions` if Windows says it is in use."""
-    if in_file(session):
+    if in_file(session) and settings.SESSION_FILE_PATH:
         with suppress(FileNotFoundError, PermissionError):
             _path(session).unlink()
 
@@ -81,9 +87,12 @@ def remove_orphans(model: type[AbstractSession], using: str) -> None:
     """Remove files that no row names. Younger ones may belong to a row not yet committed."""
     an_hour_ago = time.time() - 3600
     old = {}
-    for entry in os.scandir(folder()) if folder().is_dir() else ():
+    known = bool(settings.SESSION_FILE_PATH) and folder().is_dir()
+    for entry in os.scandir(folder()) if known else ():
         with suppress(FileNotFoundError):  # a session was saved meanwhile
-            if entry.stat().st_mtime < an_hour_ago:
+            # The folder may be shared: only files that this module names are its own.
+            is_ours = NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+            if is_ours and entry.stat().st_mtime < an_hour_ago:
                 old[entry.name] = entry.path
     if not old:
         return
@@ -96,7 +105,13 @@ def remove_orphans(model: type[AbstractSession], using: str) -> None:
 
 
 def folder() -> Path:
-    return Path(settings.SESSION_FILE_PATH or "")
+    """Return the folder; raise ImproperlyConfigured without one, as `write` makes it private."""
+    if not settings.SESSION_FILE_PATH:
+        raise ImproperlyConfigured(
+            "SESSION_FILE_PATH is not set: the session engine outlast.sessions.file keeps data in "
+            "a folder of its own. Set it to a path that only this site uses."
+        )
+    return Path(settings.SESSION_FILE_PATH)
 
 
 def _path(session: AbstractSession) -> Path:
