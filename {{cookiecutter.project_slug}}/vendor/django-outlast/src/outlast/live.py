@@ -254,7 +254,8 @@ def find_visitor(session_key: str) -> Visitor | None:
     """Return who is logged in in a session, by the rules of a request; write nothing."""
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key or None)
     user = peek_user(session)
-    if not user.is_authenticated:
+    # Without a public id until the next page writes it, if Django's engine wrote the session.
+    if not user.is_authenticated or session.row.public_id is None:
         return None
     return Visitor(str(session.row.public_id), user.pk, user.get_session_auth_hash())
 
@@ -269,7 +270,12 @@ def find_end(visitor: Visitor) -> datetime:
         session is None
         or session.user is None
         or not session.user.is_active
-        or not constant_time_compare(session.user.get_session_auth_hash(), visitor.auth_hash)
+        or not any(
+            constant_time_compare(session.user.get_session_auth_hash(), known or "")
+            # The row has a new hash after this session's own change of the password, and an old
+            # one after a rotation of SECRET_KEY until the next page.
+            for known in (visitor.auth_hash, session.auth_hash)
+        )
     ):
         return datetime.min.replace(tzinfo=timezone.get_default_timezone())
     ends_at: datetime = session.ends_at()

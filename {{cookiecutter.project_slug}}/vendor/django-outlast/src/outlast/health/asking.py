@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -109,10 +110,13 @@ def _question(probe: Probe) -> tuple[float, "Future[Result]"]:
 
 def _answer(probe: Probe, future: "Future[Result]") -> None:
     started = time.perf_counter()
+    # The answer must come, whatever fails: an open question is never asked again.
+    finding = down("The check failed in an unexpected way.")
     try:
         finding = probe.ask()
     except Exception as error:
-        finding = down(*explain(error))
-    finally:
+        with suppress(Exception):
+            finding = down(*explain(error))
+    with suppress(Exception):
         connections.close_all()  # those of this thread
     future.set_result(Result(probe, finding, round((time.perf_counter() - started) * 1000, 1)))
