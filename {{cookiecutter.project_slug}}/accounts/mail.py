@@ -36,7 +36,7 @@ def build(kind: str, email: str) -> EmailMessage | None:
         if user is None or not user.is_active or not user.has_usable_password():
             return None
         link = _link("password_reset_confirm", user.pk, default_token_generator.make_token(user))
-    elif user is None or (user.is_active and kind == "invitation"):
+    elif user is None or (user.is_active and not user.has_usable_password()):
         token = sign_up_tokens.make_token(user or User(email=email))
         link = _link("sign_up_confirm", email, token)
     else:

@@ -45,7 +45,7 @@ class Throttle:
                 logins.setdefault(address, at)
             elif kind == "failure" and address not in logins:  # a login forgives those before it
                 self.failures.append((at, address))
-        self.known = logins.get(self.address)
+        self.known = logins.get(self.address) if self.address else None
 
     @property
     def until(self) -> datetime | None:

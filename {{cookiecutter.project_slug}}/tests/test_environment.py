@@ -92,3 +92,9 @@ def test_the_line_end_of_a_secret_file_is_no_part_of_the_secret(env: Any, tmp_pa
     (tmp_path / "secret").write_bytes("\ufeff$ecret\r\n".encode())
     os.environ["A_NAME_FILE"] = str(tmp_path / "secret")
     assert env.str("A_NAME") == "$ecret"
+
+
+def test_spaces_around_commas_are_no_part_of_a_list(env: Any) -> None:
+    os.environ["SOME_NAMES"] = " a, b ,,c"
+    assert env.list("SOME_NAMES") == ["a", "b", "c"]
+    assert env.list("NO_NAMES", default=["d"]) == ["d"]
