@@ -125,7 +125,7 @@ def user_replaced_in_the_columns(copies: Copies, user: User) -> None:
 
 
 def seals_without_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_signature", lambda session, data: files.name_of(data))
+    monkeypatch.setattr(files, "_signature", lambda session, data, secret: files.name_of(data))
 
 
 def trusts_copies_without_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
