@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ ENVIRONMENTS = Path(os.environ.get("NOX_ENVDIR", HERE / ".nox"))
 nox.options.envdir = str(ENVIRONMENTS)
 # A test that hangs fails after so many seconds, and pytest-timeout prints every thread's stack.
 LIMIT = "--timeout=300"
+SYSTEMS = ("linux", "darwin", "win32")
 LIBRARY_TESTS = ["-c", "tests/outlast/pytest.ini", "tests/outlast"]
 
 
@@ -214,17 +215,24 @@ def switch(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Check style, format, wording and types of template, site and library."""
     run(session, "tests.voice")
+    run(session, "tests.sizes")
     run(session, "ruff", "check", "--no-cache", ".", SITE.name)
     run(session, "ruff", "format", "--no-cache", "--check", ".", SITE.name)
     types(session, "template")
+    with session.chdir(HERE / "tests" / "outlast"):  # the library alone, in a stock project
+        source = str(SITE / LIBRARY / "src")
+        variables = {"PYTHONPATH": f".{os.pathsep}{source}", "MYPYPATH": source}
+        types(session, "library", SYSTEMS[:1], **variables)
     with generated(session, PROFILES[0]) as variables:
         variables |= {"DJANGO_DEBUG": "1", "DJANGO_SECRET_KEY": "only-for-types"}
         types(session, "site", **variables)
 
 
-def types(session: nox.Session, name: str, **variables: str) -> None:
-    """Check types in the current folder, as they are on each system."""
-    for system in ("linux", "darwin", "win32"):
+def types(
+    session: nox.Session, name: str, systems: Sequence[str] = SYSTEMS, **variables: str
+) -> None:
+    """Check types in the current folder, as they are on each of these systems."""
+    for system in systems:
         cache = ENVIRONMENTS / "types" / f"{name}-{system}"
         run(session, "mypy", f"--platform={system}", f"--cache-dir={cache}", variables=variables)
 

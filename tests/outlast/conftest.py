@@ -1,5 +1,9 @@
 """Fixtures for the library's tests: real servers, and settings that use them."""
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +12,9 @@ import pytest
 from django.contrib.auth.models import User
 from outlast.servers import Topology
 from session_helpers import PASSWORD
+from troubleshooting import SITE
+
+LIBRARY = SITE / "vendor" / "django-outlast"
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +75,17 @@ def engine(request: pytest.FixtureRequest, use_engine: Callable[[str], None]) ->
     """Run the test on each session engine."""
     use_engine(request.param)
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the library as its wheel installs it, and nothing else."""
+    folder = tmp_path_factory.mktemp("packages")
+    source = folder / "source"  # a copy: a build must leave nothing in the template
+    shutil.copytree(LIBRARY, source, ignore=shutil.ignore_patterns("__pycache__"))
+    build = [sys.executable, "-c", f"import uv_build; uv_build.build_wheel({str(folder)!r})"]
+    scripts = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    subprocess.run(build, cwd=source, env=os.environ | {"PATH": scripts}, check=True, timeout=120)
+    [wheel] = folder.glob("*.whl")
+    shutil.unpack_archive(wheel, folder / "site", "zip")
+    return folder / "site"

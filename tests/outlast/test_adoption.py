@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from websockets.sync.client import connect
 LIBRARY = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}" / "vendor" / "django-outlast"
 README = (LIBRARY / "README.md").read_text("utf-8")
 LOGIN, PASSWORD = "/admin/login/", "pw"
+UVICORN = ["-m", "uvicorn", "mysite.asgi:application", "--log-level=error", "--port"]
+RUNSERVER = ["manage.py", "runserver", "--noreload"]
 CONSUMER = """
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -59,25 +60,11 @@ def apply(name: str, text: str) -> str:
     return "\n".join([*lines, ""])
 
 
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the library as its wheel installs it, and nothing else."""
-    folder = tmp_path_factory.mktemp("packages")
-    source = folder / "source"  # a copy: a build must leave nothing in the template
-    shutil.copytree(LIBRARY, source, ignore=shutil.ignore_patterns("__pycache__"))
-    build = [sys.executable, "-c", f"import uv_build; uv_build.build_wheel({str(folder)!r})"]
-    scripts = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    subprocess.run(build, cwd=source, env=os.environ | {"PATH": scripts}, check=True, timeout=120)
-    [wheel] = folder.glob("*.whl")
-    shutil.unpack_archive(wheel, folder / "site", "zip")
-    return folder / "site"
-
-
 class Project:
     """A project in a folder of its own, and how its commands and its server run."""
 
-    def __init__(self, folder: Path, packages: Path, settings: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, packages: Path, settings: str, server: list[str]) -> None:
+        self.folder, self.server = folder, server
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -101,8 +88,7 @@ class Project:
 
     @contextmanager
     def serve(self) -> Iterator[None]:
-        command = [sys.executable, "-m", "uvicorn", "mysite.asgi:application", "--log-level=error",
-                   f"--port={self.port}"]  # fmt: skip
+        command = [sys.executable, *self.server, str(self.port)]
         server = subprocess.Popen(command, cwd=self.folder, env=self.variables)
         try:
             for _ in range(300):
@@ -170,10 +156,16 @@ def split(folder: Path) -> str:
     return "config_settings.local"
 
 
-@pytest.mark.parametrize("layout", [stock, split], ids=["startproject", "split-settings"])
-def test_a_project_adopts_the_library(layout, tmp_path: Path, packages: Path) -> None:
+@pytest.mark.parametrize(
+    ("layout", "server"),
+    [(stock, RUNSERVER), (split, UVICORN)],
+    ids=["startproject, runserver", "split settings, uvicorn"],
+)
+def test_a_project_adopts_the_library(
+    layout: Callable[[Path], str], server: list[str], tmp_path: Path, packages: Path
+) -> None:
     with Topology() as topology:
-        project = Project(tmp_path, packages, layout(tmp_path))
+        project = Project(tmp_path, packages, layout(tmp_path), server)
         for path in tmp_path.rglob("*.py"):  # where this test's Redis listens
             address = topology.environment()["REDIS_URL"]
             text = path.read_text("utf-8")
@@ -191,6 +183,8 @@ def test_a_project_adopts_the_library(layout, tmp_path: Path, packages: Path) ->
 def use(project: Project, topology: Topology) -> None:
     """Log in, list sessions, cache, hear a message, ask the doctor; kill Redis under load."""
     ada, other = project.log_in(), project.log_in()
+    if project.server is RUNSERVER:
+        assert ada.get("/static/admin/css/base.css").status_code == 200
     assert sessions(project) == 2
     shell = "from django.core.cache import cache; cache.set('a', {1: 'b'}); print(cache.get('a'))"
     assert "{1: 'b'}" in project.run("shell", "-c", shell)

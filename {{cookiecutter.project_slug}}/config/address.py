@@ -1,4 +1,4 @@
-"""The address of the site: `SITE_URL` in one spelling, and its further names."""
+"""The address and the name of the site: `SITE_URL` in one spelling, and its further names."""
 
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +57,12 @@ def redirect_to_site(
         return HttpResponsePermanentRedirect(to, preserve_request=keeps_method)
 
     return middleware
+
+
+def site(request: HttpRequest) -> dict[str, str]:
+    """Return the site's name and its active profile, for every page."""
+    # Not `site_name`: Django's login page has that already, for the host.
+    return {"site_title": settings.SITE_TITLE, "profile": settings.PROFILE}
 
 
 @register(Tags.security)

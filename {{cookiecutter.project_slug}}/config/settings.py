@@ -144,7 +144,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 f"{_csp_context}.csp",
-                "outlast.context_processors.site",
+                "config.address.site",
             ],
         },
     },

@@ -123,7 +123,7 @@ def test_serves_pages_static_files_and_sockets(address: str, tmp_path: Path) -> 
         ) as live:
             assert "heartbeat" in live.recv(PATIENCE)
     output = (tmp_path / "output").read_text()
-    assert f"http://{EVERYWHERE}:{address.partition(':')[2]}/ (quit with" in output
+    assert f"http://{EVERYWHERE}:{address.partition(':')[2]}/" in output
     assert "Services: database ok (" in output
     assert '"GET /accounts/login/ HTTP/1.1" 200' in output
     assert "Traceback" not in output

@@ -6,6 +6,7 @@ Tests change what they need with pytest-django's `settings` fixture.
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import django
 
@@ -55,7 +56,7 @@ TEMPLATES = [
 ]
 
 # A file, not memory: pages run in threads, and each thread has a connection of its own.
-DATABASES = {
+DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": FOLDER / "db.sqlite3",
@@ -75,7 +76,9 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 SESSION_ENGINE = "outlast.sessions.db"
 SESSION_FILE_PATH = FOLDER / "sessions"
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 if django.VERSION >= (6, 1):  # which warns without it

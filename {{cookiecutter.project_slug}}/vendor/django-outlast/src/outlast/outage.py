@@ -10,7 +10,6 @@ import sys
 import traceback
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
@@ -19,6 +18,7 @@ from django.utils.safestring import SafeString
 from django.views import debug
 
 from outlast import errors
+from outlast.conf import conf
 from outlast.health.errors import explain
 
 try:
@@ -77,10 +77,10 @@ class ExceptionReporter(debug.ExceptionReporter):
     """
 
     def __init__(self, request: Any, exc_type: Any, exc_value: Any, *args: Any, **kw: Any) -> None:
-        if isinstance(exc_value, DisallowedHost) and hasattr(settings, "SITE_URL"):
+        if isinstance(exc_value, DisallowedHost) and conf.SITE_URL:
             host = request.META.get("HTTP_HOST", "")
             exc_value = DisallowedHost(
-                f"This site is served at {settings.SITE_URL}, not at {host}. To open it there, "
+                f"This site is served at {conf.SITE_URL}, not at {host}. To open it there, "
                 f"set SITE_URL={request.scheme}://{host} in .env and restart the server."
             )
         super().__init__(request, exc_type, exc_value, *args, **kw)

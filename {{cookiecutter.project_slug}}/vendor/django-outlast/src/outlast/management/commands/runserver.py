@@ -1,17 +1,18 @@
-"""`manage.py runserver`: the site as in production, WebSockets included, with the reloader."""
+"""`manage.py runserver` on uvicorn, so that WebSockets work, with Django's reloader."""
 
 import copy
 import socket
-import sys
 from typing import Any
 
 import uvicorn
 from django.conf import settings
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.contrib.staticfiles.management.commands import runserver
 from django.http.request import validate_host
 from django.utils.module_loading import import_string
 
 from outlast import health
+from outlast.asgi import get_asgi_application
 from outlast.conf import conf
 
 
@@ -47,29 +48,23 @@ class UvicornServer:
 
 
 class Command(runserver.Command):
-    """Django's command with uvicorn in place of wsgiref, which speaks no WebSockets.
-
-    Static files are WhiteNoise's, in development as in production: `--nostatic` and
-    `--insecure` of django.contrib.staticfiles are accepted and change nothing.
-    """
-
-    help = "Starts a web server for development, which reloads changed code."
     server_cls = UvicornServer  # type: ignore[assignment]  # Django's types: wsgiref's alone
     addr: str
 
     def get_handler(self, *args: Any, **options: Any) -> Any:
-        return import_string(settings.ASGI_APPLICATION)
+        path = getattr(settings, "ASGI_APPLICATION", None)
+        application = import_string(path) if path else get_asgi_application()
+        if options["use_static_handler"] and (settings.DEBUG or options["insecure_serving"]):
+            return ASGIStaticFilesHandler(application)
+        return application
 
     def on_bind(self, server_port: int) -> None:
+        super().on_bind(server_port)
         host = f"[{self.addr}]" if ":" in self.addr else self.addr
-        key = "CTRL-BREAK" if sys.platform == "win32" else "CONTROL-C"
-        self.stdout.write(
-            f"{settings.SITE_TITLE}, profile {conf.PROFILE}: "
-            f"http://{host}:{server_port}/ (quit with {key})"
-        )
-        if not validate_host(host, settings.ALLOWED_HOSTS):
+        if conf.SITE_URL and not validate_host(host, settings.ALLOWED_HOSTS):
             self.stdout.write(
-                f"Pages open at {settings.SITE_URL} only. To open them at another address, as "
+                f"Pages open at {conf.SITE_URL} only. To open them at another address, as "
                 f"from a phone, set it in .env: SITE_URL=http://ADDRESS:{server_port}"
             )
-        self.stdout.write(health.summary_line())
+        profile = f"Profile {conf.PROFILE}. " if conf.PROFILE else ""
+        self.stdout.write(profile + health.summary_line())

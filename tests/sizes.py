@@ -1,0 +1,82 @@
+"""Count lines of Python against their goals; refuse files of more than 250 (`nox -s lint`)."""
+
+import sys
+from pathlib import Path
+
+from tests.voice import SITE, TEMPLATE, files
+
+LONGEST = 250
+# Files that are still longer; the list only gets shorter.
+LONGER = {
+    "noxfile.py",
+    "proof/browser/test_accounts.py",
+    "proof/guests.py",
+    "proof/outage/test_database.py",
+    "proof/test_compose.py",
+    "proof/test_doctor.py",
+    "proof/test_drills.py",
+    "proof/test_live.py",
+    "tests/outlast/test_channels.py",
+    "tests/outlast/test_channels_redis.py",
+    "tests/outlast/test_handler.py",
+    "tests/outlast/test_health.py",
+    "tests/outlast/test_health_errors.py",
+    "tests/outlast/test_redis_breaker.py",
+    "tests/outlast/test_session_adoption.py",
+    "tests/outlast/test_session_copies.py",
+    "tests/outlast/test_session_times.py",
+    "tests/outlast/test_session_user.py",
+    "tests/outlast/test_sessions.py",
+    "tests/test_install.py",
+    "tests/test_post_gen.py",
+    "tests/test_pre_gen.py",
+    "tests/test_update.py",
+    f"{SITE}/config/settings.py",
+    f"{SITE}/tests/test_asvs_sessions.py",
+    f"{SITE}/tests/test_live.py",
+    f"{SITE}/tests/test_passwords.py",
+    f"{SITE}/tests/test_sign_up.py",
+    f"{SITE}/tests/test_throttle.py",
+    f"{SITE}/vendor/django-outlast/src/outlast/cache.py",
+    f"{SITE}/vendor/django-outlast/src/outlast/channels/postgres.py",
+    f"{SITE}/vendor/django-outlast/src/outlast/channels/redis.py",
+    f"{SITE}/vendor/django-outlast/src/outlast/health/redis.py",
+    f"{SITE}/vendor/django-outlast/src/outlast/live.py",
+    f"{SITE}/vendor/django-outlast/src/outlast/redis.py",
+    f"{SITE}/vendor/django-outlast/src/outlast/servers.py",
+    f"{SITE}/vendor/django-outlast/src/outlast/sessions/db.py",
+}
+# Goals in lines, with the folders and files that are counted.
+GOALS: dict[str, tuple[int, list[str]]] = {
+    "site": (
+        1800,
+        [f"{SITE}/{part}" for part in ("config", "accounts", "manage.py", "noxfile.py")],
+    ),
+    "site's tests": (2000, [f"{SITE}/tests"]),
+    "library": (3000, [f"{SITE}/vendor"]),
+    "hooks": (300, ["hooks"]),
+    "proof": (3200, ["proof"]),
+    "benchmarks": (900, ["benchmarks"]),
+    "noxfile": (250, ["noxfile.py"]),
+}
+
+
+def count() -> dict[str, int]:
+    """Return the number of lines of each Python file that git knows."""
+    paths = [name for name in files() if name.endswith(".py") and (TEMPLATE / name).is_file()]
+    return {name: len((TEMPLATE / name).read_text("utf-8").splitlines()) for name in paths}
+
+
+def is_in(name: str, places: list[str]) -> bool:
+    return any(place in (name, *map(str, Path(name).parents)) for place in places)
+
+
+if __name__ == "__main__":
+    lines = count()
+    for group, (goal, places) in GOALS.items():
+        total = sum(number for name, number in lines.items() if is_in(name, places))
+        print(f"{group:14}{total:6,} of {goal:5,}{'  above' * (total > goal)}")
+    long = [f"{name}: {number} lines" for name, number in lines.items() if number > LONGEST]
+    too_long = [line for line in long if line.rpartition(":")[0] not in LONGER]
+    print(*too_long, sep="\n")
+    sys.exit(f"{len(too_long)} files of more than {LONGEST} lines." if too_long else 0)
