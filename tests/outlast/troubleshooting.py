@@ -14,8 +14,6 @@ NAMES = {
     "who": "the server",
     "at": "that address",
     "it": "the server",
-    "with_tls": "write rediss:// instead of redis:// in REDIS_URL, or set REDIS_TLS=1",
-    "without_tls": "Write redis:// instead of rediss:// in REDIS_URL, or set REDIS_TLS=0",
 }
 
 

@@ -75,7 +75,7 @@ def redis(env: Env, var: Path, prefix: str) -> Profile:
 
 def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
     """As `redis`, with the primary found, and found again, by asking Sentinels."""
-    service = env.str("REDIS_SENTINEL_SERVICE", default="mymaster")
+    service = env.str("REDIS_SENTINEL_SERVICE", default="") or "mymaster"
     # While developing, where `manage.py devredis` starts them; never guessed in production.
     local = LOCAL_SENTINELS if env.bool("DJANGO_DEBUG", default=False) else []
     sentinels = [_address(item) for item in env.list("REDIS_SENTINELS", default=local)]

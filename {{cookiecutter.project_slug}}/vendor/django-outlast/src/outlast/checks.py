@@ -2,15 +2,17 @@
 
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core import checks
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.contrib.staticfiles.finders import get_finders
+from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_storage
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
 
-from outlast import manifest, static
+from outlast import health, manifest
 from outlast.conf import check_settings, conf
 from outlast.health.errors import LOOPBACK, read_redis_address
 
@@ -20,26 +22,42 @@ register(check_settings)
 @register(Tags.caches)
 def check_redis(**kwargs: Any) -> list[CheckMessage]:
     """Refuse an address that cannot be read; warn of fewer than three Sentinels."""
-    cache = settings.CACHES["default"]
-    if cache["BACKEND"] != "outlast.cache.RedisCache":
+    if not health.uses_redis():
         return []
-    sentinels = set(cache.get("OPTIONS", {}).get("sentinels") or ())
     try:
-        read_redis_address()
+        address = read_redis_address()
     except ImproperlyConfigured as error:
-        message, hint = str(error), "Correct the LOCATION of the default cache."
-        if sentinels and not urlsplit(cache["LOCATION"]).hostname:
-            message = "REDIS_SENTINEL_SERVICE is empty: Sentinels are asked by its name."
-            hint = "Set it to the name in their configuration (sentinel monitor NAME ...)."
-        return [Error(message, hint=hint, id="outlast.E001")]
-    if not sentinels or len(sentinels) >= 3:
+        hint = "Correct the LOCATION of the default cache."
+        return [Error(str(error), hint=hint, id="outlast.E001")]
+    sentinels = len(set(address.hosts))
+    if not address.service or sentinels >= 3:
         return []
     return [
-        checks.Warning(
-            f"REDIS_SENTINELS names {len(sentinels)}: with fewer than three, no majority is left "
+        Warning(
+            f"REDIS_SENTINELS names {sentinels}: with fewer than three, no majority is left "
             "to choose a new primary when one machine fails.",
             hint="Run three, on machines that do not fail together, and name them all.",
             id="outlast.W001",
+        )
+    ]
+
+
+@register(Tags.caches, deploy=True)
+def check_redis_password(**kwargs: Any) -> list[CheckMessage]:
+    """Warn of a Redis on another machine without a password and without TLS."""
+    if not health.uses_redis() or check_redis():
+        return []
+    address = read_redis_address()
+    remote = sorted({host for host, _ in address.hosts} - LOOPBACK)
+    if not remote or address.tls or address.options.get("password"):
+        return []
+    return [
+        Warning(
+            f"Redis at {', '.join(remote)} is used without a password and without TLS: anyone who "
+            "can connect to it can read and change what the site keeps there.",
+            hint="Set a password there (deploy/users.conf) and in REDIS_URL or REDIS_PASSWORD. "
+            "In networks that others use, use TLS as well.",
+            id="outlast.W002",
         )
     ]
 
@@ -75,7 +93,7 @@ def check_listening(**kwargs: Any) -> list[CheckMessage]:
     if port not in ("6432", "6543", "25061") and "pooler" not in host and "bouncer" not in host:
         return []
     return [
-        checks.Warning(
+        Warning(
             f"The database at {host}:{port or 5432} seems to be a connection pooler, which loses "
             "live messages unless it pools by session.",
             hint="Set DATABASE_LISTEN_URL to the address of the PostgreSQL server itself.",
@@ -84,40 +102,25 @@ def check_listening(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register(Tags.security, deploy=True)
-def check_redis_password(**kwargs: Any) -> list[CheckMessage]:
-    """Warn of a Redis on another machine without a password and without TLS."""
-    if settings.CACHES["default"]["BACKEND"] != "outlast.cache.RedisCache":
-        return []
-    try:
-        address = read_redis_address()
-    except ImproperlyConfigured:  # see check_redis
-        return []
-    remote = sorted({host for host, _ in address.hosts} - LOOPBACK)
-    if not remote or address.tls or address.options.get("password"):
-        return []
-    return [
-        checks.Warning(
-            f"Redis at {', '.join(remote)} is used without a password and without TLS: anyone who "
-            "can connect to it can read and change what the site keeps there.",
-            hint="Set a password there (deploy/users.conf) and in REDIS_URL or REDIS_PASSWORD. "
-            "In networks that others use, use TLS as well.",
-            id="outlast.W002",
-        )
-    ]
-
-
 @register(Tags.staticfiles, deploy=True)
 def check_static_files(**kwargs: Any) -> list[CheckMessage]:
     """Refuse static files that are newer than the last `collectstatic`: pages would fail."""
-    missing = static.not_collected()
+    storage = staticfiles_storage
+    if not isinstance(storage, ManifestFilesMixin):  # as while developing
+        return []
+    found = {
+        PurePath(getattr(place, "prefix", None) or "", path).as_posix()
+        for finder in get_finders()
+        for path, place in finder.list(["CVS", ".*", "*~"])
+    }
+    missing = sorted(found - storage.load_manifest()[0].keys())
     if not missing:
         return []
     return [
         Error(
             f"{len(missing)} static files are not collected, {missing[0]} for instance: pages "
             "that use one fail with status 500.",
-            hint=f"Run: {static.COMMAND}",
+            hint="Run: python manage.py collectstatic --noinput",
             id="outlast.E005",
         )
     ]
@@ -128,13 +131,9 @@ def check_metrics(**kwargs: Any) -> list[CheckMessage]:
     """Refuse METRICS_TOKEN without prometheus-client."""
     if not conf.METRICS_TOKEN or find_spec("prometheus_client"):
         return []
-    return [
-        Error(
-            "METRICS_TOKEN is set, but the package prometheus-client is not installed.",
-            hint="Install it: uv add prometheus-client, or pip install prometheus-client.",
-            id="outlast.E003",
-        )
-    ]
+    message = "METRICS_TOKEN is set, but the package prometheus-client is not installed."
+    hint = "Install it: uv add prometheus-client, or pip install prometheus-client."
+    return [Error(message, hint=hint, id="outlast.E003")]
 
 
 @register(Tags.security)
@@ -144,7 +143,7 @@ def check_debug(**kwargs: Any) -> list[CheckMessage]:
     if not settings.DEBUG or host in LOOPBACK or host.endswith((".localhost", ".test")):
         return []
     return [
-        checks.Warning(
+        Warning(
             f"DJANGO_DEBUG is 1 on a public site, {conf.SITE_URL}: its error pages show settings "
             "and source code to everyone.",
             hint="Remove DJANGO_DEBUG from the environment and from .env.",
@@ -161,7 +160,7 @@ def check_vendored_copy(**kwargs: Any) -> list[CheckMessage]:
         return []
     more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
     return [
-        checks.Warning(
+        Warning(
             f"The library in vendor/django-outlast was changed: {changed[0]}{more}. An update of "
             "the site overwrites or conflicts with such changes.",
             hint="Restore it, for example with git checkout, and change the site instead.",
@@ -183,10 +182,6 @@ def check_session_engine(**kwargs: Any) -> list[CheckMessage]:
         return [Error(message, hint=hint, id="outlast.E006")]
     if issubclass(store, db.SessionStore):
         return []
-    return [
-        Error(
-            f"Sessions of {engine} cannot be ended: a copied cookie stays logged in.",
-            hint="Use an engine of outlast.sessions, or a subclass of its db engine.",
-            id="outlast.E004",
-        )
-    ]
+    message = f"Sessions of {engine} cannot be ended: a copied cookie stays logged in."
+    hint = "Use an engine of outlast.sessions, or a subclass of its db engine."
+    return [Error(message, hint=hint, id="outlast.E004")]

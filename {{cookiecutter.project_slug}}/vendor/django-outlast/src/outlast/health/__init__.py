@@ -14,8 +14,8 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from outlast.conf import conf
-from outlast.health import probes
-from outlast.health.asking import Finding, Probe, Result, State, ask
+from outlast.health import probes, redis
+from outlast.health.asking import Finding, Probe, State, ask
 
 READY_SECONDS = 1.0  # a load balancer waits
 DOCTOR_SECONDS = 8.0
@@ -36,63 +36,56 @@ def services(seconds: float) -> list[Probe]:
     if probes.folders_in_use():
         found.append(Probe("files", probes.files, required=True))
     if uses_redis():
-        from outlast.health import redis
-
         found += redis.services(redis.READY if seconds <= READY_SECONDS else redis.DOCTOR)
     return found
 
 
 def diagnostics() -> list[Probe]:
     """Return the probes that only the doctor asks."""
-    redis_service = "redis" if uses_redis() else ""
     cache = settings.CACHES["default"]["BACKEND"]
-    cache_service = "database" if cache.endswith("DatabaseCache") else redis_service
+    on_redis = "redis" if uses_redis() else ""
     found = [
         Probe("versions", probes.versions),
         Probe("system checks", probes.system_checks),
         Probe("migrations", probes.migrations, needs="database"),
         Probe("session rows", probes.session_rows, needs="database"),
         Probe("session round trip", probes.session_round_trip, needs="database"),
-        Probe("cache round trip", probes.cache_round_trip, needs=cache_service),
+        Probe(
+            "cache round trip",
+            probes.cache_round_trip,
+            needs="database" if cache.endswith("DatabaseCache") else on_redis,
+        ),
     ]
     if layers := getattr(settings, "CHANNEL_LAYERS", None):
         layer = layers["default"]["BACKEND"].lower()
-        needed = "database" if "postgres" in layer else redis_service * ("redis" in layer)
-        found.append(Probe("message round trip", probes.message_round_trip, needs=needed))
-    if uses_redis():
-        from outlast.health import redis
-
-        found += redis.diagnostics()
-    return found
+        needs = "database" if "postgres" in layer else on_redis * ("redis" in layer)
+        found.append(Probe("message round trip", probes.message_round_trip, needs=needs))
+    return found + (redis.diagnostics() if on_redis else [])
 
 
-def readiness(seconds: float = READY_SECONDS) -> list[Result]:
+def readiness(seconds: float = READY_SECONDS) -> list[Finding]:
     """Ask the services that the settings use; return after `seconds` at the latest."""
     return ask(services(seconds), seconds)
 
 
-def run_diagnostics(seconds: float = DOCTOR_SECONDS) -> list[Result]:
+def run_diagnostics(seconds: float = DOCTOR_SECONDS) -> list[Finding]:
     """Ask the services, then look closer at those that answer; take `2 * seconds` at most."""
-    results = readiness(seconds)
+    results, closer = readiness(seconds), diagnostics()
     missing = {result.name for result in results if result.state is State.DOWN}
-    closer = diagnostics()
     results += ask([probe for probe in closer if probe.needs not in missing], seconds)
-    for probe in closer:
-        if probe.needs in missing:
-            skipped = Finding(State.SKIPPED, f"Skipped, since {probe.needs} is down.")
-            results.append(Result(probe, skipped, 0))
-    return results
+    return results + [
+        probe.result(Finding(State.SKIPPED, f"Skipped, since {probe.needs} is down."))
+        for probe in closer
+        if probe.needs in missing
+    ]
 
 
 def summary_line() -> str:
     """Return one line on the services; take a second at most."""
     results = readiness()
-    line = ", ".join(
-        f"{result.name} {result.state} ({result.milliseconds:.0f} ms)" for result in results
-    )
-    bad = next((result for result in results if result.state is not State.OK), None)
-    hint = f". {bad.finding.text} Run: python manage.py doctor" if bad else ""
-    return f"Services: {line}{hint}"
+    line = ", ".join(f"{each.name} {each.state} ({each.milliseconds:.0f} ms)" for each in results)
+    bad = next((each for each in results if each.state is not State.OK), None)
+    return f"Services: {line}" + (f". {bad.text} Run: python manage.py doctor" if bad else "")
 
 
 def health(get_response: GetResponse) -> GetResponse:
@@ -129,17 +122,15 @@ def ready(strict: bool) -> HttpResponse:
     it is public.
     """
     results = readiness()
-    missing = [result for result in results if result.state is State.DOWN]
-    is_ready = not any(strict or result.probe.required for result in missing)
+    is_ready = not any(
+        result.state is State.DOWN and (strict or result.required) for result in results
+    )
+    backends = {
+        result.name: {"state": result.state, "milliseconds": result.milliseconds}
+        for result in results
+    }
     return JsonResponse(
-        {
-            "ready": is_ready,
-            "profile": conf.PROFILE,
-            "backends": {
-                result.name: {"state": result.state, "milliseconds": result.milliseconds}
-                for result in results
-            },
-        },
+        {"ready": is_ready, "profile": conf.PROFILE, "backends": backends},
         status=200 if is_ready else 503,
         headers={"Cache-Control": "no-store"},
     )

@@ -4,8 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from django.db import connections
@@ -18,19 +17,25 @@ FRESH_SECONDS = 1.0  # an answer is used again for so long
 class State(StrEnum):
     """The result of a probe; SKIPPED if the service that it needs is down."""
 
-    OK = "ok"
-    WARNING = "warning"
     DOWN = "down"
+    WARNING = "warning"
     SKIPPED = "skipped"
+    OK = "ok"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a probe found, in words, and remedies of one line each."""
+    """What a probe found, in words, and remedies of one line each. `ask` adds the rest.
+
+    `required`: people cannot log in without this service, so `/readyz` depends on it.
+    """
 
     state: State
     text: str
     remedies: tuple[str, ...] = ()
+    name: str = ""
+    required: bool = False
+    milliseconds: float = 0
 
 
 def ok(text: str) -> Finding:
@@ -49,7 +54,6 @@ def down(text: str, *remedies: str) -> Finding:
 class Probe:
     """One question. `ask` returns a finding, or raises an error for `explain`.
 
-    `required`: people cannot log in without this service, so `/readyz` depends on it.
     `needs`: the service without which the question is skipped.
     """
 
@@ -58,25 +62,12 @@ class Probe:
     required: bool = False
     needs: str = ""
 
-
-@dataclass(frozen=True)
-class Result:
-    """The finding of a probe, and how long it took."""
-
-    probe: Probe
-    finding: Finding
-    milliseconds: float
-
-    @property
-    def name(self) -> str:
-        return self.probe.name
-
-    @property
-    def state(self) -> State:
-        return self.finding.state
+    def result(self, finding: Finding, seconds: float = 0) -> Finding:
+        milliseconds = round(seconds * 1000, 1)
+        return replace(finding, name=self.name, required=self.required, milliseconds=milliseconds)
 
 
-def ask(probes: Iterable[Probe], seconds: float) -> list[Result]:
+def ask(probes: Iterable[Probe], seconds: float) -> list[Finding]:
     """Ask all probes at the same time; one without an answer after `seconds` is down.
 
     A question that is open, or was answered within FRESH_SECONDS, is not asked again: many
@@ -87,16 +78,16 @@ def ask(probes: Iterable[Probe], seconds: float) -> list[Result]:
     wait([future for *_, future in asked], timeout=max(0, deadline - time.monotonic()))
     silent = down(f"No answer within {seconds:g} s: it hangs, or is overloaded.")
     return [
-        future.result() if future.done() else Result(probe, silent, seconds * 1000)
+        future.result() if future.done() else probe.result(silent, seconds)
         for probe, _, future in asked
     ]
 
 
-_questions: dict[str, tuple[float, "Future[Result]"]] = {}
+_questions: dict[str, tuple[float, "Future[Finding]"]] = {}
 _lock = threading.Lock()
 
 
-def _question(probe: Probe) -> tuple[float, "Future[Result]"]:
+def _question(probe: Probe) -> tuple[float, "Future[Finding]"]:
     """Return when the probe was asked and its answer; ask it if there is no fresh question."""
     with _lock:
         now = time.monotonic()
@@ -108,15 +99,15 @@ def _question(probe: Probe) -> tuple[float, "Future[Result]"]:
         return asked_at, future
 
 
-def _answer(probe: Probe, future: "Future[Result]") -> None:
+def _answer(probe: Probe, future: "Future[Finding]") -> None:
     started = time.perf_counter()
     # The answer must come, whatever fails: an open question is never asked again.
     finding = down("The check failed in an unexpected way.")
     try:
-        finding = probe.ask()
-    except Exception as error:
-        with suppress(Exception):
+        try:
+            finding = probe.ask()
+        except Exception as error:
             finding = down(*explain(error))
-    with suppress(Exception):
         connections.close_all()  # those of this thread
-    future.set_result(Result(probe, finding, round((time.perf_counter() - started) * 1000, 1)))
+    finally:
+        future.set_result(probe.result(finding, time.perf_counter() - started))

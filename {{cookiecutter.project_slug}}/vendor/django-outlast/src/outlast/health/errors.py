@@ -15,8 +15,6 @@ from django.db import Error as DatabaseError
 from outlast.redis import Address, hide_secrets, read_address
 
 TABLE: dict[str, Any] = tomllib.loads(Path(__file__).with_name("errors.toml").read_text("utf-8"))
-WITHOUT_TLS = "write redis:// instead of rediss:// in REDIS_URL"
-WITH_TLS = "write rediss:// instead of redis:// in REDIS_URL"
 LOOPBACK = {"localhost", "127.0.0.1", "::1", ""}
 
 
@@ -41,26 +39,22 @@ class Service:
 
     def explain(self, error: BaseException) -> tuple[str, ...]:
         """Return a sentence on `error`, then remedies of one line each."""
-        words = _words(error)
-        known = TABLE["database" if self.kind == "database" else "redis"]
-        entry = next((entry for entry in known if self._matches(entry, words)), None)
-        if not entry:
+        words, here = _words(error), self.host in LOOPBACK
+        for entry in TABLE["database" if self.kind == "database" else "redis"]:
+            if entry.get("loopback") and not here:
+                continue
+            if re.search(entry["match"], words, re.IGNORECASE):
+                break
+        else:
             text = hide_secrets(words, _secrets())
             return (f"{self.name} at {self.place} reports an error: {text}.",)
-        names = {"who": self.name, "at": self.place, "it": f"{self.name} at {self.place}"}
-        names |= {"variable": self.variable, "with_tls": WITH_TLS, "without_tls": WITHOUT_TLS}
-        if "REDIS_URL" not in self.variable:  # Sentinels, and servers that they name
-            names |= {"with_tls": "set REDIS_TLS=1", "without_tls": "set REDIS_TLS=0"}
-        sentence = entry["sentence"].format(**names)
-        lines: list[str] = []
+        it = f"{self.name} at {self.place}"
+        names = {"who": self.name, "at": self.place, "it": it, "variable": self.variable}
+        lines = [entry["sentence"].format(**names)]
         for remedy in entry["remedies"]:
-            is_start = remedy == "START"
-            lines += self._ways_to_start() if is_start else [_capitalize(remedy.format(**names))]
-        return (_capitalize(sentence), *lines)
-
-    def _matches(self, entry: dict[str, Any], words: str) -> bool:
-        here = self.host in LOOPBACK or not entry.get("loopback")
-        return here and bool(re.search(entry["match"], words, re.IGNORECASE))
+            start = remedy == "START"
+            lines += self._ways_to_start() if start else [remedy.format(**names)]
+        return tuple(line[0].upper() + line[1:] for line in lines)
 
     def _ways_to_start(self) -> list[str]:
         ways = TABLE["start"][self.kind]
@@ -74,22 +68,16 @@ def explain(error: BaseException) -> tuple[str, ...]:
     """Return a sentence on `error`, then remedies of one line each. No password is in them."""
     if isinstance(error, ServiceError):
         return (error.sentence, *error.remedies)
-    if isinstance(error, DatabaseError):
-        return database_service().explain(error)
     if isinstance(error, ImproperlyConfigured):
         return (str(error),)
-    if is_about_redis(error):
+    if isinstance(error, DatabaseError):
+        return database_service().explain(error)
+    if type(error).__module__.startswith(("redis.", "outlast.redis")):
         return redis_service(_redis_address_or_none()).explain(error)
     if isinstance(error, OSError) and error.filename:
         sentence = f"{error.filename} cannot be written: {error.strerror}."
         return (sentence, "Make it writable for the user that runs the site, and free disk space")
     return (f"{hide_secrets(_words(error), _secrets())}.", "See docs/troubleshooting.md")
-
-
-def is_about_redis(error: BaseException) -> bool:
-    """Return whether redis-py, or the library's code around it, raised `error`."""
-    module = type(error).__module__
-    return module.partition(".")[0] == "redis" or module == "outlast.redis"
 
 
 def read_redis_address() -> Address:
@@ -141,7 +129,3 @@ def _secrets() -> list[str]:
     address = _redis_address_or_none()
     found = [settings.SECRET_KEY, settings.DATABASES["default"].get("PASSWORD", "")]
     return found + (address.secrets if address else [])
-
-
-def _capitalize(text: str) -> str:
-    return text[0].upper() + text[1:]

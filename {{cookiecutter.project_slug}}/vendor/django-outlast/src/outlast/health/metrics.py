@@ -6,6 +6,7 @@ worker that is asked adds them up. deploy/alerts.yml and docs/operations.md expl
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from django.core.cache import caches
@@ -37,37 +38,29 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(generate_latest(registry), "text/plain; version=0.0.4; charset=utf-8")
 
 
+def gauge(name: str, text: str, label: str, values: dict[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
 class SiteCollector(Collector):
     """Ask the services at the time of the request, in bounded time."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        up = GaugeMetricFamily("site_service_up", "1 if it answers.", labels=["service"])
-        seconds = GaugeMetricFamily(
-            "site_service_seconds", "How long its answer took.", labels=["service"]
-        )
-        results = {result.name: result for result in health.readiness()}
-        for name, result in results.items():
-            up.add_metric([name], result.state is not State.DOWN)
-            seconds.add_metric([name], result.milliseconds / 1000)
-        yield from (up, seconds)
-        if results["database"].state is not State.DOWN:
-            yield from count_sessions()
+        results = health.readiness()
+        up = {result.name: float(result.state is not State.DOWN) for result in results}
+        seconds = {result.name: result.milliseconds / 1000 for result in results}
+        yield gauge("site_service_up", "1 if it answers.", "service", up)
+        yield gauge("site_service_seconds", "How long its answer took.", "service", seconds)
+        with suppress(DatabaseError):  # it may have just gone away
+            if up["database"]:
+                alive = Session.objects.alive().count()
+                rows = {"open": alive, "ended": Session.objects.count() - alive}
+                yield gauge("site_sessions", "Session rows by state.", "state", rows)
         if health.uses_redis():
             cache: Any = caches["default"]
-            yield GaugeMetricFamily(
-                "site_cache_breaker_open",
-                "1 while the worker that was asked does not use Redis.",
-                float(cache.client.breaker.is_open),
-            )
-
-
-def count_sessions() -> Iterator[GaugeMetricFamily]:
-    """Yield the numbers of sessions; nothing if the database has just gone away."""
-    sessions = GaugeMetricFamily("site_sessions", "Session rows by state.", labels=["state"])
-    try:
-        alive = Session.objects.alive().count()
-        sessions.add_metric(["open"], alive)
-        sessions.add_metric(["ended"], Session.objects.count() - alive)
-    except DatabaseError:
-        return
-    yield sessions
+            text = "1 while the worker that was asked does not use Redis."
+            breaker_open = float(cache.client.breaker.is_open)
+            yield GaugeMetricFamily("site_cache_breaker_open", text, breaker_open)

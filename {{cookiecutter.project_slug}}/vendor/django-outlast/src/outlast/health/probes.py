@@ -7,11 +7,10 @@ import secrets
 import tempfile
 import time
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import django
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.cache import caches
@@ -19,8 +18,8 @@ from django.core.checks import run_checks
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from outlast.health.asking import Finding, State, down, ok, warning
-from outlast.health.errors import explain
+from outlast.health.asking import Finding, down, ok, warning
+from outlast.health.errors import database_service, explain
 
 EXPIRED_ROWS = 10_000  # clearsessions runs daily; fewer rows slow nothing down
 CONNECTION_SHARE = 0.8
@@ -33,16 +32,8 @@ MESSAGE_SECONDS = 2.0
 def database() -> Finding:
     """Ask about users, as every login does."""
     get_user_model().objects.exists()
-    config, number = (
-        connection.settings_dict,
-        ".".join(map(str, connection.get_database_version())),
-    )
-    if connection.vendor == "sqlite":
-        path = Path(str(config["NAME"]))
-        place = f"in {path.name}, {path.stat().st_size / 1e6:.1f} MB" if path.is_file() else ""
-    else:
-        place = f"at {config['HOST'] or 'localhost'}:{config['PORT'] or 5432}/{config['NAME']}"
-    return ok(f"{connection.display_name} {number} {place}".rstrip())
+    number = ".".join(map(str, connection.get_database_version()))
+    return ok(f"{connection.display_name} {number} at {database_service().place}")
 
 
 def database_connections() -> Finding:
@@ -56,16 +47,13 @@ def database_connections() -> Finding:
     text = f"{used} of {limit} in use"
     if used < CONNECTION_SHARE * limit:
         return ok(text)
-    remedies = (
-        (
-            "See who holds them: SELECT application_name, state, count(*) FROM pg_stat_activity "
-            "GROUP BY 1, 2"
-        ),
+    found = warning if used < limit else down
+    return found(
+        f"{text}: PostgreSQL refuses {'more soon' if used < limit else 'new ones'}.",
+        "See who holds them: SELECT application_name, state, count(*) FROM pg_stat_activity "
+        "GROUP BY 1, 2",
         "Raise max_connections there, or run fewer workers or threads: docs/operations.md",
     )
-    if used < limit:
-        return warning(f"{text}: soon PostgreSQL refuses new ones.", *remedies)
-    return down(f"{text}: PostgreSQL refuses new ones.", *remedies)
 
 
 def migrations() -> Finding:
@@ -73,9 +61,8 @@ def migrations() -> Finding:
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
-        first = f"{plan[0][0].app_label}.{plan[0][0].name}"
         return warning(
-            f"{len(plan)} not applied, the first is {first}.",
+            f"{len(plan)} not applied, the first is {plan[0][0]}.",
             "Apply them: python manage.py migrate",
         )
     return ok(f"all {len(executor.loader.applied_migrations)} applied")
@@ -102,13 +89,8 @@ def session_rows() -> Finding:
 
 def versions() -> Finding:
     """What the site runs on."""
-    found = [f"Python {platform.python_version()}", f"Django {django.__version__}"]
-    for package in ("channels", "redis", "uvicorn"):
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return ok(", ".join(found) + f", {platform.system()}")
+    found = [f"{name} {version(name)}" for name in ("django", "channels", "redis", "uvicorn")]
+    return ok(f"Python {platform.python_version()}, {', '.join(found)}, {platform.system()}")
 
 
 def system_checks() -> Finding:
@@ -118,33 +100,33 @@ def system_checks() -> Finding:
     if not found:
         return ok("no issues")
     worst = max(found, key=lambda message: message.level)
-    more = [f"All {len(found)} issues: python manage.py check{' --deploy' * deploy}"]
-    remedies = [*([worst.hint] if worst.hint else []), *more * (len(found) > 1)]
-    return Finding(State.DOWN if worst.is_serious() else State.WARNING, worst.msg, tuple(remedies))
+    remedies = [worst.hint] if worst.hint else []
+    if len(found) > 1:
+        remedies += [f"All {len(found)} issues: python manage.py check{' --deploy' * deploy}"]
+    return (down if worst.is_serious() else warning)(worst.msg, *remedies)
 
 
 def folders_in_use() -> list[Path]:
     """Return the folders in which the settings keep sessions and cache entries."""
-    found = []
-    cache = settings.CACHES["default"]
+    found, cache = [], settings.CACHES["default"]
     if cache["BACKEND"].endswith("FileBasedCache"):
-        found.append(Path(cache["LOCATION"]))
+        found.append(cache["LOCATION"])
     if settings.SESSION_ENGINE.endswith("sessions.file") and settings.SESSION_FILE_PATH:
-        found.append(Path(settings.SESSION_FILE_PATH))
-    return found
+        found.append(settings.SESSION_FILE_PATH)
+    return [Path(folder) for folder in found]
 
 
 def files() -> Finding:
     """Whether these folders are writable, and closed to other users."""
-    for folder in folders_in_use():
+    folders = folders_in_use()
+    for folder in folders:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
         if os.name == "posix" and folder.stat().st_mode & 0o077:
-            return warning(
-                f"{folder} is open to other users of this machine.", f"chmod 700 {folder}"
-            )
-    return ok("writable and private: " + ", ".join(folder.name for folder in folders_in_use()))
+            text = f"{folder} is open to other users of this machine."
+            return warning(text, f"chmod 700 {folder}")
+    return ok("writable and private: " + ", ".join(folder.name for folder in folders))
 
 
 # --- Round trips ---
@@ -189,14 +171,15 @@ def cache_round_trip() -> Finding:
 
 def message_round_trip() -> Finding:
     """Send a message through the channel layer and receive it."""
-    name = settings.CHANNEL_LAYERS["default"]["BACKEND"].rpartition(".")[2]
     from channels.layers import channel_layers
 
+    layer = channel_layers["default"]
+    name = type(layer).__name__
     try:
-        asyncio.run(_send_and_receive(channel_layers["default"]))
+        asyncio.run(_send_and_receive(layer))
     except TimeoutError:
         text = f"A message did not return within {MESSAGE_SECONDS:g} s through {name}."
-        if error := getattr(channel_layers["default"], "last_error", None):
+        if error := getattr(layer, "last_error", None):
             reason, *remedies = explain(error)
             return down(f"{text} {reason}", *remedies)
         return down(text, "Check whether Redis is overloaded: redis-cli --latency")
@@ -208,6 +191,5 @@ async def _send_and_receive(layer: Any) -> None:
     message = {"type": "doctor", "text": secrets.token_hex(8)}
     async with asyncio.timeout(MESSAGE_SECONDS):
         await layer.send(channel, message)
-        received = await layer.receive(channel)
-    if received != message:
-        raise RuntimeError(f"Sent {message}, received {received}.")
+        if (received := await layer.receive(channel)) != message:
+            raise RuntimeError(f"Sent {message}, received {received}.")

@@ -29,9 +29,9 @@ class Command(BaseCommand):
         found = health.readiness(health.DOCTOR_SECONDS)[-1]
         try:
             if found.state is not State.DOWN:
-                self.stdout.write(f"Already running: {found.finding.text}")
+                self.stdout.write(f"Already running: {found.text}")
             elif check:
-                self.stdout.write(self.style.ERROR(found.finding.text))
+                self.stdout.write(self.style.ERROR(found.text))
                 self.stdout.write(f"manage.py devredis can start {servers.find_server()}")
             else:
                 self.run(wanted_topology())
