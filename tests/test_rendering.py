@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -80,6 +83,24 @@ def test_both_readmes_show_the_tree_of_a_site(site: BakedProject) -> None:
     small = {name for name in there if name.startswith(".") and name not in listed}
     assert set(listed) == there - small
     assert not {name for name in small if name.endswith("/")}
+
+
+def test_contributing_names_files_that_are_there(site: BakedProject) -> None:
+    """Its table says which one file to open for a change."""
+    page = (TEMPLATE / "CONTRIBUTING.md").read_text("utf-8")
+    table = page.partition("| change | file |\n|---|---|\n")[2].partition("\n\n")[0]
+    paths = re.findall(r"`([\w./-]+)`(?:, of the template)? \|$", table, re.MULTILINE)
+    assert len(paths) == len(table.splitlines()) >= 10
+    assert set(paths) <= set(site.files) | {"cookiecutter.json"}
+
+
+def test_a_lost_library_is_said_in_a_sentence(bake: Bake) -> None:
+    site = bake()
+    shutil.rmtree(site.folder / "vendor")
+    command = [sys.executable, "manage.py", "check"]
+    done = subprocess.run(command, cwd=site.folder, env=site.variables, capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith(b"restore it with git checkout vendor")
 
 
 def test_the_sites_own_checks_know_the_profiles(site: BakedProject) -> None:

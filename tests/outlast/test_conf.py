@@ -1,3 +1,5 @@
+import re
+from ast import literal_eval
 from typing import Any
 
 import pytest
@@ -24,7 +26,15 @@ def test_the_check_refuses_a_misspelt_name_and_a_wrong_type(settings: Any) -> No
     assert "must be of type int" in wrong.msg
 
 
-def test_the_readme_lists_every_setting() -> None:
+def test_the_readme_lists_every_setting_with_its_default() -> None:
     readme = (SITE / "vendor" / "django-outlast" / "README.md").read_text("utf-8")
     table = readme.partition("## Settings")[2].partition("\n## ")[0]
-    assert [name for name in DEFAULTS if f"`{name}`" not in table] == []
+    rows = re.findall(r"^\| (`[A-Z][^|]*`) \| ([^|]+) \|", table, re.MULTILINE)
+    listed = {name.strip("`"): literal_eval(default.strip("`")) for name, default in rows}
+    assert listed == DEFAULTS
+
+
+def test_every_setting_is_read() -> None:
+    sources = (SITE / "vendor" / "django-outlast" / "src").rglob("*.py")
+    code = "".join(path.read_text("utf-8") for path in sources)
+    assert [name for name in DEFAULTS if f"conf.{name}" not in code] == []
