@@ -29,9 +29,10 @@ from django.db.backends.signals import connection_created
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path, re_path
 from outlast.handler import ASGIHandler
+from outlast.threads import GeneratorThreads
 
 BIG = 8_000_000  # bytes: more than what the sockets between two processes buffer
-THREADS = 2
+THREADS, GENERATORS = 2, 12
 gate = threading.Event()
 seen: list[str] = []
 number: ContextVar[str] = ContextVar("number", default="none")
@@ -69,6 +70,18 @@ def rows(request: HttpRequest) -> StreamingHttpResponse:
                 yield user.get_username() + " " * BIG
         finally:
             seen.append(threading.current_thread().name)
+
+    return StreamingHttpResponse(make())
+
+
+def blocked(request: HttpRequest) -> StreamingHttpResponse:
+    """Stream a chunk, and hang in the second one."""
+
+    def make() -> Iterator[str]:
+        yield "first"
+        seen.append("hangs")
+        gate.wait(20)
+        yield "second"
 
     return StreamingHttpResponse(make())
 
@@ -121,6 +134,7 @@ urlpatterns = [
     path("upload/", upload),
     path("file/", file),
     path("rows/", rows),
+    path("blocked/", blocked),
     path("events/", events),
     path("feed/events/", events),
     path("async/", asynchronous),
@@ -200,6 +214,7 @@ def serving(
     settings.MIDDLEWARE = [f"{__name__}.numbering", *settings.MIDDLEWARE]
     settings.OUTLAST = {"PAGE_THREADS": THREADS, "PAGE_QUEUED_PATHS": ("/slow/",)}
     handler = ASGIHandler()
+    handler.generators = GeneratorThreads(GENERATORS)
     server = Server(application(handler))
     try:
         yield server
@@ -293,6 +308,20 @@ def test_a_stream_keeps_one_thread_and_its_query(server: Server) -> None:
     finally:
         request_finished.disconnect(finished)
     assert len({*seen, *closed}) == 1, "it was in more than one thread"
+
+
+def test_a_request_ends_with_its_client_although_its_generator_hangs(server: Server) -> None:
+    clients = [server.raw(get("/blocked/")) for _ in range(GENERATORS)]
+    wait_until(lambda: len(seen) == GENERATORS, "the first chunks")
+    for client in clients:
+        client.close()
+    wait_until(lambda: not server.server.server_state.tasks, "the end of the requests")
+    with server.raw(get("/blocked/")) as waiting:  # since so many threads hang
+        assert server.get("/page/") == "page http none"
+        assert len(seen) == GENERATORS
+        gate.set()
+        assert b"200 OK" in waiting.recv(5000)
+    wait_until(lambda: not [n for n in ours() if n.startswith("stream-")], "the streams")
 
 
 def test_files_and_bodies_arrive_whole(server: Server) -> None:
@@ -404,7 +433,7 @@ def test_exceptions_in_views_and_streams(server: Server) -> None:
     assert server.ask("/fail/").status == 500
     with pytest.raises(HTTPException):
         server.get("/fail-later/")
-    assert not [name for name in ours() if name.startswith("stream-")]
+    wait_until(lambda: not [n for n in ours() if n.startswith("stream-")], "the stream")
     assert server.get("/page/") == "page http none"
 
 
@@ -485,12 +514,12 @@ import test_handler, uvicorn
 from outlast.handler import ASGIHandler
 if {seconds}:
     threading.Timer({seconds}, test_handler.gate.set).start()
-uvicorn.run(ASGIHandler(), port={port}, lifespan="off", timeout_graceful_shutdown=2)
+uvicorn.run(ASGIHandler(), port={port}, lifespan="off", timeout_graceful_shutdown=1)
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
-@pytest.mark.parametrize("seconds", [1.5, 0])
+@pytest.mark.parametrize("seconds", [0.7, 0])
 def test_a_stop_waits_for_requests_in_flight_but_not_for_ever(seconds: float) -> None:
     """The request ends after `seconds`; or it hangs and must not keep the process alive."""
     with socket.create_server(("127.0.0.1", 0)) as probe:

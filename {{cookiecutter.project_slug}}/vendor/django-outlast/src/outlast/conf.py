@@ -17,7 +17,8 @@ DEFAULTS: dict[str, Any] = {
     "PAGE_THREADS": 8,
     # POSTs to addresses that begin so hold at most half of these threads; the others wait.
     "PAGE_QUEUED_PATHS": (),
-    # Seconds after which PostgreSQL ends a statement of a page; 0: never.
+    # Seconds after which PostgreSQL ends a statement of a page; 0: never. It does not work
+    # through a pooler such as PgBouncer in transaction mode: set the role's statement_timeout.
     "DATABASE_STATEMENT_SECONDS": 0,
     # Seconds without a request after which a session ends; 0: never.
     "SESSION_IDLE_SECONDS": 14 * 24 * 3600,

@@ -12,14 +12,14 @@ from django.urls import set_script_prefix
 
 from outlast import health
 from outlast.conf import conf
-from outlast.threads import Threads
+from outlast.threads import GeneratorThreads, Threads
 
 
 class ASGIHandler(asgi.ASGIHandler):
     """Django's handler, where one thread of a pool runs a request from its start to its end.
 
-    The event loop reads the body and sends the response: slow clients hold no thread. Threads
-    live on, and with `CONN_MAX_AGE` their connections do. An asynchronous view runs on the loop.
+    The event loop reads bodies, sends responses, and runs asynchronous views. Threads live on,
+    and with `CONN_MAX_AGE` their connections do.
     """
 
     def __init__(self) -> None:
@@ -27,13 +27,13 @@ class ASGIHandler(asgi.ASGIHandler):
         self.pages = Threads(conf.PAGE_THREADS, "page")
         self.probes = Threads(2, "probe")  # /readyz answers while all page threads hang
         self.queue = asyncio.Semaphore(max(1, conf.PAGE_THREADS // 2))
+        self.generators = GeneratorThreads(64)
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
-        path = scope["path"]
-        if path == "/healthz":
+        if (path := scope["path"]) == "/healthz":
             return await self.send_response(health.alive(), send)
         try:
             body = await self.read_body(receive)
@@ -62,9 +62,8 @@ class ASGIHandler(asgi.ASGIHandler):
 
     async def stream(self, response: Any, receive: Any, send: Any) -> None:
         """Send a stream until it ends or its client is gone, then close it."""
-        # A generator may keep a cursor open between two chunks: it gets a thread of its own.
-        has_own = not (response.is_async or isinstance(response, FileResponse))
-        threads = Threads(1, "stream") if has_own else self.pages
+        is_generator = not (response.is_async or isinstance(response, FileResponse))
+        threads = await self.generators.get() if is_generator else self.pages
         if not response.is_async:
             response.streaming_content = threads.iterate(response.streaming_content)
         sending = asyncio.create_task(self.send_response(response, send))
@@ -75,6 +74,7 @@ class ASGIHandler(asgi.ASGIHandler):
                 await sending
         finally:
             gone.cancel()
-            await threads.run(response.close)
-            if has_own:
-                threads.shutdown()
+            if is_generator:
+                self.generators.close(threads, response.close)
+            else:
+                await threads.run(response.close)

@@ -29,8 +29,8 @@ from django.utils.translation import gettext as _
 
 from outlast.conf import conf
 from outlast.middleware import peek_user
-from outlast.models import Session
 from outlast.requests import exact_cookies
+from outlast.sessions import all_sessions
 
 logger = logging.getLogger(__name__)
 
@@ -263,8 +263,7 @@ def find_visitor(session_key: str) -> Visitor | None:
 @database_sync_to_async
 def find_end(visitor: Visitor) -> datetime:
     """Return when the session ends unless it is used; a moment gone by if it has ended."""
-    sessions = Session.objects.using(db.router.db_for_write(Session)).alive()
-    rows = sessions.filter(public_id=visitor.public_id, user_id=visitor.user_id)
+    rows = all_sessions().alive().filter(public_id=visitor.public_id, user_id=visitor.user_id)
     session = rows.select_related("user").defer("session_data").first()
     if (
         session is None

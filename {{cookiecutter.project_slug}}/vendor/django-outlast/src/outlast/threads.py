@@ -1,5 +1,6 @@
 """Threads for pages."""
 
+import asyncio
 import queue
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -63,6 +64,26 @@ class Threads(Executor):
         except queue.Empty:
             self._idle.release()
             return self._jobs.get()
+
+
+class GeneratorThreads:
+    """A thread for each of at most `limit` generators; more wait.
+
+    A generator may keep a cursor or a transaction open between two chunks.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._free = asyncio.Semaphore(limit)
+
+    async def get(self) -> Threads:
+        await self._free.acquire()
+        return Threads(1, "stream")
+
+    def close(self, thread: Threads, function: Callable[[], Any]) -> None:
+        """Call a function as the last one; do not wait, since a chunk may hang."""
+        closing = asyncio.create_task(thread.run(function))
+        closing.add_done_callback(lambda _: thread.shutdown())
+        closing.add_done_callback(lambda _: self._free.release())
 
 
 def _run(future: Future[Any], function: Callable[[], Any]) -> None:

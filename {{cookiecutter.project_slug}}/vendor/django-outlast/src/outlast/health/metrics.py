@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from outlast import counting, health
 from outlast.conf import conf
 from outlast.health.asking import State
-from outlast.models import Session
+from outlast.sessions import all_sessions
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
@@ -56,8 +56,8 @@ class SiteCollector(Collector):
         yield gauge("site_service_seconds", "How long its answer took.", "service", seconds)
         with suppress(DatabaseError):  # it may have just gone away
             if up["database"]:
-                alive = Session.objects.alive().count()
-                rows = {"open": alive, "ended": Session.objects.count() - alive}
+                alive = all_sessions().alive().count()
+                rows = {"open": alive, "ended": all_sessions().count() - alive}
                 yield gauge("site_sessions", "Session rows by state.", "state", rows)
         if health.uses_redis():
             cache: Any = caches["default"]

@@ -20,6 +20,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from outlast.health.asking import Finding, down, ok, warning
 from outlast.health.errors import database_service, explain
+from outlast.sessions import all_sessions
 
 EXPIRED_ROWS = 10_000  # clearsessions runs daily; fewer rows slow nothing down
 CONNECTION_SHARE = 0.8
@@ -70,10 +71,8 @@ def migrations() -> Finding:
 
 def session_rows() -> Finding:
     """How many sessions are open, and whether expired ones are cleared."""
-    from outlast.models import Session  # not before the apps are ready
-
-    alive = Session.objects.alive().count()
-    expired = Session.objects.count() - alive
+    alive = all_sessions().alive().count()
+    expired = all_sessions().count() - alive
     text = f"{alive:,} open, {expired:,} expired"
     if expired > EXPIRED_ROWS:
         return warning(

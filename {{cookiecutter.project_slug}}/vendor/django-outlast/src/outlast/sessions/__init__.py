@@ -7,8 +7,10 @@ ends sessions: `Session.objects.filter(user=user).delete()`.
 
 from copy import copy
 from functools import partial
+from importlib import import_module
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.db.models.deletion import Collector
@@ -17,6 +19,11 @@ from django.dispatch import Signal
 # Sent after the commit for each session that is deleted, with session_key, user_id (None: not
 # logged in) and session (the row as it was). Not sent for a session whose key is replaced.
 session_ended = Signal()
+
+
+def all_sessions() -> Any:
+    """Return the rows of the active engine, whose model may be a project's own."""
+    return import_module(settings.SESSION_ENGINE).SessionStore.rows()
 
 
 def announce_end(instance: Any, using: str, **kwargs: Any) -> None:
