@@ -18,7 +18,7 @@ if TYPE_CHECKING or django.VERSION >= (6, 0):
 else:
     import secrets
     from enum import StrEnum
-    from functools import wraps
+    from functools import partial, wraps
     from inspect import iscoroutinefunction
 
     from django.conf import settings
@@ -58,17 +58,13 @@ else:
         """Return the header for a setting: directives to values; None and False are left out."""
         policy = []
         for directive, given in config.items():
-            if given is None or given is False:
-                continue
-            if given is True:
-                policy.append(directive)
-                continue
             values = sorted(given) if isinstance(given, set) else given
             values = values if isinstance(values, list | tuple) else [values]
             if nonce:
                 values = [f"'nonce-{nonce}'" if item == CSP.NONCE else item for item in values]
-            if values := [item for item in values if item != CSP.NONCE]:
-                policy.append(f"{directive} {' '.join(values)}")
+            values = [item for item in values if item not in (CSP.NONCE, True, False, None)]
+            if values or given is True:
+                policy.append(" ".join([directive, *values]))
         return "; ".join(policy)
 
     class ContentSecurityPolicyMiddleware(MiddlewareMixin):
@@ -95,29 +91,23 @@ else:
             raise TypeError("CSP config should be a mapping.")
 
         def decorator(view):
-            @wraps(view)
+            def configure(response):
+                setattr(response, attribute, config)
+                return response
+
             async def asynchronous(request, *args, **kwargs):
-                response = await view(request, *args, **kwargs)
-                setattr(response, attribute, config)
-                return response
+                return configure(await view(request, *args, **kwargs))
 
-            @wraps(view)
             def synchronous(request, *args, **kwargs):
-                response = view(request, *args, **kwargs)
-                setattr(response, attribute, config)
-                return response
+                return configure(view(request, *args, **kwargs))
 
-            return asynchronous if iscoroutinefunction(view) else synchronous
+            return wraps(view)(asynchronous if iscoroutinefunction(view) else synchronous)
 
         return decorator
 
-    def csp_override(config):
-        """Decorator: use `config` instead of `SECURE_CSP` for this view."""
-        return _override("_csp_config", config)
-
-    def csp_report_only_override(config):
-        """Decorator: use `config` instead of `SECURE_CSP_REPORT_ONLY` for this view."""
-        return _override("_csp_ro_config", config)
+    # Decorators: use this policy instead of the setting of the same kind for the view.
+    csp_override = partial(_override, "_csp_config")
+    csp_report_only_override = partial(_override, "_csp_ro_config")
 
 
 __all__ = [
