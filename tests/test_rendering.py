@@ -2,9 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
-import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -92,15 +89,6 @@ def test_contributing_names_files_that_are_there(site: BakedProject) -> None:
     paths = re.findall(r"`([\w./-]+)`(?:, of the template)? \|$", table, re.MULTILINE)
     assert len(paths) == len(table.splitlines()) >= 10
     assert set(paths) <= set(site.files) | {"cookiecutter.json"}
-
-
-def test_a_lost_library_is_said_in_a_sentence(bake: Bake) -> None:
-    site = bake()
-    shutil.rmtree(site.folder / "vendor")
-    command = [sys.executable, "manage.py", "check"]
-    done = subprocess.run(command, cwd=site.folder, env=site.variables, capture_output=True)
-    assert done.returncode == 1
-    assert done.stderr.strip().endswith(b"restore it with git checkout vendor")
 
 
 def test_the_sites_own_checks_know_the_profiles(site: BakedProject) -> None:

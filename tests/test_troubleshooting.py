@@ -1,0 +1,67 @@
+"""Errors of the site itself, each provoked: those that docs/troubleshooting.md lists, and others.
+
+Those of Redis and of the database are made from the library's table: tests/outlast.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import TEMPLATE, Bake, BakedProject
+
+PAGE = TEMPLATE / "{{cookiecutter.project_slug}}" / "docs" / "troubleshooting.md"
+SECTION = PAGE.read_text("utf-8").partition("\n## The site\n")[2].partition("\n## ")[0]
+# Headings, and the errors below each.
+LISTED = dict(re.findall(r"^### ([^\n]*)\n\n```\n([^`]*)\n```$", SECTION, re.MULTILINE))
+GET = "from django.test import Client; Client().get('/', headers={'host': 'localhost:8000'})"
+URL = "from django.contrib.staticfiles.storage import staticfiles_storage as s; s.url('icon.svg')"
+# The profile and the command by which each is provoked.
+PROVOKED: dict[str, tuple[str, list[str]]] = {
+    "DJANGO_PROFILE is '', but must be one of": ("", ["check"]),
+    "REDIS_SENTINELS is empty": ("redis-sentinel", ["check"]),
+    "Invalid HTTP_HOST header": ("database", ["shell", "-c", GET]),
+    "Missing staticfiles manifest entry": ("database", ["shell", "-c", URL]),
+    "references a file which could not be found": ("database", ["collectstatic", "--noinput"]),
+}
+
+
+def manage(site: BakedProject, *arguments: str, **variables: str) -> str:
+    """Run Python in a site with strict settings; return all that it prints."""
+    strict = {"DJANGO_DEBUG": "0", "DJANGO_SECRET_KEY": "x" * 50, "SITE_URL": "https://a.example"}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=site.folder, env=site.variables | strict | variables,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
+    """A site with a style sheet that names a lost image."""
+    site = Bake(tmp_path_factory.mktemp("spoilt"))()
+    (site.folder / "static" / "theme.css").write_text("p { background: url(lost.png) }", "utf-8")
+    return site
+
+
+@pytest.mark.parametrize("heading", LISTED)
+def test_an_error_is_worded_as_the_page_lists_it(heading: str, spoilt: BakedProject) -> None:
+    profile, arguments = PROVOKED[heading]
+    library = str(spoilt.folder / "vendor" / "django-outlast" / "src")
+    output = manage(spoilt, "manage.py", *arguments, DJANGO_PROFILE=profile, PYTHONPATH=library)
+    assert any(error in output for error in LISTED[heading].splitlines()), output
+
+
+def test_the_page_has_an_error_below_each_heading() -> None:
+    assert len(LISTED) == SECTION.count("\n### ") == len(PROVOKED)
+
+
+def test_what_cannot_be_imported(bake: Bake) -> None:
+    site = bake()
+    shutil.rmtree(site.folder / "vendor")
+    assert manage(site, "manage.py", "check").strip().endswith("git checkout vendor")
+    output = manage(site, "-I", "-S", "manage.py", "check")
+    assert output.strip().endswith("Did you forget to activate a virtual environment?")
