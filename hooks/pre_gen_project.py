@@ -21,7 +21,7 @@ from typing import Any
 ANSWERS = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
 
 # The template's own list: the one among the answers may come from any replay file.
-PROFILES = ["database", "file", "dummy", "redis", "redis-sentinel"]
+PROFILES = ["database", "file", "dummy", "redis", "redis-sentinel", "redis-cluster"]
 NEW = ".cookiecutter-new"  # tells the post_gen hook that the folder was empty
 DEVICES = r"con|prn|aux|nul|(com|lpt)[0-9]"  # Windows opens a device, not a folder
 # A project with the name of a package it needs would depend on itself: uv and pip give up.

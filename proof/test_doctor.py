@@ -16,6 +16,7 @@ from proof.site import Site
 SERVICES = {
     "file": {"database", "files"},
     "redis": {"database", "redis"},
+    "redis-cluster": {"database", "redis"},
     "redis-sentinel": {"database", "redis", "sentinel 1", "sentinel 2", "sentinel 3"},
 }
 DOCTOR_SECONDS = 20  # two rounds of five, and Django's start on a busy machine
@@ -119,7 +120,39 @@ def all_sentinels_hung(world: World) -> Iterator[None]:
             sentinel.resume()
 
 
-ALL = "database file dummy redis redis-sentinel"
+@contextmanager
+def shard_gone(world: World) -> Iterator[None]:
+    """A primary and its replica, which the others notice within two seconds."""
+    gone, witness = world.topology.servers[::3], world.topology.servers[1]
+    for server in gone:
+        server.kill()
+
+    def is_noticed() -> bool:
+        with witness.client() as client:
+            return bool(client.cluster("info")["cluster_state"] == "fail")
+
+    module("outlast.servers").wait_until(is_noticed, "the cluster to notice")
+    try:
+        yield
+    finally:
+        for server in gone:
+            server.start()
+        world.topology.wait_ready()
+
+
+@contextmanager
+def all_nodes_gone(world: World) -> Iterator[None]:
+    for server in world.topology.servers:
+        server.kill()
+    try:
+        yield
+    finally:
+        for server in world.topology.servers:
+            server.start(wait=False)
+        world.topology.wait_ready()
+
+
+ALL = "database file dummy redis redis-sentinel redis-cluster"
 FAULTS = {
     "missing table": Fault(
         ALL, table_away, "database", "missing", "python manage.py migrate", needed=True
@@ -147,6 +180,8 @@ FAULTS = {
     "sentinels": Fault(
         "redis-sentinel", all_sentinels_hung, "redis", "None of the 3 Sentinels", "Sentinels"
     ),
+    "shard": Fault("redis-cluster", shard_gone, "redis", "; lost: 127.0.0.1:", "Start lost nodes"),
+    "nodes": Fault("redis-cluster", all_nodes_gone, "redis", "Nothing listens at", "devredis"),
 }  # fmt: skip
 
 

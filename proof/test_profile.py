@@ -21,6 +21,7 @@ SESSIONS_LIE_IN = {
     "dummy": {"row"},
     "redis": {"row", "redis"},
     "redis-sentinel": {"row", "redis"},
+    "redis-cluster": {"row", "redis"},
 }
 CACHE_LIES_IN = {
     "database": {"table"},
@@ -28,6 +29,7 @@ CACHE_LIES_IN = {
     "dummy": set(),
     "redis": {"redis"},
     "redis-sentinel": {"redis"},
+    "redis-cluster": {"redis"},
 }
 
 
@@ -45,10 +47,11 @@ def files(site: Site, folder: str) -> list[bytes]:
 
 
 def keys(topology: Any) -> list[str]:
-    """Return all keys of the primary, whatever their database number."""
+    """Return all keys of the primaries."""
     return [
-        key.decode() if isinstance(key, bytes) else key
-        for key in (topology.primary.client().scan_iter(count=1000) if topology else ())
+        str(key)
+        for primary in (topology.primaries if topology else ())
+        for key in primary.client().scan_iter(count=1000)
     ]
 
 

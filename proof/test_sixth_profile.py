@@ -15,12 +15,12 @@ SITE = "{{cookiecutter.project_slug}}"
 LIMIT = 600  # seconds for a run of nox; below that of the test, so that it is the one to end it
 # What a person types at each step: the file, the text that is there, the text afterwards.
 STEPS = [
-    ("cookiecutter.json", '"redis-sentinel"]', '"redis-sentinel", "memory"]'),
-    ("hooks/pre_gen_project.py", '"redis-sentinel"]', '"redis-sentinel", "memory"]'),
+    ("cookiecutter.json", '"redis-cluster"]', '"redis-cluster", "memory"]'),
+    ("hooks/pre_gen_project.py", '"redis-cluster"]', '"redis-cluster", "memory"]'),
     (
         "cookiecutter.json",
-        'needs a Sentinel quorum"',
-        'needs a Sentinel quorum",\n      "memory": "memory: cached here; needs nothing else"',
+        'needs a Redis Cluster"',
+        'needs a Redis Cluster",\n      "memory": "memory: cached here; needs nothing else"',
     ),
     (
         f"{SITE}/config/profiles.py",
@@ -38,8 +38,8 @@ def redis(env''',
     ),
     (
         f"{SITE}/config/profiles.py",
-        '    "redis-sentinel": redis_sentinel,',
-        '    "redis-sentinel": redis_sentinel,\n    "memory": memory,',
+        '    "redis-cluster": redis_cluster,',
+        '    "redis-cluster": redis_cluster,\n    "memory": memory,',
     ),
     (
         "proof/test_profile.py",
@@ -54,7 +54,7 @@ def redis(env''',
     (f"{SITE}/noxfile.py", '"file", "dummy"]', '"file", "dummy", "memory"]'),
     ("README.md", "| `redis` |", "| `memory` | database | memory | one process |||\n| `redis` |"),
     (f"{SITE}/README.md", "| `redis` |", "| `memory` | database | memory |||\n| `redis` |"),
-    (f"{SITE}/.env.example", "dummy, redis or", "dummy, memory, redis or"),
+    (f"{SITE}/.env.example", "redis-sentinel or", "redis-sentinel, memory or"),
 ]
 
 
@@ -88,7 +88,7 @@ def nox(template: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_sixth_profile_by_the_recipe(template: Path) -> None:
+def test_a_profile_by_the_recipe(template: Path) -> None:
     for path, before, after in STEPS:
         text = (template / path).read_text("utf-8")
         assert before in text, f"{path} no longer holds {before!r}"

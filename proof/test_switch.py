@@ -14,7 +14,9 @@ PROFILES = json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8"))["prof
 @pytest.fixture(scope="module")
 def site(start: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A site on a machine that has all servers at once."""
-    variables = start("redis").environment() | start("redis-sentinel").environment()
+    variables = start("redis").environment()
+    for name in ("redis-sentinel", "redis-cluster"):
+        variables |= start(name).environment()
     return Site(tmp_path_factory.mktemp("site"), "database", variables)
 
 

@@ -12,7 +12,7 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 SERVERLESS = ["database", "file", "dummy"]  # these run on Windows as well
 PROFILES = [
     *(nox.param(name, id=name, tags=["serverless"]) for name in SERVERLESS),
-    *(nox.param(name, id=name) for name in ("redis", "redis-sentinel")),
+    *(nox.param(name, id=name) for name in ("redis", "redis-sentinel", "redis-cluster")),
 ]
 VARIABLES = {
     "DJANGO_DEBUG": "1",

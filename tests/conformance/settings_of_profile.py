@@ -25,6 +25,9 @@ def redis_cache() -> dict[str, Any]:
     if PROFILE == "redis":
         # Without the number of a database: a test gives that as an option.
         return {"LOCATION": os.environ["REDIS_URL"].removesuffix("/0")}
+    if PROFILE == "redis-cluster":
+        nodes = os.environ["REDIS_CLUSTER"].split(",")
+        return {"LOCATION": [f"redis://{node}" for node in nodes], "OPTIONS": {"cluster": True}}
     sentinels = [address.split(":") for address in os.environ["REDIS_SENTINELS"].split(",")]
     service = os.environ["REDIS_SENTINEL_SERVICE"]
     options = {"sentinels": [(host, int(port)) for host, port in sentinels]}

@@ -1,5 +1,6 @@
 """`manage.py devredis`, as people run it."""
 
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from outlast.management.commands.devredis import wanted_topology
 from outlast.servers import reserve_port
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -120,6 +122,23 @@ def test_sentinels_where_the_site_looks_for_them(folder: Path) -> None:
         assert process.stderr
         assert f"port {primary[1]} ended by itself" in process.stderr.readline()
         assert any("The other servers go on" in line for line in iter(process.stderr.readline, ""))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+@pytest.mark.slow
+def test_a_cluster_where_the_site_looks_for_it(folder: Path) -> None:
+    ports = [free_port() for _ in range(6)]
+    nodes = [f"redis://127.0.0.1:{port}" for port in ports]
+    cache = json.dumps({"LOCATION": nodes, "OPTIONS": {"cluster": True}})
+    with running(folder, cache) as (process, said):
+        assert [said.count(role) for role in ("primary", "replica")] == [3, 3]
+        assert ".env" not in said
+        with RedisCluster("127.0.0.1", ports[4]) as client:
+            assert client.set("a", 1)
+            assert {node.port for node in client.get_primaries()} == set(ports[:3])
+        again = once(folder, cache)
+        assert "Already running: cluster of 6 nodes, state ok" in again.stdout
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
 

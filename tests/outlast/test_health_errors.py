@@ -18,7 +18,7 @@ from outlast.health import probes, redis
 from outlast.health.asking import State
 from outlast.health.errors import TABLE, Service, ServiceError, explain
 from outlast.servers import Server, Topology, quoted, wait_until
-from redis.exceptions import AuthenticationError, MovedError
+from redis.exceptions import AuthenticationError, MovedError, RedisError
 from tls import make_certificates, speak_tls
 from troubleshooting import SITE, write_page
 
@@ -245,23 +245,31 @@ def test_a_replica(stack: ExitStack, use: Use) -> None:
     assert "redis-sentinel" in trouble("You can't write against a read only replica")[1]
 
 
-def test_a_node_of_a_cluster(stack: ExitStack, use: Use) -> None:
+def test_a_node_of_a_cluster_under_the_profile_for_one_server(stack: ExitStack, use: Use) -> None:
     use(url(stack.enter_context(Topology(lines=["cluster-enabled yes"])).primary))
     with pytest.raises(ServiceError) as error:
         redis.server(QUICK)
     assert "is a node of a Redis Cluster" in error.value.sentence
-    assert "without cluster mode" in error.value.remedies[0]
+    assert "DJANGO_PROFILE=redis-cluster" in error.value.remedies[0]
     assert explain(MovedError("3999 127.0.0.1:6381"))[0] == error.value.sentence
 
 
-def test_a_cluster(stack: ExitStack, use: Use) -> None:
-    node = stack.enter_context(Topology(lines=["cluster-enabled yes"])).primary
-    use(f"redis://127.0.0.1:{node.port}/0", cluster=True)
-    assert redis.server(QUICK).state is State.DOWN, "no node has the slots"
-    with node.client() as client:
-        client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-        wait_until(lambda: client.cluster("info")["cluster_state"] == "ok", "the cluster")
-    assert redis.server(QUICK).text == "cluster of 1 nodes, state ok"
+def test_one_server_under_the_profile_for_a_cluster(stack: ExitStack, use: Use) -> None:
+    use(url(stack.enter_context(Topology()).primary), cluster=True)
+    assert "without cluster mode" in trouble("This instance has cluster support disabled")[0]
+    assert "without cluster mode" in explain(RedisError("Cluster mode is not enabled"))[0]
+
+
+def test_a_cluster_that_loses_nodes(stack: ExitStack, use: Use) -> None:
+    cluster = stack.enter_context(Topology(1, shards=3))
+    first, *_, last = cluster.servers
+    use(f"redis://127.0.0.1:{first.port}", cluster=True)
+    assert redis.server(QUICK).text == "cluster of 6 nodes, state ok"
+    last.kill()
+    wait_until(lambda: redis.server(QUICK).state is State.WARNING, "the loss to be noticed")
+    assert redis.server(QUICK).text.endswith(f"; lost: 127.0.0.1:{last.port}.")
+    cluster.servers[2].kill()
+    wait_until(lambda: redis.server(QUICK).state is State.DOWN, "the cluster to give up")
 
 
 def test_full(stack: ExitStack, use: Use) -> None:

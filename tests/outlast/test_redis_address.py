@@ -138,3 +138,13 @@ def test_secrets_are_struck_out_in_every_form() -> None:
     secret = "p@ss w/rd%"
     for form in (secret, quote(secret, safe=""), "p@ss w/rd%25"):
         assert "p" not in hide_secrets(f"<{form}>", [secret, "", "p@ss w/rd%25"])
+
+
+def test_the_nodes_of_a_cluster() -> None:
+    address = read_address(["rediss://u:p@one:1/0", "rediss://u:p@[::1]:2"], {"cluster": True})
+    assert str(address) == "cluster one:1, [::1]:2"
+    assert address.tls and address.options["password"] == "p"
+    with pytest.raises(ImproperlyConfigured, match=r"REDIS_CLUSTER\) cannot be read"):
+        read_address(["redis://one:port"], {"cluster": True})
+    with pytest.raises(ImproperlyConfigured, match="one database only"):
+        read_address(["redis://one/3"], {"cluster": True})

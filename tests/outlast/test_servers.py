@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from outlast import servers
-from outlast.servers import PortTakenError, Server, ServerError, Topology, find_server
+from outlast.servers import PortTakenError, Server, ServerError, Topology, find_server, process
 from redis import AuthenticationError, Redis, RedisError
 from redis import ConnectionError as RedisConnectionError
 from redis.sentinel import Sentinel
@@ -184,7 +183,7 @@ def test_no_server_is_installed(
     kind: str | None, platform: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.setattr(servers, "find_spec", lambda name: None)
+    monkeypatch.setattr(process, "find_spec", lambda name: None)
     monkeypatch.setattr(sys, "platform", platform)
     with pytest.raises(ServerError, match=sentence):
         find_server(kind)

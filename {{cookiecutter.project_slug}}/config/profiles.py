@@ -14,7 +14,9 @@ from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 from outlast.redis import split_secrets
 
+# Used while developing, where `manage.py devredis` starts them; never guessed in production.
 LOCAL_SENTINELS = ["127.0.0.1:26379", "127.0.0.1:26380", "127.0.0.1:26381"]
+LOCAL_CLUSTER = [f"127.0.0.1:{port}" for port in range(7000, 7006)]
 
 
 @dataclass(frozen=True)
@@ -76,28 +78,28 @@ def redis(env: Env, var: Path, prefix: str) -> Profile:
 def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
     """As `redis`, with the primary found, and found again, by asking Sentinels."""
     service = env.str("REDIS_SENTINEL_SERVICE", default="") or "mymaster"
-    # While developing, where `manage.py devredis` starts them; never guessed in production.
-    local = LOCAL_SENTINELS if env.bool("DJANGO_DEBUG", default=False) else []
-    sentinels = [_address(item) for item in env.list("REDIS_SENTINELS", default=local)]
-    if not sentinels:
-        raise ImproperlyConfigured(
-            "REDIS_SENTINELS is empty, but the profile redis-sentinel asks Sentinels for the "
-            "primary: set it to host:port,host:port,host:port, or choose another DJANGO_PROFILE."
-        )
-    tls = env.bool("REDIS_TLS", default=False)
-    sentinel_options: dict[str, Any] = {
-        "password": env.str("REDIS_SENTINEL_PASSWORD", default="") or None
+    scheme, options = _login(env)
+    options["sentinels"] = _addresses(env, "REDIS_SENTINELS", LOCAL_SENTINELS)
+    tls = env.bool("REDIS_SENTINEL_TLS", default=scheme == "rediss")
+    options["sentinel_kwargs"] = {
+        "password": env.str("REDIS_SENTINEL_PASSWORD", default="") or None,
+        **({"ssl": True, **_tls_files(env)} if tls else {}),
     }
-    if env.bool("REDIS_SENTINEL_TLS", default=tls):
-        sentinel_options |= {"ssl": True, **_tls_files(env)}
-    options = {
-        "sentinels": sentinels,
-        "sentinel_kwargs": sentinel_options,
-        "username": env.str("REDIS_USERNAME", default="") or None,
-        "password": env.str("REDIS_PASSWORD", default="") or None,
-        **(_tls_files(env) if tls else {}),
-    }
-    return _on_redis(f"{'rediss' if tls else 'redis'}://{service}/0", options, prefix)
+    return _on_redis(f"{scheme}://{service}/0", options, prefix)
+
+
+def redis_cluster(env: Env, var: Path, prefix: str) -> Profile:
+    """As `redis`, with keys on all nodes of a Redis Cluster; some of them name the others."""
+    if "://" in (address := env.str("REDIS_CLUSTER", default="")):
+        location, options = split_secrets(address, "REDIS_CLUSTER")
+        if location.startswith("rediss:"):
+            options |= _tls_files(env)
+        return _on_redis([location], {"cluster": True, **options}, prefix)
+    scheme, options = _login(env)
+    nodes = _addresses(env, "REDIS_CLUSTER", LOCAL_CLUSTER)
+    hosts = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in nodes)
+    locations = [f"{scheme}://{host}" for host in hosts]
+    return _on_redis(locations, {"cluster": True, **options}, prefix)
 
 
 PROFILES: dict[str, Callable[[Env, Path, str], Profile]] = {
@@ -106,12 +108,14 @@ PROFILES: dict[str, Callable[[Env, Path, str], Profile]] = {
     "dummy": dummy,
     "redis": redis,
     "redis-sentinel": redis_sentinel,
+    "redis-cluster": redis_cluster,
 }
 
 # What `devredis` and the tests start for a profile: see outlast.servers.Topology.
 SERVERS: dict[str, dict[str, Any]] = {
     "redis": {"replicas": 0, "sentinels": 0},
     "redis-sentinel": {"replicas": 2, "sentinels": 3},
+    "redis-cluster": {"shards": 3, "replicas": 1},
 }
 
 
@@ -135,8 +139,8 @@ def load(name: str, env: Env, var: Path, prefix: str) -> Profile:
     return PROFILES[name](env, var, prefix)
 
 
-def _on_redis(location: str, options: dict[str, Any], prefix: str) -> Profile:
-    """Cache, copies of sessions and messages in one Redis; `outlast.cache` has the options."""
+def _on_redis(location: str | list[str], options: dict[str, Any], prefix: str) -> Profile:
+    """Cache, copies of sessions and messages in Redis; `outlast.cache` has the options."""
     return Profile(
         session_engine="outlast.sessions.redis",
         caches={
@@ -154,6 +158,17 @@ def _on_redis(location: str, options: dict[str, Any], prefix: str) -> Profile:
             }
         },
     )
+
+
+def _login(env: Env) -> tuple[str, dict[str, Any]]:
+    """Return the scheme, and with what to log in, where no address of a server has that."""
+    tls = env.bool("REDIS_TLS", default=False)
+    options = {
+        "username": env.str("REDIS_USERNAME", default="") or None,
+        "password": env.str("REDIS_PASSWORD", default="") or None,
+        **(_tls_files(env) if tls else {}),
+    }
+    return ("rediss" if tls else "redis"), options
 
 
 def _tls_files(env: Env) -> dict[str, str]:
@@ -184,10 +199,20 @@ def _messages_by_database(env: Env) -> dict[str, dict[str, Any]]:
     }
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.strip().rpartition(":")
-    if not host or not port.isdecimal():
+def _addresses(env: Env, variable: str, local: list[str]) -> list[tuple[str, int]]:
+    """Return what the variable names; those on this machine by default, while developing."""
+    debug = env.bool("DJANGO_DEBUG", default=False)
+    found = []
+    for text in env.list(variable, default=local if debug else []):
+        host, _, port = text.strip().rpartition(":")
+        if not host or not port.isdecimal():
+            raise ImproperlyConfigured(
+                f"{variable} holds {text!r}, but each server is written host:port."
+            )
+        found.append((host.strip("[]"), int(port)))
+    if not found:
         raise ImproperlyConfigured(
-            f"REDIS_SENTINELS holds {text!r}, but each Sentinel is written host:port."
+            f"{variable} is empty, but this profile needs it to find Redis: set it to "
+            "host:port,host:port,host:port, or choose another DJANGO_PROFILE."
         )
-    return host.strip("[]"), int(port)
+    return found

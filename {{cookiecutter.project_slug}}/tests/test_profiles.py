@@ -131,6 +131,23 @@ def test_sentinels_are_guessed_on_this_machine_and_only_while_developing() -> No
             load("redis-sentinel", **variables)
 
 
+def test_a_cluster_is_some_nodes_or_one_address() -> None:
+    login = {"REDIS_USERNAME": "site", "REDIS_PASSWORD": "p@ss", "REDIS_TLS": "1"}
+    nodes = load("redis-cluster", REDIS_CLUSTER="one:1, [2001:db8::1]:2", **login)
+    cache, (host,) = nodes.caches["default"], nodes.channel_layers["default"]["CONFIG"]["hosts"]
+    assert cache["LOCATION"] == ["rediss://one:1", "rediss://[2001:db8::1]:2"]
+    assert cache["OPTIONS"] == {"cluster": True, "username": "site", "password": "p@ss"}
+    assert host == {"address": cache["LOCATION"], **cache["OPTIONS"]}
+    one = load("redis-cluster", REDIS_CLUSTER="rediss://site:p%40ss@one:6379").caches["default"]
+    assert one["LOCATION"] == ["rediss://one:6379"]
+    assert one["OPTIONS"] == cache["OPTIONS"]
+    local = load("redis-cluster", DJANGO_DEBUG="1").caches["default"]["LOCATION"]
+    assert local[0] == "redis://127.0.0.1:7000" and len(local) == 6
+    for bad in ("", "one", "one:port", "redis://one:1,two:2"):
+        with pytest.raises(ImproperlyConfigured, match="REDIS_CLUSTER"):
+            load("redis-cluster", REDIS_CLUSTER=bad)
+
+
 def test_files_of_the_cache_lie_in_var() -> None:
     assert load("file").caches["default"]["LOCATION"] == Path("var", "cache")
 
@@ -140,3 +157,4 @@ def test_servers_for_tests_and_development_can_do_what_the_profile_promises() ->
     quorum = profiles.SERVERS["redis-sentinel"]
     assert quorum["sentinels"] >= 3, "a majority must be left when one is lost"
     assert quorum["replicas"] >= 2, "the new primary must have a replica as well"
+    assert profiles.SERVERS["redis-cluster"] == {"shards": 3, "replicas": 1}

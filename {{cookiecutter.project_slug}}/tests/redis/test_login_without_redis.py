@@ -34,6 +34,7 @@ def dialled(port: int, settings: Any, monkeypatch: pytest.MonkeyPatch) -> list[i
     """The ports that are dialled, while everything of the profile is told to use `port`."""
     monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{port}/0")
     monkeypatch.setenv("REDIS_SENTINELS", f"127.0.0.1:{port}")
+    monkeypatch.setenv("REDIS_CLUSTER", f"127.0.0.1:{port}")
     profile = profiles.load(settings.PROFILE, FileAwareEnv(), settings.VAR, "site")
     settings.CACHES, settings.CHANNEL_LAYERS = profile.caches, profile.channel_layers
     ports, connect = [], socket.socket.connect

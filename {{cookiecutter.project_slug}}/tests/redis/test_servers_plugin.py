@@ -16,7 +16,9 @@ SITE = Path(__file__).parents[2]
 
 
 def test_the_profile_has_servers_of_its_own() -> None:
-    if addresses := os.environ.get("REDIS_SENTINELS"):
+    if addresses := os.environ.get("REDIS_CLUSTER"):
+        client = Redis.from_url(f"redis://{addresses.partition(',')[0]}")
+    elif addresses := os.environ.get("REDIS_SENTINELS"):
         sentinel = Sentinel([address.split(":") for address in addresses.split(",")])
         client = sentinel.master_for(os.environ["REDIS_SENTINEL_SERVICE"])
     else:

@@ -105,19 +105,25 @@ def read_address(
             "LOCATION of the Redis cache must be one address: replicas lag behind, and return "
             "values that were deleted."
         )
-    read = [_read_url(url) for url in urls]
+    variable = "REDIS_CLUSTER" if cluster else "REDIS_URL"
+    read = [_read_url(url, variable) for url in urls]
     connection = {**own, **read[0][1]}
     host, port = connection.pop("host", "localhost"), connection.pop("port", 6379)
     if sentinels:
         hosts = tuple((str(host), int(port)) for host, port in sentinels)
         return Address(hosts, read[0][0], False, connection, sentinel_options)
     if cluster:
+        if connection.pop("db", 0):
+            raise ImproperlyConfigured(
+                "The address in REDIS_CLUSTER ends in a number other than 0, but a cluster has "
+                "one database only: remove it."
+            )
         nodes = ((each.get("host", host), each.get("port", 6379)) for _, each in read)
         return Address(tuple(nodes), "", True, connection)
     return Address(() if "path" in connection else ((host, port),), options=connection)
 
 
-def _read_url(url: str) -> tuple[str, dict[str, Any]]:
+def _read_url(url: str, variable: str = "REDIS_URL") -> tuple[str, dict[str, Any]]:
     """Return the host as it is written and redis-py's connection arguments."""
     try:
         scheme, _, rest = url.partition("://")
@@ -138,7 +144,7 @@ def _read_url(url: str) -> tuple[str, dict[str, Any]]:
     except (KeyError, TypeError, ValueError):
         # Neither the address nor the error is shown: they may hold the password.
         raise ImproperlyConfigured(
-            "The address of Redis (REDIS_URL) cannot be read: it must be "
+            f"The address of Redis ({variable}) cannot be read: it must be "
             "redis://user:password@host:port/0, or begin with rediss://, valkey://, valkeys:// "
             "or unix://, and signs in the password such as / @ # ? must be written "
             "%2F %40 %23 %3F."
@@ -146,13 +152,13 @@ def _read_url(url: str) -> tuple[str, dict[str, Any]]:
     return re.sub(r":\d*$", "", host), options
 
 
-def split_secrets(url: str) -> tuple[str, dict[str, str]]:
+def split_secrets(url: str, variable: str = "REDIS_URL") -> tuple[str, dict[str, str]]:
     """Return the address without user name and password, and these as OPTIONS of a cache.
 
     Django hides the option `password` on its error pages and in its mails, but no LOCATION.
     Raise ImproperlyConfigured, without repeating the address, if it cannot be read.
     """
-    _, options = _read_url(url)
+    _, options = _read_url(url, variable)
     names = ("username", "password")
     found = {name: options[name] for name in names if options.get(name)}
     place = urlsplit(url)

@@ -142,8 +142,8 @@ def server(patience: Patience) -> Finding:
     with primary(patience) as client:
         info = client.info("server")
         is_cluster = info.get("redis_mode", info.get("server_mode")) == "cluster"
-        if is_cluster and read_redis_address().cluster:
-            return cluster(client.cluster("info"))
+        if read_redis_address().cluster:
+            return cluster(client)  # raises for a server without cluster mode
         if is_cluster:
             raise RedisError("MOVED 0 by a node of a cluster")
         client.set(key, "", px=1000)
@@ -153,13 +153,16 @@ def server(patience: Patience) -> Finding:
     return ok(f"{name} {info.get('valkey_version', info['redis_version'])} at {at}")
 
 
-def cluster(info: dict[str, str]) -> Finding:
-    """Whether the cluster serves all slots, as one of its nodes sees it."""
-    text = f"cluster of {info['cluster_known_nodes']} nodes, state {info['cluster_state']}"
-    if info["cluster_state"] != "ok":
-        return down(
-            f"{text}: it serves no commands.", "Look for lost nodes: redis-cli CLUSTER NODES"
-        )
+def cluster(client: Redis) -> Finding:
+    """Whether the cluster serves all slots and has lost no node, as one of its nodes sees it."""
+    state, nodes = client.cluster("info")["cluster_state"], client.cluster("nodes")
+    text = f"cluster of {len(nodes)} nodes, state {state}"
+    lost = sorted(place for place, node in nodes.items() if "fail" in node["flags"])
+    missing = f"; lost: {', '.join(lost)}" if lost else ""
+    if state != "ok":
+        return down(f"{text}{missing}: it serves no commands.", "Start lost nodes again")
+    if lost:
+        return warning(f"{text}{missing}.", "Start them: the next failure may be one too many")
     return ok(text)
 
 

@@ -4,13 +4,12 @@ import signal
 import time
 from argparse import ArgumentParser
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from outlast import health, servers
 from outlast.health.asking import State
+from outlast.health.errors import read_redis_address
 
 LOCAL = {"127.0.0.1", "localhost"}
 
@@ -56,9 +55,9 @@ class Command(BaseCommand):
     def announce(self, topology: servers.Topology, *, as_set: bool) -> None:
         """List the servers, and the lines for .env unless the settings name them already."""
         self.stdout.write(f"Started {topology.command}:\n\n")
-        roles = ["primary"] + ["replica"] * (len(topology.servers) - 1)
-        roles += ["Sentinel"] * len(topology.sentinels)
-        for role, server in zip(roles, topology.servers + topology.sentinels, strict=True):
+        for server in topology.servers + topology.sentinels:
+            role = "primary" if server in topology.primaries else "replica"
+            role = "Sentinel" if server in topology.sentinels else role
             self.stdout.write(f"  {role:<10}{servers.HOST}:{server.port}")
         if not as_set:
             self.stdout.write("\nThe site looks elsewhere. Put this into .env:\n\n")
@@ -86,17 +85,16 @@ def wanted_topology() -> dict[str, Any]:
 
     There are no `ports` if the settings name another host, TLS, a socket or a user.
     """
-    cache = settings.CACHES["default"]
-    url, options = urlsplit(cache["LOCATION"]), cache.get("OPTIONS", {})
-    sentinels = options.get("sentinels", [])
-    wanted: dict[str, Any] = {"replicas": 2, "sentinels": len(sentinels)} if sentinels else {}
-    addresses = sentinels or [(url.hostname, url.port or 6379)]
-    named_here = url.hostname == servers.SERVICE or not sentinels
-    if url.scheme != "redis" or url.username or options.get("username") or not named_here:
+    address, wanted = read_redis_address(), dict[str, Any]()
+    if address.service:
+        wanted = {"replicas": 2, "sentinels": len(address.hosts)}
+    elif address.cluster:
+        wanted = {"replicas": 1, "shards": 3}
+    hosts = {host for host, _ in address.hosts}
+    named_here = address.service in ("", servers.SERVICE) and hosts and hosts <= LOCAL
+    if not named_here or address.tls or address.options.get("username"):
         return wanted
-    if any(host not in LOCAL for host, _ in addresses):
-        return wanted
-    wanted["ports"] = [port for _, port in addresses]
-    wanted["password"] = options.get("password") or unquote(url.password or "")
-    wanted["sentinel_password"] = (options.get("sentinel_kwargs") or {}).get("password") or ""
+    wanted["ports"] = [port for _, port in address.hosts]
+    wanted["password"] = address.options.get("password") or ""
+    wanted["sentinel_password"] = address.sentinel_options.get("password") or ""
     return wanted
