@@ -1,0 +1,134 @@
+"""Well-known packages in a generated site, each in an environment of its own.
+
+`nox -s guests` does with each what its tutorial does, on the profiles `database` and `redis`, with
+the settings of production and of development, and writes docs/guests.md. `-- NAME …` takes some
+of them and only prints.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import traceback
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from proof.conftest import servers
+from proof.guests import visits
+from proof.guests.visitor import Visitor
+from proof.site import TEMPLATE, Site
+
+PROFILES = ["database", "redis"]
+GUESTS = tomllib.loads(Path(__file__).with_name("guests.toml").read_text("utf-8"))
+# The middleware of the site's docs/packages.md.
+POLICY = """
+from django.conf import settings
+from outlast.csp import CSP, csp_override
+INLINE = [CSP.SELF, CSP.UNSAFE_INLINE]
+RELAXED = {{**settings.SECURE_CSP, "script-src": INLINE, "style-src": INLINE}}
+def guest_policy(get_response):
+    relaxed = csp_override(RELAXED)(get_response)
+    return lambda request: relaxed(request) if {} else get_response(request)
+"""
+
+
+def install(folder: Path, requirement: str) -> str:
+    """Make an environment with what is installed here and the guest; return its Python."""
+    uv, python = shutil.which("uv") or os.environ["UV"], str(folder / "bin" / "python")
+    freeze = [uv, "pip", "freeze", "-q", f"--python={sys.executable}"]
+    here = subprocess.run(freeze, capture_output=True, text=True, check=True).stdout
+    subprocess.run([uv, "venv", "-q", f"--python={sys.executable}", str(folder)], check=True)
+    add = [uv, "pip", "install", "-q", f"--python={python}", "-r", "-", requirement]
+    subprocess.run(add, input=here, text=True, check=True)
+    return python
+
+
+def add(guest: dict[str, Any], folder: Path) -> None:
+    """Add a guest to the files of a generated site."""
+    files, settings = guest.get("files", {}), guest["settings"]
+    if relaxed := guest.get("relaxed"):
+        files |= {"config/policies.py": POLICY.format(relaxed)}
+        settings += 'MIDDLEWARE += ["config.policies.guest_policy"]\n'
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, "utf-8")
+    for name, text in (("settings", settings), ("urls", guest.get("urls", ""))):
+        with (folder / "config" / f"{name}.py").open("a", encoding="utf-8") as file:
+            file.write(f"\n{text}\n")
+
+
+def try_out(name: str, folder: Path, python: str, profile: str) -> None:
+    """Generate a site with the guest and visit it; raise AssertionError where it fails."""
+    with ExitStack() as stack:
+        variables = {"EMAIL_URL": f"filemail:///{folder / profile / 'my-site' / 'var' / 'mail'}"}
+        if profile.startswith("redis"):
+            variables |= stack.enter_context(servers(profile)).environment()
+        edit = functools.partial(add, GUESTS[name])
+        site = Site(folder / profile, profile, variables, edit=edit, python=python)
+        if "polls" in GUESTS[name]["settings"]:
+            site.manage("makemigrations", "polls")
+            site.manage("migrate")
+        for debug in ("0", "1"):
+            site.variables["DJANGO_DEBUG"] = debug
+            connection = site.connection
+            with site.running(), Visitor(**connection) as guest, Visitor(**connection) as member:
+                assert member.log_in().status_code == 302
+                getattr(visits, name.replace("-", "_"))(site, guest, member)
+            log = (site.folder / "var" / "server.log").read_text("utf-8")
+            assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:4000]
+
+
+def row(name: str, folder: Path) -> str:
+    """Try a guest on each profile; return its line of the table, and print it."""
+    python = install(folder / "env", GUESTS[name].get("requirement", name))
+    code = f"from importlib.metadata import version; print(version('{name}'))"
+    installed = subprocess.check_output([python, "-c", code], text=True).strip()
+    cells = [name, installed, GUESTS[name]["done"]]
+    for profile in PROFILES:
+        try:
+            try_out(name, folder, python, profile)
+            cells.append("works")
+        except (AssertionError, httpx2.HTTPError):
+            traceback.print_exc()
+            cells.append("fails")
+    print(line := f"| {' | '.join(cells)} |", flush=True)
+    return line
+
+
+def main(names: list[str]) -> int:
+    """Try the guests and write the table; return the number of those that fail."""
+    with tempfile.TemporaryDirectory(prefix="guests-") as folder:
+        rows = [row(name, Path(folder) / name) for name in names or GUESTS]
+    if not names:
+        (TEMPLATE / "docs" / "guests.md").write_text(page(rows), "utf-8")
+    return sum("| fails |" in line for line in rows)
+
+
+def page(rows: list[str]) -> str:
+    """Return docs/guests.md."""
+    relaxed = ", ".join(name for name, guest in GUESTS.items() if "relaxed" in guest)
+    python = ".".join(map(str, sys.version_info[:2]))
+    return f"""# Packages in a generated site
+
+`nox -s guests` writes this table. Each package is added to a new site in an environment of its
+own, as its documentation says, and used over HTTPS, with `DJANGO_DEBUG=0` and 1. No page may hold
+inline code that its Content-Security-Policy blocks. The pages of {relaxed}
+get a policy of their own, as in the site's `docs/packages.md`.
+
+Last run on {time.strftime("%Y-%m-%d")} with Python {python}, Django {version("django")}.
+
+| package | version | what was done | {" | ".join(f"`{name}`" for name in PROFILES)} |
+|---|---|---{"|---" * len(PROFILES)}|
+""" + "".join(f"{line}\n" for line in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
