@@ -199,12 +199,14 @@ def test_the_address_of_the_database_takes_djangos_settings(
     url: str, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setattr("config.environment.find_spec", bool)  # as if psycopg were installed
     database = read(monkeypatch, True, "http://localhost:8000")["DATABASES"]["default"]
     assert database["ENGINE"].startswith("django.db.backends.")
     assert expected.items() <= database.items()
 
 
 def test_the_address_of_the_database_takes_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.environment.find_spec", bool)  # as if psycopg were installed
     monkeypatch.setenv("DATABASE_URL", "postgres://u@h/n?connect_timeout=9&sslmode=require")
     options = read(monkeypatch, True, "http://localhost:8000")["DATABASES"]["default"]["OPTIONS"]
     assert (options["connect_timeout"], options["sslmode"]) == (9, "require")
