@@ -180,8 +180,8 @@ def main() -> int:
             print(f"\nThe profile {profile} needs Redis or Valkey: .env.example shows how to name "
                   f"its address.\nNone yet? In a second terminal: {start}")  # fmt: skip
         lock = Path("uv.lock").read_text("utf-8") if Path("uv.lock").exists() else ""
-        if indexes := set(re.findall('registry = "(.+?)/?"', lock)) - {"https://pypi.org/simple"}:
-            print(f"\nuv.lock names the package index that uv is set to: {', '.join(indexes)}")
+        if indexes := sorted(set(re.findall('registry = "(.+?)"', lock))):
+            print(f"\nuv.lock names the package index it was made with: {', '.join(indexes)}")
         state = "ready" if wanted else "generated"
         print(f"\n{slug} is {state}, with the profile {profile} (from {where}). Next:")
     todo = [["cd", str(Path.cwd())], *(each for step in remaining for each in step[2])]
