@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +34,20 @@ def redis_url(redis_server: Topology) -> str:
 
 
 @pytest.fixture
-def use_redis(settings: Any, redis_url: str) -> Callable[..., None]:
-    """A function that puts the cache, and with it session copies, on `redis_server`."""
+def use_cache(settings: Any) -> Callable[..., None]:
+    """A function that puts the cache, and with it session copies, on a Redis."""
 
-    def use(**options: Any) -> None:
-        settings.CACHES = {
-            "default": {
-                "BACKEND": "outlast.cache.RedisCache",
-                "LOCATION": redis_url,
-                "KEY_PREFIX": "test",
-                "OPTIONS": options,
-            }
-        }
+    def use(location: str, **options: Any) -> None:
+        cache = {"BACKEND": "outlast.cache.RedisCache", "LOCATION": location}
+        settings.CACHES = {"default": cache | {"KEY_PREFIX": "test", "OPTIONS": options}}
 
     return use
+
+
+@pytest.fixture
+def use_redis(use_cache: Callable[..., None], redis_url: str) -> Callable[..., None]:
+    """A function that puts the cache on `redis_server`, with these options."""
+    return partial(use_cache, redis_url)
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_healthy(topology: Topology) -> None:
     found = {result.name: result.text for result in results}
     assert list(found) == [
         *("sentinel 1", "sentinel 2", "sentinel 3", "redis"),
-        *("redis memory", "redis connections", "redis replicas"),
+        *("redis usage", "redis replicas"),
     ]
     primary = topology.primary.port
     assert f"primary 127.0.0.1:{primary}, replicas 1, other Sentinels 2" in found["sentinel 1"]

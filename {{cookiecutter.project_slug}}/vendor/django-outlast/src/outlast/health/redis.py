@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 from django.conf import settings
-from redis import ConnectionPool, Redis, RedisError, SSLConnection
+from redis import ConnectionPool, Redis, RedisError
 
 from outlast.health.asking import Finding, Probe, down, ok, warning
 from outlast.health.errors import Service, ServiceError, read_redis_address, redis_service
@@ -44,10 +44,7 @@ def services(patience: Patience) -> list[Probe]:
 
 def diagnostics() -> list[Probe]:
     """Return probes that look closer at the primary."""
-    found = [
-        Probe("redis memory", memory, needs="redis"),
-        Probe("redis connections", connections, needs="redis"),
-    ]
+    found = [Probe("redis usage", usage, needs="redis")]
     if read_redis_address().service:
         found.append(Probe("redis replicas", replicas, needs="redis"))
     return found
@@ -61,13 +58,14 @@ def connect(
     service: Service, place: HostPort | None, options: Any, patience: Patience
 ) -> Iterator[Redis]:
     """Yield a client; raise ServiceError, which explains any error of it."""
-    options = dict(options)
-    if options.pop("ssl", False):
-        options["connection_class"] = SSLConnection
-    limits = {"socket_connect_timeout": patience.connect, "socket_timeout": patience.reply}
-    where = {"host": place[0], "port": place[1]} if place else {}
-    arguments = {**impatient(), **limits, "decode_responses": True, **where, **options}
-    pool = ConnectionPool(**{**arguments, "max_connections": 2})
+    arguments = impatient() | {
+        "socket_connect_timeout": patience.connect,
+        "socket_timeout": patience.reply,
+        "decode_responses": True,
+        **({"host": place[0], "port": place[1]} if place else {}),
+        **options,
+    }
+    pool = ConnectionPool(**arguments)
     try:
         with Redis(connection_pool=pool) as client:
             yield client
@@ -190,37 +188,31 @@ def sentinel(number: int, patience: Patience) -> Finding:
     return ok(text)
 
 
-def memory() -> Finding:
-    """How much memory is used, and what happens when it is full."""
+def usage() -> Finding:
+    """How much memory and how many connections are used, and what happens at their limits."""
     with primary() as client:
         info = client.info("everything")
-    used, limit = info["used_memory"], info["maxmemory"]
-    policy, evicted = info["maxmemory_policy"], info["evicted_keys"]
+    used, limit, policy = info["used_memory"], info["maxmemory"], info["maxmemory_policy"]
+    opened, most = info["connected_clients"], info.get("maxclients", 0)
     of = f"{limit / 1e6:.1f} MB" if limit else "no limit"
-    text = f"{used / 1e6:.1f} MB used of {of}, policy {policy}, {evicted:,} keys evicted"
+    text = (
+        f"{used / 1e6:.1f} MB of {of}, policy {policy}, {info['evicted_keys']:,} keys evicted, "
+        f"{opened:,} of {most:,} connections"
+    )
+    if opened > CONNECTION_SHARE * most > 0:
+        return warning(f"{text}: soon it refuses new ones.", "Raise maxclients: docs/redis.md")
     if limit and policy == "noeviction":
         return warning(
-            f"{text}: when it is full it refuses writes.",
+            f"{text}: when its memory is full it refuses writes.",
             "Let it evict: redis-cli CONFIG SET maxmemory-policy allkeys-lru",
         )
     if not limit and not settings.DEBUG:
         return warning(
-            f"{text}: it grows until the system ends it.",
+            f"{text}: its memory grows until the system ends it.",
             "Set a limit: redis-cli CONFIG SET maxmemory 256mb (deploy/redis.conf)",
         )
-    if limit and used > MEMORY_SHARE * limit and evicted:
+    if used > MEMORY_SHARE * limit > 0 and info["evicted_keys"]:
         return warning(f"{text}: it evicts all the time.", "Give it more memory: maxmemory")
-    return ok(text)
-
-
-def connections() -> Finding:
-    """How many connections are open of those that it allows."""
-    with primary() as client:
-        info = client.info("clients")
-    opened, limit = info["connected_clients"], info.get("maxclients", 0)
-    text = f"{opened:,} of {limit:,} open"
-    if limit and opened > CONNECTION_SHARE * limit:
-        return warning(f"{text}: soon it refuses new ones.", "Raise maxclients: docs/redis.md")
     return ok(text)
 
 

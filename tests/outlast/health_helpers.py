@@ -1,0 +1,32 @@
+"""Ask the probe of Redis about a server in trouble."""
+
+import re
+
+import pytest
+from outlast.health import redis
+from outlast.health.errors import TABLE, ServiceError
+
+QUICK = redis.Patience(0.5, 0.5)
+
+
+def trouble(title: str) -> tuple[str, str]:
+    """Return the sentence and the remedies for what is wrong with Redis.
+
+    `title`: of the entry that the error must be, in the words that this entry lists.
+    """
+    with pytest.raises(ServiceError) as error:
+        redis.server(QUICK)
+    (entry,) = [entry for entry in TABLE["redis"] if entry["title"] == title]
+    start = re.escape(entry["sentence"].partition("{")[0])
+    assert re.search(start, error.value.sentence, re.IGNORECASE), error.value.sentence
+    cause = str(error.value.__cause__)
+    assert any(plain(text) in plain(cause) for text in entry["texts"]), cause
+    return error.value.sentence, "\n".join(error.value.remedies)
+
+
+def plain(text: str) -> str:
+    """Return an error without what differs from case to case."""
+    text = re.sub(r"(?<=to )[\w.-]+:\d+|(?<=from )[\w.-]+:\d+", "HOST", text)
+    text = re.sub(r"(?<=for ')[\w.]+(?=')", "NAME", text)
+    text = re.sub(r"/[\w./-]+", "PATH", text)
+    return re.sub(r"-?\d+", "N", text)
