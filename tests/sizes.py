@@ -10,7 +10,6 @@ LONGEST = 250
 LONGER = {
     "noxfile.py",
     "proof/browser/test_accounts.py",
-    "proof/guests.py",
     "proof/outage/test_database.py",
     "proof/test_compose.py",
     "proof/test_doctor.py",

@@ -4,6 +4,7 @@ Prose is what people read: documents, templates, prompts, and in Python strings 
 """
 
 import re
+import shutil
 import subprocess
 import sys
 import tokenize
@@ -23,7 +24,13 @@ LONGEST = 30  # words of a sentence
 
 
 def files() -> Iterator[str]:
-    """Yield the paths of the files that git knows, and of new ones."""
+    """Yield the paths of the files that Git knows, and of new ones; without Git, of all."""
+    if not shutil.which("git"):
+        for path in TEMPLATE.rglob("*"):
+            parts = path.relative_to(TEMPLATE).parts
+            if path.is_file() and not {".git", ".nox", "__pycache__"} & {*parts}:
+                yield "/".join(parts)
+        return
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=True)
     yield from filter(None, listed.stdout.split("\0"))

@@ -7,6 +7,7 @@ of them and only prints.
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,23 @@ RELAXED = {{**settings.SECURE_CSP, "script-src": INLINE, "style-src": INLINE}}
 def guest_policy(get_response):
     relaxed = csp_override(RELAXED)(get_response)
     return lambda request: relaxed(request) if {} else get_response(request)
+"""
+
+HEAD = """# Packages in a generated site
+
+`nox -s guests` writes this page. Each package is added to a new site in an environment of its own,
+as its documentation says, and used over HTTPS, with `DJANGO_DEBUG=0` and 1. No page may have
+inline code that the Content-Security-Policy blocks. The pages of
+{relaxed}
+get a policy of their own, as in the site's `docs/packages.md`.
+
+"""
+TABLE = """
+On {date} with Python {python}, Django {django}:
+
+| package | version | what was done | {profiles} |
+|---|---|---{line}|
+{rows}
 """
 
 
@@ -108,26 +126,28 @@ def main(names: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="guests-") as folder:
         rows = [row(name, Path(folder) / name) for name in names or GUESTS]
     if not names:
-        (TEMPLATE / "docs" / "guests.md").write_text(page(rows), "utf-8")
+        write_page(rows)
     return sum("| fails |" in line for line in rows)
 
 
-def page(rows: list[str]) -> str:
-    """Return docs/guests.md."""
+def write_page(rows: list[str]) -> None:
+    """Write docs/guests.md; keep the tables of other versions of Django."""
+    file = TEMPLATE / "docs" / "guests.md"
+    django = ".".join(version("django").split(".")[:2])
+    tables = dict(re.findall(r"^## Django (\S+)\n(.*?)(?=^## |\Z)", file.read_text(), re.S | re.M))
+    tables[django] = TABLE.format(
+        date=time.strftime("%Y-%m-%d"),
+        python=".".join(map(str, sys.version_info[:2])),
+        django=version("django"),
+        profiles=" | ".join(f"`{name}`" for name in PROFILES),
+        line="|---" * len(PROFILES),
+        rows="\n".join(rows),
+    )
     relaxed = ", ".join(name for name, guest in GUESTS.items() if "relaxed" in guest)
-    python = ".".join(map(str, sys.version_info[:2]))
-    return f"""# Packages in a generated site
-
-`nox -s guests` writes this table. Each package is added to a new site in an environment of its
-own, as its documentation says, and used over HTTPS, with `DJANGO_DEBUG=0` and 1. No page may hold
-inline code that its Content-Security-Policy blocks. The pages of {relaxed}
-get a policy of their own, as in the site's `docs/packages.md`.
-
-Last run on {time.strftime("%Y-%m-%d")} with Python {python}, Django {version("django")}.
-
-| package | version | what was done | {" | ".join(f"`{name}`" for name in PROFILES)} |
-|---|---|---{"|---" * len(PROFILES)}|
-""" + "".join(f"{line}\n" for line in rows)
+    text = "\n".join(
+        f"## Django {name}\n{table.rstrip()}\n" for name, table in sorted(tables.items())
+    )
+    file.write_text(HEAD.format(relaxed=relaxed) + text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def checksums() -> dict[str, str]:
 def write() -> None:
     """Write the manifest of this copy."""
     lines = [f"{checksum}  {name}\n" for name, checksum in checksums().items()]
-    (FOLDER / NAME).write_text("".join(lines), "utf-8")
+    (FOLDER / NAME).write_text("".join(lines), "utf-8", newline="\n")
 
 
 def changed_files() -> list[str]:
