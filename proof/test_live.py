@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -267,6 +268,7 @@ def test_ends_though_the_process_that_should_say_so_was_killed(
 
 
 @pytest.mark.any_profile
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 def test_sigterm_lets_requests_finish_and_tells_sockets_to_come_again(site: Site) -> None:
     port = free_port()
     server = site.start(port=port, patience=20)

@@ -180,3 +180,26 @@ def load_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         return module
 
     return load
+
+
+@pytest.fixture
+def hook(load_hook: Callable[..., ModuleType]) -> ModuleType:
+    """The post_gen hook of a project with the profile `database`."""
+    return load_hook("post_gen_project")
+
+
+@pytest.fixture(
+    params=[pytest.param("uv", marks=pytest.mark.uv), pytest.param("pip", marks=pytest.mark.pip)]
+)
+def installer(request: pytest.FixtureRequest) -> str:
+    """The name of what installs."""
+    return str(request.param)
+
+
+@pytest.fixture
+def variables(installer: str) -> dict[str, str]:
+    """The variables under which the hook finds uv, or finds none."""
+    if installer == "pip":
+        return {}
+    assert UV, "There is no uv on this machine: pip install uv"
+    return {"UV": UV}

@@ -1,11 +1,23 @@
-"""The database of a site of the first edition goes on under the second."""
+"""A site of the first edition, its database and its files, goes on under the second."""
 
+import io
+import json
+import os
+import shutil
 import sqlite3
+import subprocess
+import zipfile
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
 
 from proof.site import EMAIL, PASSWORD
-from tests.conftest import TEMPLATE, Bake
+from tests.conftest import TEMPLATE, Bake, environment
+from tests.test_update import ONLY_GENERATE, OWN, Copy, commands, commit, follow, git
+
+FIRST_EDITION = "66f520c"
 
 SECRET_KEY = "only-for-the-database-of-the-first-edition-in-the-tests-of-updates"  # noqa: S105
 CLIENT = """
@@ -51,3 +63,64 @@ def test_the_database_of_the_first_edition(bake: Bake) -> None:
         database.executescript(section.partition("```sql")[2].partition("```")[0])
     site.run("manage.py", "remove_stale_contenttypes", "--noinput", **variables)
     site.run("-c", LOG_IN, EMAIL, PASSWORD, **variables)
+
+
+@pytest.fixture
+def first_edition(tmp_path: Path) -> Path:
+    """A repository with the first edition as v1 and this template as v2."""
+    history = ["git", "-C", str(TEMPLATE), "archive", "--format=zip", FIRST_EDITION]
+    done = subprocess.run(history, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"NOT PROVED HERE: the first edition, {FIRST_EDITION}, is not in this clone")
+    folder = tmp_path / "template"
+    with zipfile.ZipFile(io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder)
+    git(folder, "init", "--initial-branch=main")
+    commit(folder, "The first edition")
+    git(folder, "tag", "v1")
+    for path in folder.iterdir():
+        if path.name != ".git":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    left = shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", ".*_cache")
+    shutil.copytree(TEMPLATE, folder, ignore=left, dirs_exist_ok=True)
+    commit(folder, "The second edition")
+    git(folder, "tag", "v2")
+    return folder
+
+
+@pytest.mark.cruft
+@pytest.mark.parametrize("way", ["cruft", "git"])
+def test_a_site_of_the_first_edition(way: str, first_edition: Path, bake: Bake) -> None:
+    """All files become those of the second edition; the owner's changes and .env stay."""
+    bake.output.mkdir()
+    variables = environment({"COOKIECUTTER_CONFIG": str(bake.config)})
+    answers = json.dumps({"install": "no"})
+    Copy(bake.output, variables).cruft(
+        "create", str(first_edition), "--no-input", "--checkout=v1", f"--extra-context={answers}"
+    )
+    site = Copy(bake.output / "my-site", variables)
+    kept = (site.folder / ".env").read_bytes()
+    (site.folder / "shop").mkdir()
+    (site.folder / "shop" / "models.py").write_text(f"# {OWN}", "utf-8")
+    css = site.folder / "static" / "css" / "own.css"
+    css.write_text(OWN, "utf-8")
+    git(site.folder, "init", "--initial-branch=main")
+    commit(site.folder, "The site")
+    if way == "cruft":
+        site.cruft("update", "--skip-apply-ask", "--checkout=v2", **ONLY_GENERATE)
+    elif os.name == "nt":
+        pytest.skip("the block is for a POSIX shell")
+    else:
+        script = [line.replace(" profile=redis", "") for line in commands("With Git alone")]
+        follow(script, site.folder, first_edition, **{"0_1_0": "v1", "0_2_0": "v2"})
+    new = bake(template=first_edition, output=bake.folder / "new").files
+    for path in (".env", "var"):
+        new.pop(path, None)
+    updated = {
+        path.relative_to(site.folder).as_posix(): path.read_bytes()
+        for path in site.files("*")
+        if path.is_file() and path.name != ".cruft.json"
+    }
+    assert updated.pop(".env") == kept
+    assert {p for p in new if updated.get(p) != new[p]} == set()
+    assert updated.keys() - new.keys() == {"shop/models.py", "static/css/own.css"}

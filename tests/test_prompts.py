@@ -1,5 +1,7 @@
 """The questions: six, each a sentence, each choice with a label."""
 
+import json
+
 import pytest
 from cookiecutter.prompt import prompt_for_config
 
@@ -72,3 +74,13 @@ def test_an_unknown_profile_is_refused_by_cookiecutter(bake: Bake) -> None:
     assert baked.exit_code != 0
     assert "mongodb provided for choice variable profile" in baked.output.splitlines()[-1]
     assert not bake.output.exists()
+
+
+def test_answers_of_ones_own_as_defaults(bake: Bake) -> None:
+    config = json.loads(bake.config.read_text("utf-8"))
+    mine = {"author": "Ada Lovelace", "profile": "file"}
+    bake.config.write_text(json.dumps(config | {"default_context": mine}), "utf-8")
+    site = bake()
+    assert site.exit_code == 0, site.output
+    assert "By Ada Lovelace." in site.read("README.md")
+    assert "DJANGO_PROFILE=file\n" in site.read(".env")

@@ -1,15 +1,12 @@
 """A site takes a newer version of the template, by cruft or Git, and keeps what is its own."""
 
-import io
 import json
 import os
 import re
 import shlex
-import shutil
 import sqlite3
 import subprocess
 import sys
-import zipfile
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +17,6 @@ from tests.conftest import TEMPLATE, Bake, environment, run
 
 pytestmark = pytest.mark.cruft
 DOCUMENT = TEMPLATE / "docs" / "update.md"
-FIRST_EDITION = "66f520c"
 SITE = "{{cookiecutter.project_slug}}"
 ONLY_GENERATE = {"COOKIECUTTER_DJANGO_PROFILES_INSTALL": "0"}
 NEW, OWN = "What version 2 brings.\n", "What the site's owner wrote.\n"
@@ -209,66 +205,6 @@ def test_an_update_by_git_alone(repository: Path, bake: Bake) -> None:
     assert "DJANGO_PROFILE=redis\n" in (site.folder / ".env.example").read_text("utf-8")
 
 
-@pytest.fixture
-def first_edition(tmp_path: Path) -> Path:
-    """A repository with the first edition as v1 and this template as v2."""
-    history = ["git", "-C", str(TEMPLATE), "archive", "--format=zip", FIRST_EDITION]
-    done = subprocess.run(history, capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip(f"NOT PROVED HERE: the first edition, {FIRST_EDITION}, is not in this clone")
-    folder = tmp_path / "template"
-    with zipfile.ZipFile(io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder)
-    git(folder, "init", "--initial-branch=main")
-    commit(folder, "The first edition")
-    git(folder, "tag", "v1")
-    for path in folder.iterdir():
-        if path.name != ".git":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    left = shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", ".*_cache")
-    shutil.copytree(TEMPLATE, folder, ignore=left, dirs_exist_ok=True)
-    commit(folder, "The second edition")
-    git(folder, "tag", "v2")
-    return folder
-
-
-@pytest.mark.parametrize("way", ["cruft", "git"])
-def test_a_site_of_the_first_edition(way: str, first_edition: Path, bake: Bake) -> None:
-    """All files become those of the second edition; the owner's changes and .env stay."""
-    bake.output.mkdir()
-    variables = environment({"COOKIECUTTER_CONFIG": str(bake.config)})
-    answers = json.dumps({"install": "no"})
-    Copy(bake.output, variables).cruft(
-        "create", str(first_edition), "--no-input", "--checkout=v1", f"--extra-context={answers}"
-    )
-    site = Copy(bake.output / "my-site", variables)
-    kept = (site.folder / ".env").read_bytes()
-    (site.folder / "shop").mkdir()
-    (site.folder / "shop" / "models.py").write_text(f"# {OWN}", "utf-8")
-    css = site.folder / "static" / "css" / "own.css"
-    css.write_text(OWN, "utf-8")
-    git(site.folder, "init", "--initial-branch=main")
-    commit(site.folder, "The site")
-    if way == "cruft":
-        site.cruft("update", "--skip-apply-ask", "--checkout=v2", **ONLY_GENERATE)
-    elif os.name == "nt":
-        pytest.skip("the block is for a POSIX shell")
-    else:
-        script = [line.replace(" profile=redis", "") for line in commands("With Git alone")]
-        follow(script, site.folder, first_edition, **{"0_1_0": "v1", "0_2_0": "v2"})
-    new = bake(template=first_edition, output=bake.folder / "new").files
-    for path in (".env", "var"):
-        new.pop(path, None)
-    updated = {
-        path.relative_to(site.folder).as_posix(): path.read_bytes()
-        for path in site.files("*")
-        if path.is_file() and path.name != ".cruft.json"
-    }
-    assert updated.pop(".env") == kept
-    assert {p for p in new if updated.get(p) != new[p]} == set()
-    assert updated.keys() - new.keys() == {"shop/models.py", "static/css/own.css"}
-
-
 def test_a_site_of_a_tag_of_a_repository(repository: Path, bake: Bake) -> None:
     for tag, new in (("v1", False), ("v2", True)):
         site = bake(
@@ -276,13 +212,3 @@ def test_a_site_of_a_tag_of_a_repository(repository: Path, bake: Bake) -> None:
         )
         assert site.exit_code == 0, site.output
         assert (site.folder / "docs" / "new.md").exists() == new
-
-
-def test_answers_of_ones_own_as_defaults(bake: Bake) -> None:
-    config = json.loads(bake.config.read_text("utf-8"))
-    mine = {"author": "Ada Lovelace", "profile": "file"}
-    bake.config.write_text(json.dumps(config | {"default_context": mine}), "utf-8")
-    site = bake()
-    assert site.exit_code == 0, site.output
-    assert "By Ada Lovelace." in site.read("README.md")
-    assert "DJANGO_PROFILE=file\n" in site.read(".env")
