@@ -163,7 +163,8 @@ def test_profile(session: nox.Session, profile: str, env: str = TESTS) -> None:
     with generated(session, profile, env) as variables:
         pytest(session, "-m", wanted, env=env, variables=variables)
     proof(session, "proof/test_profile.py", "proof/test_throttle.py", "proof/test_live.py",
-          "proof/test_hostile.py", "-m", wanted, f"--profile={profile}", env=env)  # fmt: skip
+          "proof/test_hostile.py", "proof/test_runserver.py", "-m", wanted,
+          f"--profile={profile}", env=env)  # fmt: skip
 
 
 PLAIN: dict[str, Any] = {
@@ -264,7 +265,7 @@ def thorough(session: nox.Session, name: str) -> None:
         pytest(session, "-m", wanted, variables=variables)
     proof(session, "proof/test_doctor.py", f"--profile={name}")
     proof(session, "proof/test_throttle.py", "proof/test_live.py", "proof/test_hostile.py",
-          "-m", wanted, f"--profile={name}")  # fmt: skip
+          "proof/test_runserver.py", "-m", wanted, f"--profile={name}")  # fmt: skip
 
 
 @nox.session(**FULL | {"requires": [BROWSER]})

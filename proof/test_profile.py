@@ -182,7 +182,7 @@ def test_the_log_is_json_line_by_line(site: Site) -> None:
 @pytest.mark.any_profile
 def test_tests_run_in_parallel(site: Site) -> None:
     """pytest-xdist gives each process a database of its own, by the name of Django's engine."""
-    command = ["-m", "pytest", "-q", "-n", "2", "-p", "xdist", "tests/test_user.py"]
+    command = ["-m", "pytest", "-q", "-n", "2", "-p", "xdist", "tests/test_permissions.py"]
     done = subprocess.run(
         [sys.executable, *command], cwd=site.folder, env=site.environment, capture_output=True,
         text=True, check=False, timeout=180,

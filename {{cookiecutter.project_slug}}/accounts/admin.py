@@ -21,23 +21,17 @@ from accounts import mail
 from accounts.models import User
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
+admin.site.site_header = admin.site.site_title = settings.SITE_TITLE
+admin.site.unregister(Group)
 
 
 class UserCreationForm(AdminUserCreationForm):
-    """Django's form, which names the username field, for users known by their address."""
+    """Django's form, for users known by their address."""
 
     class Meta:
         model = User
         fields = ("email",)
         field_classes: dict[str, type] = {}
-
-
-class InvitationForm(forms.ModelForm):
-    """A new user, who chooses a password by a link."""
-
-    class Meta:
-        model = User
-        fields = ("email", "name")
 
 
 class GuardedAdmin(admin.ModelAdmin):
@@ -57,37 +51,23 @@ class GuardedAdmin(admin.ModelAdmin):
         return fields if request.user.is_superuser else (*fields, *self.rights)
 
 
-def reachable(users: QuerySet[User], by: Any) -> QuerySet[User]:
-    """Return the users whose rights `by` has as well: setting a password takes them over."""
-    if by.is_superuser:
-        return users
-    lacking = Permission.objects.exclude(Q(user=by) | Q(group__user=by))
-    stronger = User.objects.filter(
-        Q(is_superuser=True) | Q(user_permissions__in=lacking) | Q(groups__permissions__in=lacking)
-    )
-    return users.exclude(pk__in=stronger)
+@admin.register(Group)
+class GroupAdmin(GuardedAdmin, DjangoGroupAdmin):
+    rights = ("permissions",)
 
 
 @admin.register(User)
 class UserAdmin(GuardedAdmin, DjangoUserAdmin):
-    """Django's page for users, without the fields that this user does not have."""
+    """Django's page for users, and invitations: the page to add one, at `?invite=1`."""
 
     rights = RIGHTS
     add_form = UserCreationForm
+    add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
     fieldsets = (
         (None, {"fields": ("email", "password")}),
         (_("Personal info"), {"fields": ("name",)}),
         (_("Permissions"), {"fields": ("is_active", *RIGHTS)}),
         (_("Important dates"), {"fields": ("last_login", "date_joined")}),
-    )
-    add_fieldsets = (
-        (
-            None,
-            {
-                "classes": ("wide",),
-                "fields": ("email", "usable_password", "password1", "password2"),
-            },
-        ),
     )
     list_display = ("email", "name", "is_active", "is_staff", "last_login")
     search_fields = ("email", "name")
@@ -95,42 +75,45 @@ class UserAdmin(GuardedAdmin, DjangoUserAdmin):
     actions = ("end_sessions", "invite")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        return reachable(super().get_queryset(request), request.user)
-
-    # An invitation is the page to add a user, at ?invite=1.
+        """Leave out users who have a right that this one lacks: a new password is theirs."""
+        users, by = super().get_queryset(request), request.user
+        if by.is_superuser:
+            return users
+        lacking = Permission.objects.exclude(Q(user=by) | Q(group__user=by))
+        rights = Q(user_permissions__in=lacking) | Q(groups__permissions__in=lacking)
+        return users.exclude(pk__in=User.objects.filter(rights | Q(is_superuser=True)))
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        if obj is None and "invite" in request.GET:
+        if is_invitation(request, obj):
             return ((None, {"fields": ("email", "name")}),)
         return super().get_fieldsets(request, obj)
 
     def get_form(
-        self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any
+        self, request: HttpRequest, obj: User | None = None, change: bool = False, **options: Any
     ) -> Any:
-        if obj is None and "invite" in request.GET:
-            kwargs["form"] = InvitationForm
-        return super().get_form(request, obj, change=change, **kwargs)
+        if is_invitation(request, obj):
+            options["form"] = forms.ModelForm
+        return super().get_form(request, obj, change, **options)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        invited = isinstance(form, InvitationForm)
-        if invited:
+        if not change and is_invitation(request):
             obj.set_unusable_password()
-        super().save_model(request, obj, form, change)
-        if invited:
             on_commit(lambda: self.invite(request, User.objects.filter(pk=obj.pk)))
+        super().save_model(request, obj, form, change)
 
     @admin.action(description=_("Invite the selected users again"), permissions=["change"])
     def invite(self, request: HttpRequest, users: QuerySet[User]) -> None:
         """Send a link to those who have no password yet."""
         for user in users.filter(is_active=True):
-            if not user.has_usable_password():
-                try:
-                    mail.send("invitation", user.email)
-                except (OSError, SMTPException) as error:
-                    text = _("The invitation of %(email)s could not be sent: %(error)s")
-                    messages.error(request, text % {"email": user.email, "error": error})
-                else:
-                    messages.success(request, _("Invited %s.") % user.email)
+            if user.has_usable_password():
+                continue
+            try:
+                mail.send("invitation", user.email)
+            except (OSError, SMTPException) as error:
+                text = _("The invitation of %(email)s could not be sent: %(error)s")
+                messages.error(request, text % {"email": user.email, "error": error})
+            else:
+                messages.success(request, _("Invited %s.") % user.email)
 
     @admin.action(description=_("End all sessions of the selected users"), permissions=["change"])
     def end_sessions(self, request: HttpRequest, users: QuerySet[User]) -> None:
@@ -139,12 +122,5 @@ class UserAdmin(GuardedAdmin, DjangoUserAdmin):
         messages.success(request, text % {"count": count})
 
 
-admin.site.site_header = admin.site.site_title = settings.SITE_TITLE
-admin.site.unregister(Group)
-
-
-@admin.register(Group)
-class GroupAdmin(GuardedAdmin, DjangoGroupAdmin):
-    """Django's page for groups, whose permissions only superusers change."""
-
-    rights = ("permissions",)
+def is_invitation(request: HttpRequest, user: User | None = None) -> bool:
+    return user is None and "invite" in request.GET

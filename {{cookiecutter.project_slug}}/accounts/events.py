@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from outlast.live import event, group_of, publish, send_to_user
 from outlast.sessions import session_ended
 
-from accounts.browsers import in_words
+from accounts import browsers
 
 __all__ = ["event", "group_of", "publish"]
 
@@ -30,7 +30,6 @@ def tell_of_logout(request: HttpRequest | None, user: Any, **kwargs: Any) -> Non
 
 @receiver(post_save, sender=settings.AUTH_USER_MODEL)
 def tell_of_password(instance: Any, created: bool, **kwargs: Any) -> None:
-    # `_password` is set by `set_password()`, and not where only the hash is renewed.
     if not created and instance._password is not None:
         publish(instance.pk, "password_changed", _("Password changed."))
 
@@ -45,4 +44,4 @@ def tell_of_end(session: Any, **kwargs: Any) -> None:
 
 def browser_of(request: HttpRequest | None) -> str:
     """The browser of a request in words; a login over a WebSocket has no request."""
-    return in_words(request.META.get("HTTP_USER_AGENT", "") if request else "")
+    return browsers.describe(request.META.get("HTTP_USER_AGENT", "") if request else "")

@@ -13,8 +13,10 @@ from django.views.decorators.debug import sensitive_variables
 from accounts.fields import FoldedEmailFormField
 
 
-def email_field() -> FoldedEmailFormField:
-    return FoldedEmailFormField(
+class EmailForm(forms.Form):
+    """The address that a link is sent to."""
+
+    email = FoldedEmailFormField(
         label=_("E-mail address"),
         max_length=254,
         widget=forms.EmailInput(attrs={"autofocus": True, "autocomplete": "username"}),
@@ -24,56 +26,42 @@ def email_field() -> FoldedEmailFormField:
 class LoginForm(auth_forms.AuthenticationForm):
     """Django's login form, with an e-mail address as the name and "remember me"."""
 
-    username = email_field()
+    username = EmailForm.base_fields["email"]
     remember = forms.BooleanField(label=_("Remember me on this device"), required=False)
-
     error_messages = {
         **auth_forms.AuthenticationForm.error_messages,
         "invalid_login": _("Incorrect e-mail address or password."),
     }
 
 
-class EmailForm(forms.Form):
-    """The address that a link is sent to."""
-
-    email = email_field()
-
-
-@sensitive_variables("password")
-def check_own_password(request: HttpRequest, password: str) -> str:
-    """Return the password of the user who is logged in; raise ValidationError if it is not.
-
-    The throttle counts guesses here as it does at the login.
-    """
-    user = authenticate(request, username=request.user.get_username(), password=password)
-    if user is None or user.pk != request.user.pk:
-        raise ValidationError(_("This is not your password."), code="password_incorrect")
-    return password
-
-
-class PasswordChangeForm(auth_forms.PasswordChangeForm):
-    """Django's form, throttled."""
+class OwnPasswordForm(forms.Form):
+    """Checks the password of the user who is logged in; the throttle counts guesses."""
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.request = request
 
+    @sensitive_variables("password")
+    def check_own(self, password: str) -> str:
+        """Return the password; raise ValidationError if it is not the user's."""
+        name = self.request.user.get_username()
+        user = authenticate(self.request, username=name, password=password)
+        if user is None or user.pk != self.request.user.pk:
+            raise ValidationError(_("This is not your password."), code="password_incorrect")
+        return password
+
+
+class PasswordChangeForm(OwnPasswordForm, auth_forms.PasswordChangeForm):
     def clean_old_password(self) -> str:
-        return check_own_password(self.request, self.cleaned_data["old_password"])
+        return self.check_own(self.cleaned_data["old_password"])
 
 
-class ConfirmForm(forms.Form):
-    """The password of the user who is logged in already."""
-
+class ConfirmForm(OwnPasswordForm):
     password = forms.CharField(
         label=_("Password"),
         strip=False,
         widget=forms.PasswordInput(attrs={"autofocus": True, "autocomplete": "current-password"}),
     )
 
-    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.request = request
-
     def clean_password(self) -> str:
-        return check_own_password(self.request, self.cleaned_data["password"])
+        return self.check_own(self.cleaned_data["password"])

@@ -7,7 +7,7 @@ from threading import Thread
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.tokens import PasswordResetTokenGenerator, default_token_generator
+from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core.mail import EmailMessage
 from django.core.mail.backends import console
 from django.template.loader import render_to_string
@@ -20,13 +20,14 @@ from accounts.models import User
 logger = logging.getLogger(__name__)
 
 
-class SignUpTokenGenerator(PasswordResetTokenGenerator):
-    """Tokens for a user who has no password yet, or is not saved yet."""
+class LinkTokenGenerator(PasswordResetTokenGenerator):
+    """Django's tokens, which do nothing after the account was disabled, if only for a while."""
 
-    key_salt = "accounts.mail.SignUpTokenGenerator"
+    def _make_hash_value(self, user: Any, timestamp: int) -> str:
+        return f"{super()._make_hash_value(user, timestamp)}{user.disabled_at}"
 
 
-sign_up_tokens = SignUpTokenGenerator()
+tokens = LinkTokenGenerator()
 
 
 def build(kind: str, email: str) -> EmailMessage | None:
@@ -35,9 +36,9 @@ def build(kind: str, email: str) -> EmailMessage | None:
     if kind == "password_reset":
         if user is None or not user.is_active or not user.has_usable_password():
             return None
-        link = _link("password_reset_confirm", user.pk, default_token_generator.make_token(user))
+        link = _link("password_reset_confirm", user.pk, tokens.make_token(user))
     elif user is None or (user.is_active and not user.has_usable_password()):
-        token = sign_up_tokens.make_token(user or User(email=email))
+        token = tokens.make_token(user or User(email=email))
         link = _link("sign_up_confirm", email, token)
     else:
         kind = "sign_up_known"

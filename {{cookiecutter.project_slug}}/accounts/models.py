@@ -45,6 +45,9 @@ class User(AbstractUser):
         error_messages={"unique": _("There is an account with this e-mail address already.")},
     )
 
+    # What ends the links that were sent before; set by `save()`.
+    disabled_at = models.DateTimeField(_("disabled"), null=True, editable=False)
+
     objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]  # no username
 
     USERNAME_FIELD = "email"
@@ -58,6 +61,10 @@ class User(AbstractUser):
         Django notices both at the next request of a session, but a WebSocket makes none.
         """
         ended = self._password is not None or not self.is_active
+        if not self.is_active:
+            self.disabled_at = timezone.now()
+            if (fields := kwargs.get("update_fields")) is not None:
+                kwargs["update_fields"] = {*fields, "disabled_at"}
         super().save(*args, **kwargs)
         if ended:
             Session.objects.filter(user=self).delete()

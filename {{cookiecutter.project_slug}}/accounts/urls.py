@@ -10,7 +10,7 @@ urlpatterns = [
     path("accounts/login/", views.LoginView.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("accounts/confirm/", session_views.ConfirmView.as_view(), name="confirm"),
-    path("accounts/sessions/", session_views.SessionsView.as_view(), name="sessions"),
+    path("accounts/sessions/", session_views.sessions, name="sessions"),
     path(
         "accounts/sessions/end-others/",
         session_views.end_other_sessions,

@@ -21,7 +21,6 @@ from django.utils.http import urlsafe_base64_decode
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.generic import FormView, TemplateView
-from django.views.generic.edit import BaseFormView
 
 from accounts import forms, mail
 from accounts.fields import FoldedEmailField, client_address, is_text
@@ -37,7 +36,7 @@ def wait_page(request: HttpRequest, until: datetime) -> HttpResponse:
     return response
 
 
-class ThrottledMixin(BaseFormView):
+class ThrottledView(FormView):
     """A form view that shows the wait page when the throttle refused its form."""
 
     def form_invalid(self, form: BaseForm) -> HttpResponse:
@@ -47,7 +46,14 @@ class ThrottledMixin(BaseFormView):
         return super().form_invalid(form)
 
 
-class LoginView(ThrottledMixin, auth_views.LoginView):
+class OwnPasswordView(ThrottledView):
+    """The view of an `OwnPasswordForm`."""
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return super().get_form_kwargs() | {"request": self.request}
+
+
+class LoginView(ThrottledView, auth_views.LoginView):
     """Django's login with "remember me"; the admin uses it as well.
 
     Django's `redirect_authenticated_user` sends people without permission round in circles.
@@ -93,15 +99,12 @@ class DashboardView(LoginRequiredMixin, TemplateView):
 
 
 @method_decorator(never_cache, name="dispatch")
-class PasswordChangeView(ThrottledMixin, auth_views.PasswordChangeView):
+class PasswordChangeView(auth_views.PasswordChangeView, OwnPasswordView):
     """Django's change of a password; it ends the other sessions, see `User.save()`."""
 
     template_name = "accounts/password_change.html"
     form_class = forms.PasswordChangeForm
     success_url = reverse_lazy("dashboard")
-
-    def get_form_kwargs(self) -> dict[str, Any]:
-        return super().get_form_kwargs() | {"request": self.request}
 
     def form_valid(self, form: auth_forms.PasswordChangeForm) -> HttpResponse:
         self.request.session.keys()  # read the data before `User.save()` deletes the rows
@@ -159,6 +162,8 @@ class SignUpDoneView(SignUpMixin, LinkSentView):
 class LinkConfirmView(auth_views.PasswordResetConfirmView):
     """Django's page for a link; of two people who use one link at once, one gets it."""
 
+    token_generator = mail.tokens
+
     def form_valid(self, form: auth_forms.SetPasswordForm) -> HttpResponse:
         user, same = form.user, User.objects.filter(pk=form.user.pk, is_active=True)
         try:
@@ -203,7 +208,6 @@ class SignUpConfirmView(LinkConfirmView):
 
     template_name = "accounts/sign_up_confirm.html"
     success_url = reverse_lazy("dashboard")
-    token_generator = mail.sign_up_tokens
     post_reset_login = True
     post_reset_login_backend = "accounts.throttle.ThrottledBackend"
 

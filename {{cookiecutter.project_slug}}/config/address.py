@@ -69,19 +69,15 @@ def site(request: HttpRequest) -> dict[str, str]:
 def check_cookies(**kwargs: Any) -> list[CheckMessage]:
     """Refuse cookies that every browser drops because of their name."""
     found: list[CheckMessage] = []
-    for kind in ("SESSION", "CSRF"):
-        name = getattr(settings, f"{kind}_COOKIE_NAME")
-        domain = getattr(settings, f"{kind}_COOKIE_DOMAIN")
-        path = getattr(settings, f"{kind}_COOKIE_PATH")
-        secure = getattr(settings, f"{kind}_COOKIE_SECURE")
+    for kind in ("SESSION_COOKIE", "CSRF_COOKIE"):
+        name, domain, path, secure = (
+            getattr(settings, f"{kind}_{part}") for part in ("NAME", "DOMAIN", "PATH", "SECURE")
+        )
         if name.startswith("__Host-") and (domain or path != "/" or not secure):
-            found.append(
-                Error(
-                    f"Browsers drop the cookie {name}: with that prefix it must be secure and "
-                    "have no domain and the path /.",
-                    hint=f"Remove {kind}_COOKIE_DOMAIN and {kind}_COOKIE_PATH, or give "
-                    f"{kind}_COOKIE_NAME another name, which subdomains can then overwrite.",
-                    id="site.E001",
-                )
+            text = f"Browsers drop the cookie {name}: it must be secure, without domain and path."
+            hint = (
+                f"Remove {kind}_DOMAIN and {kind}_PATH, or give {kind}_NAME another name, which "
+                "subdomains can then overwrite."
             )
+            found.append(Error(text, hint=hint, id="site.E001"))
     return found

@@ -19,8 +19,8 @@ ASSIGNMENT = re.compile(
     r"""(?:export\s+)?(\w+)\s*=(?:\s*('[^']*'|"(?:[^"\\]|\\.)*")|(.*?))(?:\s+#.*)?"""
 )
 
-# What may follow the "?" of DATABASE_URL besides the OPTIONS of the database's driver.
-DATABASE_SETTINGS = {
+# Settings of a database that may follow the "?" and are no text.
+SWITCHES = {
     "ATOMIC_REQUESTS",
     "CONN_HEALTH_CHECKS",
     "CONN_MAX_AGE",
@@ -40,23 +40,20 @@ class Env(environ.FileAwareEnv):
         Lines are NAME=value, as Compose reads them: ` #` begins a comment outside quotes.
         """
         try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return
+            content = path.read_bytes() if path.exists() else b""
         except OSError as error:
             raise ImproperlyConfigured(f"{path.name} cannot be read: {error.strerror}.") from error
         utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         try:
-            text = content.decode("utf-16" if utf16 else "utf-8-sig")
+            lines = content.decode("utf-16" if utf16 else "utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
             raise ImproperlyConfigured(f"{path.name} must be saved as UTF-8.") from error
-        lines = [line.strip() for line in text.splitlines()]
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(map(str.strip, lines)):
             if found := ASSIGNMENT.fullmatch(line):
-                lines[number - 1] = f"{found[1]}={found[2] or found[3].strip()}"
+                lines[number] = f"{found[1]}={found[2] or found[3].strip()}"
             elif line and not line.startswith("#"):
                 raise ImproperlyConfigured(
-                    f"{path.name}, line {number}, must have the form NAME=value."
+                    f"{path.name}, line {number + 1}, must have the form NAME=value."
                 )
         environ.Env.read_env(io.StringIO("\n".join(lines)))
 
@@ -67,10 +64,7 @@ class Env(environ.FileAwareEnv):
         default: Any = environ.Env.NOTSET,
         parse_default: bool = False,
     ) -> Any:
-        """Return the value as it is written; django-environ expands one that begins with $.
-
-        Raise ImproperlyConfigured for a number, a boolean or a file that cannot be read.
-        """
+        """Return the value as it is written; django-environ expands one that begins with $."""
         try:
             value = self.ENVIRON[var].lstrip("\ufeff").rstrip("\r\n")  # of a file
         except KeyError:
@@ -80,31 +74,29 @@ class Env(environ.FileAwareEnv):
             raise ImproperlyConfigured(
                 f"{var}_FILE names {self.ENVIRON[f'{var}_FILE']}, which cannot be read: {reason}."
             ) from error
-        if cast is bool:
-            if value.strip().lower() not in BOOLEANS:
-                raise ImproperlyConfigured(f"{var} is {value!r}, but must be 1 or 0.")
-            return BOOLEANS[value.strip().lower()]
+        kinds = {bool: "1 or 0", int: "a whole number"}
         try:
+            if cast is bool:
+                return BOOLEANS[value.strip().lower()]
             return self.parse_value(value, cast)  # type: ignore[no-untyped-call]
-        except ValueError as error:
-            if cast is not int:
+        except (KeyError, ValueError) as error:
+            if cast not in kinds:
                 raise
             raise ImproperlyConfigured(
-                f"{var} is {value!r}, but must be a whole number."
+                f"{var} is {value!r}, but must be {kinds[cast]}."
             ) from error
 
     def list(self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET) -> Any:
         """As django-environ, without the spaces around commas."""
         return [item.strip() for item in super().list(var, cast, default) if item.strip()]
 
-    def db_url(
-        self, var: str = "DATABASE_URL", default: Any = environ.Env.NOTSET, engine: Any = None
-    ) -> dict[str, Any]:
+    def db_url(self, var: str = "DATABASE_URL", *args: Any, **options: Any) -> dict[str, Any]:
         """As django-environ; raises ImproperlyConfigured for an address that cannot be used."""
         read: dict[str, Any] = {}
-        if "://" in self.str(var, default):  # else it warns, and repeats the value
-            with suppress(ValueError):
-                read = super().db_url(var, default, engine)
+        # Without "://" django-environ warns, and repeats the value.
+        with suppress(ValueError):
+            if "://" in self.str(var, *args, **options):
+                read = super().db_url(var, *args, **options)
         if "." not in read.get("ENGINE", ""):
             raise ImproperlyConfigured(
                 f"{var} cannot be read: it must be postgres://user:password@host:port/name or "
@@ -118,7 +110,7 @@ class Env(environ.FileAwareEnv):
             )
         # django-environ reads ?conn_health_checks=false as the text "false", which is true.
         words = {"true": True, "false": False, "none": None}
-        given = {name: str(read[name]).lower() for name in DATABASE_SETTINGS & read.keys()}
+        given = {name: str(value).lower() for name, value in read.items() if name in SWITCHES}
         return read | {name: words[text] for name, text in given.items() if text in words}
 
     def email_url(self, var: str = "EMAIL_URL", *args: Any, **options: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The server of the site, in production and in black-box tests: `python -m config.serve`.
 
-uvicorn, with the options that this site needs wherever it runs; those that differ from
-machine to machine are arguments. WEB_CONCURRENCY is the number of processes, and
+uvicorn (https://www.uvicorn.org/settings/), with the options that this site needs wherever it
+runs; the others are arguments. WEB_CONCURRENCY is the number of processes, and
 FORWARDED_ALLOW_IPS names the proxies whose word is taken for a client's address and scheme.
 """
 
@@ -21,24 +21,17 @@ from config import logs
 def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    parser = ArgumentParser(
-        prog="python -m config.serve", formatter_class=ArgumentDefaultsHelpFormatter
-    )
+    parser = ArgumentParser("config.serve", formatter_class=ArgumentDefaultsHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all interfaces")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, help="processes; WEB_CONCURRENCY unless given")
-    parser.add_argument(
-        "--timeout-graceful-shutdown",
-        type=int,
-        default=20,
-        metavar="SECONDS",
-        help="for requests in flight when SIGTERM comes; sockets get 1012 at once",
-    )
+    parser.add_argument("--timeout-graceful-shutdown", type=int, default=20, metavar="SECONDS",
+                        help="for requests in flight; sockets get 1012 at once")  # fmt: skip
     parser.add_argument("--ssl-certfile", help="PEM file, where no proxy speaks HTTPS")
     parser.add_argument("--ssl-keyfile", help="PEM file")
+    arguments = vars(parser.parse_args())
     # For what this process says; in the workers Django does the same by its settings.
     logging.config.dictConfig(logs.CONFIG)
-    arguments = vars(parser.parse_args())
     # uvicorn ends gracefully, then raises the signal once more: let it end us, not kill us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with tempfile.TemporaryDirectory(prefix="metrics-", ignore_cleanup_errors=True) as folder:
@@ -47,6 +40,8 @@ def main() -> None:
         uvicorn.run(
             "config.asgi:application",
             **arguments,
+            http="outlast.protocol:HTTPProtocol",
+            loop="outlast.protocol:new_event_loop",
             server_header=False,
             access_log=False,  # config.logs does it, with the id of the request
             log_config=None,

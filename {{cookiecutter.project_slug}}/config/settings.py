@@ -1,9 +1,9 @@
 """Settings of the site, read from the environment; production is the default.
 
-Where a value is not Django's default, one line says why; all settings are explained at
-https://docs.djangoproject.com/en/6.1/ref/settings/. `.env.example` has every variable with a
-sentence; a variable may also be given as `NAME_FILE`, the path of a file that holds it (Docker
-and Kubernetes hand secrets over that way).
+Where a value is not Django's default, a line says why. A setting such as SECURE_CSP is explained
+at https://docs.djangoproject.com/en/6.1/ref/settings/#secure-csp; other links are given below.
+`.env.example` has every variable with a sentence; a variable may also be given as `NAME_FILE`,
+the path of a file that holds it (Docker and Kubernetes hand secrets over that way).
 """
 
 import tomllib
@@ -152,6 +152,7 @@ TEMPLATES = [
 
 # --- Database ---
 
+# https://docs.djangoproject.com/en/6.1/ref/databases/
 # Page threads keep their connections, and replace one that the server has closed meanwhile.
 _database = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True} | env.db_url(
     "DATABASE_URL", default=f"sqlite:///{VAR / 'db.sqlite3'}"
@@ -188,6 +189,7 @@ LOGIN_REDIRECT_URL = "dashboard"
 LOGOUT_REDIRECT_URL = "login"
 # Counts failed logins; packages add theirs after it: docs/packages.md.
 AUTHENTICATION_BACKENDS = ["accounts.throttle.ThrottledBackend"]
+# https://docs.djangoproject.com/en/6.1/topics/auth/passwords/
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -204,7 +206,7 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.ScryptPasswordHasher",
 ]
 PASSWORD_RESET_TIMEOUT = 3600  # seconds, of all links; Django's three days leave them lying about
-# Whether people can make themselves an account; by invitation they can in any case.
+# Whether everybody can make an account; people who are invited can in any case.
 SIGN_UP = env.bool("SIGN_UP", default=False)
 MAIL_SECONDS = 0.5  # how long a page takes that sends a link, see accounts/mail.py
 
@@ -217,11 +219,17 @@ THROTTLE_DAY_LIMIT = 100  # the same, in a day
 
 # --- Mail ---
 
-vars().update(
-    mail.load(
-        env.email_url("EMAIL_URL", default="consolemail://" if DEBUG else "smtp://localhost:25")
-    )
+_mail = mail.mailer(
+    env.email_url("EMAIL_URL", default="consolemail://" if DEBUG else "smtp://localhost:25")
 )
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": _mail}  # https://docs.djangoproject.com/en/6.1/topics/email/
+else:
+    EMAIL_BACKEND, _options = _mail["BACKEND"], _mail["OPTIONS"]
+    EMAIL_HOST, EMAIL_PORT = _options.get("host", ""), _options.get("port", 0)
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _options.get("username"), _options.get("password")
+    EMAIL_USE_TLS, EMAIL_USE_SSL = _options.get("use_tls"), _options.get("use_ssl")
+    EMAIL_FILE_PATH, EMAIL_TIMEOUT = _options.get("file_path"), mail.TIMEOUT
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"no-reply@{_host}")
 
 # --- Cookies and transport: strict wherever the site is served over HTTPS ---

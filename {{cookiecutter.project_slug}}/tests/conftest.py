@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from django.conf import settings as django_settings
+from django.core import mail
 from django.test import Client
 
 from accounts.models import User
@@ -23,6 +25,35 @@ if not django_settings.PROFILE.startswith("redis"):
 
 def is_logged_in(browser: Client) -> bool:
     return browser.get("/dashboard/").status_code == 200
+
+
+def post_login(
+    browser: Client, email: str = "ada@example.com", password: str = PASSWORD, **form: str
+) -> Any:
+    return browser.post("/accounts/login/", {"username": email, "password": password} | form)
+
+
+def key_of(browser: Client) -> str:
+    return browser.cookies[django_settings.SESSION_COOKIE_NAME].value
+
+
+def with_key(browser: Client, key: str) -> Client:
+    browser.cookies[django_settings.SESSION_COOKIE_NAME] = key
+    return browser
+
+
+def link_in_mail() -> str:
+    """Return the path of the link in the last mail."""
+    found = re.search(r"^https?://[^/]+(/\S+)$", str(mail.outbox[-1].body), re.M)
+    assert found
+    return found[1]
+
+
+def choose_password(browser: Client, link: str, password: str) -> Any:
+    """Follow a link and choose the password there; return the answer."""
+    page: Any = browser.get(link, follow=True)
+    form = {"new_password1": password, "new_password2": password}
+    return browser.post(page.request["PATH_INFO"], form)
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +93,26 @@ def https() -> Client:
 def new_browser() -> Callable[[], Client]:
     """A function that returns one more browser."""
     return Browser
+
+
+@pytest.fixture
+def log_in(user: User) -> Callable[..., Client]:
+    """A function that logs a user in with one more browser."""
+
+    def log_in(email: str = user.email, **environ: Any) -> Client:
+        browser = Browser(**environ)
+        assert post_login(browser, email).status_code == 302
+        return browser
+
+    return log_in
+
+
+@pytest.fixture
+def admin(db: None) -> Client:
+    """The browser of a superuser."""
+    browser = Browser()
+    browser.force_login(User.objects.create_superuser("root@example.com", PASSWORD))
+    return browser
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ def staff() -> User:
 
 @pytest.fixture
 def browser(https: Client, staff: User) -> Client:
+    """The browser of `staff`."""
     https.force_login(staff)
     return https
 

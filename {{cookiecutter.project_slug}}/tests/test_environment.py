@@ -13,22 +13,25 @@ pytestmark = pytest.mark.any_profile
 
 
 @pytest.fixture
-def env() -> Any:
-    """An `Env` whose variables disappear after the test."""
-    before = dict(os.environ)
-    yield Env()  # type: ignore[no-untyped-call]
-    os.environ.clear()
-    os.environ.update(before)
+def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A function that returns an `Env` that has read a file, and nothing else."""
+
+    def read(content: bytes) -> Any:
+        monkeypatch.setattr(os, "environ", dict(os.environ))
+        monkeypatch.setattr(Env, "ENVIRON", type(Env.ENVIRON)(os.environ))
+        monkeypatch.setattr("environ.Env.ENVIRON", os.environ)
+        env, path = Env(), tmp_path / ".env"  # type: ignore[no-untyped-call]
+        path.write_bytes(content)
+        env.read_file(path)
+        return env
+
+    return read
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_every_encoding_and_line_end(
-    env: Any, tmp_path: Path, encoding: str, newline: str
-) -> None:
-    content = newline.join(["A_FLAG=1", "A_NAME=Zürich", ""])
-    (tmp_path / ".env").write_bytes(content.encode(encoding))
-    env.read_file(tmp_path / ".env")
+def test_every_encoding_and_line_end(read: Any, encoding: str, newline: str) -> None:
+    env = read(newline.join(["A_FLAG=1", "A_NAME=Zürich", ""]).encode(encoding))
     assert env.bool("A_FLAG") is True
     assert env.str("A_NAME") == "Zürich"
 
@@ -45,10 +48,8 @@ def test_every_encoding_and_line_end(
         ("A_NAME=postgres://u:p%23w@h/db?x=1#y", "postgres://u:p%23w@h/db?x=1#y"),
     ],
 )
-def test_values_are_what_was_written(env: Any, tmp_path: Path, line: str, value: str) -> None:
-    (tmp_path / ".env").write_text(f"# A comment\n\n  # Another\n{line}\n", "utf-8")
-    env.read_file(tmp_path / ".env")
-    assert env.str("A_NAME") == value
+def test_values_are_what_was_written(read: Any, line: str, value: str) -> None:
+    assert read(f"# A comment\n\n  # Another\n{line}\n".encode()).str("A_NAME") == value
 
 
 @pytest.mark.parametrize(
@@ -58,43 +59,26 @@ def test_values_are_what_was_written(env: Any, tmp_path: Path, line: str, value:
         ("A_NAME=Zürich".encode("latin-1"), r"\.env must be saved as UTF-8\."),
     ],
 )
-def test_what_cannot_be_read_is_refused(
-    env: Any, tmp_path: Path, content: bytes, sentence: str
-) -> None:
-    (tmp_path / ".env").write_bytes(content)
+def test_what_cannot_be_read_is_refused(read: Any, content: bytes, sentence: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=f"^{sentence}$"):
-        env.read_file(tmp_path / ".env")
+        read(content)
 
 
-def test_a_folder_is_refused_and_a_missing_file_is_not(env: Any, tmp_path: Path) -> None:
-    env.read_file(tmp_path / ".env")
+def test_a_folder_is_refused_and_a_missing_file_is_not(read: Any, tmp_path: Path) -> None:
+    env = read(b"")
+    env.read_file(tmp_path / "missing")
     with pytest.raises(ImproperlyConfigured, match="cannot be read: "):
         env.read_file(tmp_path)
 
 
-def test_variables_that_are_set_win(env: Any, tmp_path: Path) -> None:
-    os.environ["A_NAME"] = "set"
-    (tmp_path / ".env").write_text("A_NAME=file")
-    env.read_file(tmp_path / ".env")
-    assert env.str("A_NAME") == "set"
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("1", True), ("True", True), (" ON ", True), ("0", False), ("off", False), ("", False)],
-)
-def test_booleans(env: Any, text: str, value: bool) -> None:
-    os.environ["A_FLAG"] = text
-    assert env.bool("A_FLAG", default=not value) is value
-
-
-def test_the_line_end_of_a_secret_file_is_no_part_of_the_secret(env: Any, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes("\ufeff$ecret\r\n".encode())
-    os.environ["A_NAME_FILE"] = str(tmp_path / "secret")
-    assert env.str("A_NAME") == "$ecret"
-
-
-def test_spaces_around_commas_are_no_part_of_a_list(env: Any) -> None:
-    os.environ["SOME_NAMES"] = " a, b ,,c"
+def test_what_variables_are_read_as(read: Any, tmp_path: Path) -> None:
+    env = read(b"A_FLAG= ON \nNO_FLAG=off\nEMPTY=\nSOME_NAMES= a, b ,,c\n")
+    assert [env.bool(name) for name in ("A_FLAG", "NO_FLAG", "EMPTY")] == [True, False, False]
     assert env.list("SOME_NAMES") == ["a", "b", "c"]
     assert env.list("NO_NAMES", default=["d"]) == ["d"]
+    (tmp_path / "secret").write_bytes("\ufeff$ecret\r\n".encode())  # the line end is no part
+    os.environ["A_NAME_FILE"] = str(tmp_path / "secret")
+    assert env.str("A_NAME") == "$ecret"
+    (tmp_path / ".env").write_text("A_FLAG=0")
+    env.read_file(tmp_path / ".env")
+    assert env.bool("A_FLAG") is True  # variables that are set win

@@ -1,21 +1,23 @@
 """Headers: what browsers are told, on every kind of page, and what pages may not hold."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template import RequestContext, Template
-from django.test import AsyncClient, Client, override_settings
+from django.test import AsyncClient, Client
 from django.urls import path
 from django.views.decorators.clickjacking import xframe_options_exempt, xframe_options_sameorigin
 from outlast.csp import CSP, csp_override
 
-from accounts.models import User
 from config import urls
+from config.urls import handler400, handler403, handler404, handler500
+
+__all__ = ["handler400", "handler403", "handler404", "handler500"]
 
 POLICY = "Content-Security-Policy"
 DEFAULT = (
@@ -23,7 +25,7 @@ DEFAULT = (
     "base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
 )
 PUBLIC = ["/accounts/login/", "/accounts/password/reset/", "/accounts/password/reset/sent/"]
-PRIVATE = ["/dashboard/", "/accounts/password/change/"]
+PRIVATE = ["/dashboard/", "/accounts/password/change/", "/accounts/sessions/"]
 ADMIN = ["/admin/", "/admin/accounts/user/", "/admin/accounts/user/add/"]
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|javascript:", re.I)
 
@@ -36,10 +38,6 @@ def forbidden(request: HttpRequest) -> HttpResponse:
     raise PermissionDenied
 
 
-def own_policy(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(headers={POLICY: "default-src 'none'"})
-
-
 @csp_override({"default-src": [CSP.SELF, CSP.UNSAFE_INLINE]})
 def overridden(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
@@ -50,7 +48,9 @@ def with_nonce(request: HttpRequest) -> HttpResponse:
     return HttpResponse(template.render(RequestContext(request)))
 
 
-def plain(request: HttpRequest) -> HttpResponse:
+def say(request: HttpRequest) -> HttpResponse:
+    for number in range(150):
+        messages.info(request, f"This is message {number:03}.")
     return HttpResponse()
 
 
@@ -58,48 +58,20 @@ urlpatterns = [
     *urls.urlpatterns,
     path("broken/", broken),
     path("forbidden/", forbidden),
-    path("own/", own_policy),
     path("overridden/", overridden),
     path("nonce/", with_nonce),
-    path("framed/", xframe_options_sameorigin(plain)),
-    path("anywhere/", xframe_options_exempt(plain)),
+    path("framed/", xframe_options_sameorigin(lambda request: HttpResponse())),
+    path("anywhere/", xframe_options_exempt(lambda request: HttpResponse())),
+    path("messages/", say),
 ]
-handler400 = urls.handler400
-handler403 = urls.handler403
-handler404 = urls.handler404
-handler500 = urls.handler500
 
 
-@pytest.fixture
-def admin(db: None, https: Client) -> Client:
-    """The browser of a user who may open every page."""
-    https.force_login(User.objects.create_superuser("root@example.com", "x"))
-    return https
+@pytest.fixture(autouse=True)
+def _pages(settings: Any) -> None:
+    settings.ROOT_URLCONF = __name__
 
 
-@pytest.mark.parametrize("page", PRIVATE + ADMIN)
-def test_pages_say_it_and_obey_it(admin: Client, page: str) -> None:
-    response = admin.get(page)
-    assert response.status_code == 200
-    _says_it(response)
-    assert not INLINE.search(response.content.decode())
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("page", [*PUBLIC, "/nowhere/", "/admin/login/"])
-def test_public_pages_say_it_and_obey_it(https: Client, page: str) -> None:
-    response = https.get(page)
-    _says_it(response)
-    assert not INLINE.search(response.content.decode())
-
-
-def test_servers_of_both_kinds_say_it(settings: Any) -> None:
-    settings.SECURE_SSL_REDIRECT = False
-    host = settings.ALLOWED_HOSTS[0]
-    _says_it(async_to_sync(AsyncClient(headers={"host": host}).get)("/nowhere/"))
-
-
-def _says_it(response: Any) -> None:
+def check(response: Any) -> None:
     # The admin of Django 6 uses nonces.
     assert re.sub(r" 'nonce-[\w-]+'", "", response.headers[POLICY]) == DEFAULT
     assert "camera=()" in response.headers["Permissions-Policy"]
@@ -108,7 +80,21 @@ def _says_it(response: Any) -> None:
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-@override_settings(ROOT_URLCONF=__name__)
+def test_pages_say_it_and_obey_it(admin: Client, https: Client) -> None:
+    for browser, pages in ((admin, PRIVATE + ADMIN), (https, [*PUBLIC, "/x/", "/admin/login/"])):
+        for page in pages:
+            response = browser.get(page)
+            check(response)
+            assert not INLINE.search(response.content.decode()), page
+            assert page not in PRIVATE or "no-store" in response.headers["Cache-Control"]
+
+
+def test_servers_of_both_kinds_say_it(settings: Any) -> None:
+    settings.SECURE_SSL_REDIRECT = False
+    host = settings.ALLOWED_HOSTS[0]
+    check(async_to_sync(AsyncClient(headers={"host": host}).get)("/nowhere/"))
+
+
 @pytest.mark.parametrize(("page", "status"), [("/broken/", 500), ("/nowhere/", 404)])
 def test_debug_pages_work_and_only_they_go_without(
     https: Client, settings: Any, page: str, status: int
@@ -120,23 +106,16 @@ def test_debug_pages_work_and_only_they_go_without(
         assert response.status_code == status
         assert (POLICY in response.headers) is not debug
         assert (b"<style" in response.content) is debug
-        _says_it(https.get("/favicon.ico"))
+        check(https.get("/favicon.ico"))
 
 
-@override_settings(ROOT_URLCONF=__name__)
 def test_a_view_may_have_its_own(https: Client) -> None:
-    assert https.get("/own/").headers[POLICY] == "default-src 'none'"
     assert https.get("/overridden/").headers[POLICY] == "default-src 'self' 'unsafe-inline'"
-
-
-@override_settings(ROOT_URLCONF=__name__)
-def test_the_nonce_of_a_template_is_in_the_policy(https: Client) -> None:
     response = https.get("/nonce/")
-    nonce = re.findall(r'nonce="([\w-]+)"', response.content.decode())[0]
+    (nonce,) = re.findall(r'nonce="([\w-]+)"', response.content.decode())
     assert f"script-src 'self' 'nonce-{nonce}';" in response.headers[POLICY]
 
 
-@override_settings(ROOT_URLCONF=__name__)
 def test_frames_follow_the_decorators_of_django(https: Client) -> None:
     framed, anywhere = https.get("/framed/"), https.get("/anywhere/")
     assert "frame-ancestors 'self'" in framed.headers[POLICY]
@@ -145,26 +124,25 @@ def test_frames_follow_the_decorators_of_django(https: Client) -> None:
     assert "X-Frame-Options" not in anywhere.headers
 
 
-@pytest.mark.parametrize("page", PRIVATE)
-def test_private_pages_are_not_kept_by_browsers(admin: Client, page: str) -> None:
-    assert "no-store" in admin.get(page).headers["Cache-Control"]
-
-
 @pytest.mark.django_db
 def test_each_error_has_its_page_without_session_or_database(
-    new_browser: Callable[[], Client], django_assert_num_queries: Any
+    https: Client, django_assert_num_queries: Any
 ) -> None:
-    browser = new_browser()
-    browser.raise_request_exception = False
-    browser.handler.enforce_csrf_checks = True
-    with override_settings(ROOT_URLCONF=__name__), django_assert_num_queries(0):
+    https.raise_request_exception = False
+    https.handler.enforce_csrf_checks = True
+    with django_assert_num_queries(0):
         pages = {
-            "There is no such page": browser.get("/nowhere/"),
-            "Something went wrong": browser.get("/broken/"),
-            "You may not open this page": browser.get("/forbidden/"),
-            "This form was out of date": browser.post("/accounts/login/"),
+            "There is no such page": (404, https.get("/nowhere/")),
+            "Something went wrong": (500, https.get("/broken/")),
+            "You may not open this page": (403, https.get("/forbidden/")),
+            "This form was out of date": (403, https.post("/accounts/login/")),
         }
-    assert [page.status_code for page in pages.values()] == [404, 500, 403, 403]
-    for text, page in pages.items():
-        assert text in page.content.decode()
+    for text, (status, page) in pages.items():
+        assert page.status_code == status and text in page.content.decode()
         assert "/static/css/site.css" in page.content.decode()
+
+
+def test_all_of_many_messages_are_shown(admin: Client) -> None:
+    admin.get("/messages/")
+    page = admin.get("/dashboard/").content.decode()
+    assert [f"message {number:03}." in page for number in range(150)] == [True] * 150

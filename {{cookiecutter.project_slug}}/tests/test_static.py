@@ -1,4 +1,4 @@
-"""Static files in production: `collectstatic`, and what says that it is missing."""
+"""Static files in production, and what says that packages or static files are missing."""
 
 from pathlib import Path
 from typing import Any
@@ -46,14 +46,10 @@ def test_forgotten_collectstatic_is_named_with_its_command(
 
     call_command("collectstatic", interactive=False, verbosity=0)
     assert not errors()
-
-    (production / "later.css").touch()
-    (error,) = errors()
-    assert error.startswith("1 static files are not collected, later.css for instance")
-
-
-def test_a_missing_source_map_is_no_error(production: Path) -> None:
-    call_command("collectstatic", interactive=False, verbosity=0)
     assert staticfiles_storage.url("new.css").startswith("/static/new.")
     collected = Path(staticfiles_storage.path(staticfiles_storage.stored_name("new.css")))
-    assert "sourceMappingURL=new.css.map" in collected.read_text()
+    assert "sourceMappingURL=new.css.map" in collected.read_text(), "a lost map is no error"
+
+    (production / "theme.css").touch()
+    (error,) = errors()
+    assert error.startswith("1 static files are not collected, theme.css for instance")

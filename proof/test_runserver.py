@@ -1,0 +1,127 @@
+"""`manage.py runserver`: pages, static files, WebSockets and the reloader, on one server."""
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
+
+from proof.site import EMAIL, PASSWORD, Site, free_port
+
+pytestmark = pytest.mark.any_profile
+
+PATIENCE = 120  # seconds, for what takes one or two on a quiet machine
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # as for a phone in the same network
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "manage.py", "runserver", *arguments]
+
+
+def environment(site: Site) -> dict[str, str]:
+    return site.environment | {"DJANGO_DEBUG": "1", "SITE_URL": "http://localhost:8000"}
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "output"
+
+
+@pytest.fixture
+def address(site: Site, output: Path) -> Iterator[str]:
+    """The address of a running server, without its scheme."""
+    port = free_port()
+    with output.open("wb") as log:
+        server = subprocess.Popen(
+            command("--nostatic", "--insecure", f"{EVERYWHERE}:{port}"),
+            cwd=site.folder, env=environment(site), stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        address = f"127.0.0.1:{port}"
+        wait(lambda: httpx2.get(f"http://{address}/healthz").is_success, output)
+        yield address
+    finally:
+        if sys.platform == "win32":  # the reloader's child would go on
+            kill = ["taskkill", "/F", "/T", "/PID", str(server.pid)]
+            subprocess.run(kill, check=False)
+        server.terminate()
+        server.wait(10)
+
+
+def wait(what: Callable[[], bool], output: Path) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            if what():
+                return
+        except httpx2.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(output.read_text())
+
+
+def test_pages_static_files_and_sockets(address: str, output: Path) -> None:
+    origin, live = Origin(f"http://{address}"), f"ws://{address}/ws/events/"
+    with httpx2.Client(base_url=origin) as browser:
+        page = browser.get("/accounts/login/").text
+        for static in [*re.findall(r'"(/static/[^"]+)"', page), "/static/admin/css/base.css"]:
+            assert browser.get(static).is_success, static
+        with pytest.raises(InvalidStatus), connect(live, origin=origin, proxy=None):
+            pass
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
+        assert token
+        form = {"csrfmiddlewaretoken": token[1], "username": EMAIL, "password": PASSWORD}
+        assert browser.post("/accounts/login/", data=form).status_code == 302
+        cookies = {"Cookie": "; ".join(f"{name}={key}" for name, key in browser.cookies.items())}
+        with connect(live, origin=origin, additional_headers=cookies, proxy=None) as events:
+            assert "heartbeat" in events.recv(PATIENCE)
+    said = output.read_text()
+    for text in (
+        f"http://{EVERYWHERE}:{address.partition(':')[2]}/",
+        "To open them at another address, as from a phone, set it in .env: SITE_URL=",
+        "Services: database ok (",
+        '"GET /accounts/login/ HTTP/1.1" 200',
+    ):
+        assert text in said
+    assert "Traceback" not in said
+    phone = httpx2.get(origin, headers={"Host": "192.0.2.1:8000"})
+    assert phone.status_code == 400 and "Content-Security-Policy" not in phone.headers
+    assert "set SITE_URL=http://192.0.2.1:8000 in .env" in phone.text
+
+
+@pytest.mark.slow
+def test_reloads_changed_code(address: str, site: Site, output: Path) -> None:
+    urls = site.folder / "config" / "urls.py"
+    assert httpx2.get(f"http://{address}/new/").status_code == 404
+    with urls.open("a") as file:
+        file.write(
+            "\nfrom django.http import HttpResponse\n"
+            'urlpatterns += [path("new/", lambda request: HttpResponse("new"))]\n'
+        )
+
+    def reloaded() -> bool:
+        # A change before the reloader's first look at the files goes unnoticed.
+        if time.time() - urls.stat().st_mtime > 10:
+            urls.touch()
+        return httpx2.get(f"http://{address}/new/").text == "new"
+
+    wait(reloaded, output)
+
+
+def test_a_port_that_is_taken_is_named_in_a_sentence(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            command("--noreload", "--skip-checks", f"127.0.0.1:{port}"), cwd=site.folder,
+            env=environment(site), capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "That port is already in use." in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,104 @@
+"""Connections that are too slow, or whose requests can be read in two ways."""
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import trustme
+import uvicorn
+from outlast import protocol
+
+LENGTH, CHUNKED = b"Content-Length: 4\r\n", b"Transfer-Encoding: chunked\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    while (await receive()).get("more_body"):
+        pass
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+    await send(start)
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@pytest.fixture(params=["http", "https"])
+def connect(request: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Any]:
+    """A function that connects to a server whose limit is half a second."""
+    monkeypatch.setattr(protocol, "SECONDS", 0.5)
+    options: dict[str, Any] = {}
+    if request.param == "https":
+        pem = tmp_path / "server.pem"
+        trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
+        options = {"ssl_certfile": pem, "ssl_keyfile": pem}
+    config = uvicorn.Config(
+        application, http="outlast.protocol:HTTPProtocol", lifespan="off", log_config=None,
+        loop="outlast.protocol:new_event_loop", **options,
+    )  # fmt: skip
+    server, listening = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+
+    def connect(tls: bool = request.param == "https") -> socket.socket:
+        plain = socket.create_connection(listening.getsockname(), timeout=5)
+        if not tls:
+            return plain
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context.wrap_socket(plain)
+
+    connect.tls = request.param == "https"  # type: ignore[attr-defined]
+    yield connect
+    server.should_exit = True
+    thread.join(10)
+
+
+def answer(connection: socket.socket) -> bytes:
+    """Return all that the server sends, up to the end of the application's page."""
+    received = b""
+    while not received.endswith(b"ok") and (part := connection.recv(1000)):
+        received += part
+    return received
+
+
+def ends(connection: socket.socket) -> bool:
+    """Whether the server closes the connection before the client gives up waiting."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize("head", [b"", b"GET", GET[:-2]])
+def test_a_head_that_takes_too_long(connect: Any, head: bytes) -> None:
+    with connect() as connection:
+        connection.sendall(head)
+        assert ends(connection)
+    with connect() as connection:  # the second request of a connection
+        connection.sendall(GET)
+        assert answer(connection).startswith(b"HTTP/1.1 200")
+        connection.sendall(head or b"G")
+        assert ends(connection)
+
+
+def test_a_handshake_that_takes_too_long(connect: Any) -> None:
+    if connect.tls:
+        with connect(tls=False) as connection:
+            assert ends(connection)
+
+
+def test_a_body_may_take_its_time(connect: Any) -> None:
+    with connect() as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n" + LENGTH + b"\r\nab")
+        time.sleep(0.8)
+        connection.sendall(b"cd")
+        assert answer(connection).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("headers", [LENGTH + CHUNKED, CHUNKED + LENGTH])
+def test_two_lengths_are_refused(connect: Any, headers: bytes) -> None:
+    with connect() as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n0\r\n\r\n")
+        assert answer(connection).startswith(b"HTTP/1.1 400")
