@@ -25,8 +25,6 @@ LONGER = {
     "tests/outlast/test_session_user.py",
     "tests/outlast/test_sessions.py",
     f"{SITE}/config/settings.py",
-    f"{SITE}/tests/test_asvs_sessions.py",
-    f"{SITE}/tests/test_live.py",
     f"{SITE}/tests/test_passwords.py",
     f"{SITE}/tests/test_sign_up.py",
     f"{SITE}/tests/test_throttle.py",

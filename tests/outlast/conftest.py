@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
+from outlast import live
 from outlast.servers import Topology
+from outlast.sessions import session_ended
 from session_helpers import PASSWORD
 from troubleshooting import SITE
 
@@ -90,3 +93,31 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [wheel] = folder.glob("*.whl")
     shutil.unpack_archive(wheel, folder / "site", "zip")
     return folder / "site"
+
+
+@pytest.fixture
+def pages_site(settings: Any) -> Iterator[None]:
+    """A site that closes the sockets of ended sessions, as the template's do."""
+
+    def close(session: Any, **kwargs: Any) -> None:
+        live.send_to_user(
+            session.user_id, {"type": "session.ended", "session": str(session.public_id)}
+        )
+
+    settings.CSRF_TRUSTED_ORIGINS = ["https://www.example.com"]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "outlast.channels.local.LocalLayer"}}
+    session_ended.connect(close)
+    yield
+    session_ended.disconnect(close)
+
+
+@pytest.fixture
+def log_in(user: User) -> Callable[[], Client]:
+    """A function that logs the user in with one more browser."""
+
+    def log_in() -> Client:
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return log_in

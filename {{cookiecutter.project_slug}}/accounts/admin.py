@@ -93,7 +93,7 @@ class UserAdmin(GuardedAdmin, DjangoUserAdmin):
     ) -> Any:
         if is_invitation(request, obj):
             options["form"] = forms.ModelForm
-        return super().get_form(request, obj, change, **options)
+        return super().get_form(request, obj, change=change, **options)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         if not change and is_invitation(request):

@@ -1,0 +1,133 @@
+"""What a WebSocket withstands: planted messages, and too many sockets."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from channels.layers import get_channel_layer
+from django.contrib.auth.models import User
+from django.test import Client
+from outlast import live
+from outlast.models import Session
+from pages import beat, end, hears_nothing, page, run
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("pages_site")]
+
+
+@pytest.mark.parametrize(
+    "frame", ["no JSON", '{"type": "websocket.close"}', b"\xff\x00", "x" * 10**6]
+)
+def test_who_sends_is_cut_off_and_nobody_else(
+    frame: str | bytes, log_in: Callable[[], Client], user: User
+) -> None:
+    async def scenario() -> None:
+        client = await sync_to_async(log_in)()
+        async with page(client) as socket, page(client) as other:
+            kind = "bytes" if isinstance(frame, bytes) else "text"
+            await socket.send_input({"type": "websocket.receive", kind: frame})
+            assert (await end(socket))[0] == 1003
+            await sync_to_async(live.publish)(user.pk, "news", "still here")
+            assert (await other.hear())["text"] == "still here"
+
+    run(scenario())
+
+
+# What others send through the channel layer
+
+
+def generated(random: Random) -> Any:
+    """Return what any client of the layer might send."""
+    kinds = [
+        *live.LiveConsumer.messages,
+        "dispatch",
+        "scope",
+        "watch",
+        "end",
+        "__call__",
+        "close",
+        "websocket.disconnect",
+        "websocket.receive",
+        "websocket.connect",
+        "send",
+        "x",
+        "",
+        "_",
+    ]
+
+    def value(depth: int = 0) -> Any:
+        choice = random.randrange(9 if depth < 3 else 6)
+        simple = [None, True, random.random(), "\x00é" * random.randrange(4), b"\xff", 2**63]
+        if choice < 6:
+            return simple[choice]
+        if choice < 8:
+            return {random.choice(["type", "event", "text", "open"]): value(depth + 1)}
+        return [value(depth + 1)] * 3
+
+    fields = ["event", "session", "open", "at", "channel", "code", "text", "bytes"]
+    message = {field: value() for field in fields if random.random() < 0.5}
+    if random.random() < 0.9:
+        message["type"] = random.choice(kinds) if random.random() < 0.9 else value()
+    return message if random.random() < 0.95 else value()
+
+
+@pytest.mark.parametrize("number", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_planted_messages_close_no_socket(
+    number: int, log_in: Callable[[], Client], user: User, settings: Any
+) -> None:
+    settings.OUTLAST = {"SOCKETS_PER_SESSION": 0, "SOCKETS_PER_USER": 0}
+    random = Random(17)
+
+    async def scenario() -> None:
+        async with page(await sync_to_async(log_in)()) as socket:
+            layer = get_channel_layer()
+            for sent in range(number):
+                await layer.group_send(live.group_of(user.pk), generated(random))
+                if sent % 50 == 49:  # fewer than may wait for a consumer
+                    await layer.group_send(live.group_of(user.pk), account_event(str(sent)))
+                    while (await socket.hear())["text"] != str(sent):
+                        pass
+
+    run(scenario())
+
+
+def account_event(text: str) -> dict[str, Any]:
+    return {"type": "account.event", "event": live.event("news", text)}
+
+
+# Limits
+
+
+@pytest.mark.parametrize("setting", ["SOCKETS_PER_SESSION", "SOCKETS_PER_USER"])
+def test_the_oldest_of_too_many_sockets_is_closed(
+    setting: str, log_in: Callable[[], Client], settings: Any
+) -> None:
+    settings.OUTLAST = {setting: 3}
+
+    async def scenario() -> None:
+        clients = [await sync_to_async(log_in)() for _ in range(4)]
+        if setting == "SOCKETS_PER_SESSION":
+            clients = clients[:1] * 4
+        async with contextlib.AsyncExitStack() as stack:
+            sockets = [await stack.enter_async_context(page(client)) for client in clients]
+            assert (await end(sockets[0]))[0] == 4429
+            for socket in sockets[1:]:
+                await beat(socket)
+            # What has closed counts no longer.
+            sockets[3].stop(exceptions=False)
+            await asyncio.sleep(0.1)
+            await stack.enter_async_context(page(clients[0]))
+            assert await hears_nothing(sockets[1])
+
+    run(scenario())
+
+
+def test_a_session_of_djangos_engine_has_no_socket_before_its_next_page(
+    log_in: Callable[[], Client],
+) -> None:
+    key = log_in().session.session_key
+    Session.objects.filter(pk=key).update(public_id=None, version=None)
+    assert async_to_sync(live.find_visitor)(key) is None
