@@ -390,7 +390,7 @@ def test_an_idle_connection_that_was_lost_costs_no_message(
         await there.send(channel, {"type": "x"})
         await hear(here, channel)
         await asyncio.to_thread(restart, postgres)
-        while here._wire.listen() is None or not here._wire.listen().done():
+        while not here.connect()._listening.is_set():
             await asyncio.sleep(0.05)
         await there.send(channel, {"type": "y"})
         assert await hear(here, channel) == {"type": "y"}

@@ -1,7 +1,7 @@
 """A channel layer within one process: it reaches all threads and event loops of that process.
 
-Channels' in-memory layer wakes only receivers of the sender's own event loop, and accepts
-messages that no layer between processes could carry.
+Channels' in-memory layer does not wake a receiver in another event loop than the sender's, and
+accepts messages that no layer between processes could carry.
 """
 
 import asyncio
@@ -9,9 +9,8 @@ import logging
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable
-from concurrent.futures import Future
-from functools import partial
+from collections.abc import Coroutine
+from concurrent.futures import Future, wait
 from typing import Any
 
 import msgpack
@@ -25,7 +24,7 @@ logger = logging.getLogger(__name__)
 PATIENCE = 0.3  # seconds that a sender waits at most
 LIMIT = 8 * 1024 * 1024  # bytes of a packed message
 
-Queue = asyncio.Queue[Any]
+Waiting = list["Future[None]"]  # for what to wait, no longer than PATIENCE
 
 
 class LocalLayer(BaseChannelLayer):
@@ -41,7 +40,7 @@ class LocalLayer(BaseChannelLayer):
         super().__init__(capacity=capacity)
         self.using = using
         self._lock = threading.Lock()
-        self._channels: dict[str, tuple[asyncio.AbstractEventLoop, Queue]] = {}
+        self._channels: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Queue[Any]]] = {}
         self._groups: defaultdict[str, set[str]] = defaultdict(set)
 
     # Plain functions that return a coroutine: `async_to_sync` calls them in the thread of the
@@ -61,100 +60,77 @@ class LocalLayer(BaseChannelLayer):
 
     def _send(self, kind: str, name: str, message: Any) -> Coroutine[Any, Any, None]:
         data = check_size(msgpack.packb(message))
-        if in_transaction(self.using):
-            later = partial(self._publish_and_wait, kind, name, data)
-            transaction.on_commit(later, using=self.using, robust=True)
-            return asyncio.sleep(0)
-        return self._publish_and_await(kind, name, data)
+        if not in_transaction(self.using):
+            return _wait_for(self._publish(kind, name, data))
 
-    def _publish_and_wait(self, kind: str, name: str, data: bytes) -> None:
-        try:
-            self._publish(kind, name, data).result(PATIENCE)
-        except TimeoutError:
-            self._gave_up()
+        def publish() -> None:
+            wait(self._publish(kind, name, data), PATIENCE)
 
-    async def _publish_and_await(self, kind: str, name: str, data: bytes) -> None:
-        future = self._publish(kind, name, data)
-        if not future.done():
-            await asyncio.wait([asyncio.wrap_future(future)], timeout=PATIENCE)
-            if not future.done():
-                self._gave_up()
+        transaction.on_commit(publish, using=self.using, robust=True)
+        return asyncio.sleep(0)
 
-    def _publish(self, kind: str, name: str, data: bytes) -> "Future[None]":
+    def _publish(self, kind: str, name: str, data: bytes) -> Waiting:
         """Send to all processes; return what is done once that is sent, or dropped."""
         self._deliver(kind, name, data)
-        sent: Future[None] = Future()
-        sent.set_result(None)
-        return sent
-
-    def _gave_up(self) -> None:
-        """Take notice of a message whose sender could not wait for it."""
+        return []
 
     def _deliver(self, kind: str, name: str, data: bytes) -> None:
         """Put a message into the queues that it is for; from any thread."""
         with self._lock:
             names = [name] if kind == "channel" else self._groups.get(name, ())
-            queues = defaultdict(list)
-            for channel in names:
-                if channel in self._channels:
-                    loop, queue = self._channels[channel]
-                    queues[loop].append(queue)
-        for loop, receivers in queues.items():
+            receivers = {name: self._channels[name] for name in names if name in self._channels}
+        for channel, (loop, queue) in receivers.items():
             try:
-                loop.call_soon_threadsafe(_put, receivers, data)
+                loop.call_soon_threadsafe(_put, queue, data)
             except RuntimeError:  # the loop was closed with its consumers
-                self._forget_loop(loop)
+                self._forget(channel)
 
-    def _forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _forget(self, channel: str) -> None:
         with self._lock:
-            gone = {name for name, (of, _) in self._channels.items() if of is loop}
-            for name in gone:
-                del self._channels[name]
-            for group in [group for group, members in self._groups.items() if members & gone]:
-                self._leave(group, gone)
+            self._channels.pop(channel, None)
+            for group in [g for g, members in self._groups.items() if channel in members]:
+                self._leave(group, channel)
 
-    def _leave(self, group: str, channels: Iterable[str]) -> None:
-        self._groups[group].difference_update(channels)
+    def _leave(self, group: str, channel: str) -> None:
+        self._groups[group].discard(channel)
         if not self._groups[group]:
             del self._groups[group]
 
     async def new_channel(self, prefix: str = "specific") -> str:
         """Return the name of a new channel of this process."""
         name = f"{prefix}.{uuid.uuid4().hex}"
-        self._open(name)
-        await self._listening()
+        await self._open(name)
         return name
 
-    def _open(self, channel: str) -> Queue:
+    async def _open(self, channel: str) -> asyncio.Queue[Any]:
         loop = asyncio.get_running_loop()
         with self._lock:
             of, queue = self._channels.get(channel, (None, None))
             if queue is None or of is not loop:
                 queue = asyncio.Queue(self.capacity)
                 self._channels[channel] = loop, queue
+        await _wait_for(self._listen())
         return queue
 
-    async def _listening(self) -> None:
-        """Wait until messages of other processes arrive here, if that is soon."""
+    def _listen(self) -> Waiting:
+        """Return what is done once messages of other processes arrive here."""
+        return []
 
     async def receive(self, channel: str) -> Any:
         """Return the next message of a channel; the channel is closed if that is cancelled."""
         self.require_valid_channel_name(channel)
-        queue = self._open(channel)
         try:
-            await self._listening()
-            return await queue.get()
+            return await (await self._open(channel)).get()
         except asyncio.CancelledError:
             await self.close_channel(channel)
             raise
 
     async def close_channel(self, channel: str) -> None:
         """Close a channel of this process. Channels cancels `receive`, but may come too late."""
-        with self._lock:
-            self._channels.pop(channel, None)
+        self._forget(channel)
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Add a channel of this process to a group."""
+        """Add a channel of this process to a group; messages sent from now on are received."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         with self._lock:
@@ -164,13 +140,14 @@ class LocalLayer(BaseChannelLayer):
                     "group. Consumers join with self.channel_name."
                 )
             self._groups[group].add(channel)
+        await _wait_for(self._listen())
 
     async def group_discard(self, group: str, channel: str) -> None:
         """Remove a channel from a group; do nothing if it is not in it."""
         self.require_valid_group_name(group)
         with self._lock:
             if group in self._groups:
-                self._leave(group, [channel])
+                self._leave(group, channel)
 
     async def flush(self) -> None:
         """Forget all channels and groups."""
@@ -195,15 +172,17 @@ def in_transaction(using: str) -> bool:
     return False
 
 
-def _put(queues: list[Queue], data: bytes) -> None:
-    """Give each queue a copy of its own; runs in the event loop of the queues."""
-    for queue in queues:
-        if queue.full():
-            logger.info("Channel layer: a consumer is too slow, %d bytes dropped.", len(data))
-            continue
-        try:
-            message = msgpack.unpackb(data, strict_map_key=False)
-        except Exception:
-            logger.warning("Channel layer: ignored %d bytes that are no message.", len(data))
-        else:
-            queue.put_nowait(message)
+async def _wait_for(futures: Waiting) -> None:
+    if futures:
+        await asyncio.wait([asyncio.wrap_future(future) for future in futures], timeout=PATIENCE)
+
+
+def _put(queue: asyncio.Queue[Any], data: bytes) -> None:
+    """Give a consumer a copy of its own; runs in the event loop of the queue."""
+    if queue.full():
+        logger.info("Channel layer: a consumer is too slow, %d bytes dropped.", len(data))
+        return
+    try:
+        queue.put_nowait(msgpack.unpackb(data, strict_map_key=False))
+    except Exception:
+        logger.warning("Channel layer: ignored %d bytes that are no message.", len(data))

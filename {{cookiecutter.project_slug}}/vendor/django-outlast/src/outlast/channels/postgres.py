@@ -10,10 +10,9 @@ import base64
 import logging
 import random
 import threading
+import time
 import uuid
 import weakref
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -25,12 +24,11 @@ from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 from psycopg import sql
 
-from .local import PATIENCE, LocalLayer
+from .local import PATIENCE, LocalLayer, Waiting
 
 logger = logging.getLogger(__name__)
 
 PART = 7700  # characters: with its header a part stays below NOTIFY's limit of 8,000 bytes
-BATCH = 200  # messages sent in one transaction
 BEAT = 1.0  # seconds of silence after which the listener asks the server
 ANSWER = 0.7  # seconds that it waits for an answer
 CONNECT = 2.0  # seconds for a new connection to one host
@@ -47,8 +45,6 @@ POOLED = (
     "server itself."
 )
 
-Sent = tuple[list[str], "Future[None]"]
-
 
 class PostgresLayer(LocalLayer):
     """`LocalLayer` for all processes that use the same database.
@@ -62,7 +58,7 @@ class PostgresLayer(LocalLayer):
         self.listen, self.prefix = listen or self.using, prefix
         self.last_error: BaseException | None = None  # for the doctor
         self._wire: Wire | None = None
-        self._parts: dict[str, list[str]] = {}  # of messages that have not arrived as a whole
+        self.parts: dict[str, list[str]] = {}  # of messages that have not arrived as a whole
         _layers.add(self)
 
     def connect(self) -> "Wire":
@@ -80,7 +76,7 @@ class PostgresLayer(LocalLayer):
         if wire:
             wire.close()
 
-    def _publish(self, kind: str, name: str, data: bytes) -> "Future[None]":
+    def _publish(self, kind: str, name: str, data: bytes) -> Waiting:
         text, ident = base64.b64encode(data).decode(), uuid.uuid4().hex
         starts = range(0, len(text), PART)
         return self.connect().send(
@@ -90,41 +86,22 @@ class PostgresLayer(LocalLayer):
             ]
         )
 
-    def _gave_up(self) -> None:
-        if self._wire:
-            self._wire.is_slow = True
-
-    async def _listening(self) -> None:
-        """Wait, no longer than a sender does, until this process listens."""
-        listening = self.connect().listen()
-        if listening and not listening.done():
-            await asyncio.wait([asyncio.wrap_future(listening)], timeout=PATIENCE)
-
-    async def group_add(self, group: str, channel: str) -> None:
-        """Add a channel of this process to a group; messages sent from now on are received."""
-        await super().group_add(group, channel)
-        await self._listening()
+    def _listen(self) -> Waiting:
+        return self.connect().listen()
 
     def hear(self, payload: str) -> None:
         """Take a part of a message, and deliver the message with its last part."""
         try:
             kind, name, ident, left, text = payload.split(" ", 4)
-            with self._lock:
-                known = name in (self._channels if kind == "channel" else self._groups)
-            if not known:
+            if name not in (self._channels if kind == "channel" else self._groups):
                 return
-            parts = self._parts.setdefault(ident, [])
+            parts = self.parts.setdefault(ident, [])
             parts.append(text)
             if left == "0":
-                del self._parts[ident]
+                del self.parts[ident]
                 self._deliver(kind, name, base64.b64decode("".join(parts)))
         except ValueError:
-            if payload:  # an empty one tried whether sending works
-                logger.warning("Channel layer: ignored %d bytes, no message.", len(payload))
-
-    def forget_parts(self) -> None:
-        """Forget what will not be completed: the connection was lost."""
-        self._parts.clear()
+            logger.warning("Channel layer: ignored %d bytes, no message.", len(payload))
 
     def parameters(self) -> dict[str, Any]:
         """Return how to connect: as Django does, without what is for its own cursors."""
@@ -143,178 +120,125 @@ class Wire(threading.Thread):
     """The connections of a process, in a thread and an event loop of their own.
 
     So a busy or blocked event loop of the site is no outage, all threads and event loops of
-    the process share them, and they work on Windows, where uvicorn's event loop suits psycopg
-    not.
+    the process share them, and they work on Windows, where psycopg needs this event loop.
     """
 
     def __init__(self, layer: PostgresLayer) -> None:
         super().__init__(daemon=True, name="channels")
         self._layer, self._parameters = layer, layer.parameters()
         self._loop = asyncio.SelectorEventLoop()
-        self._lock = threading.Lock()
-        self._wake = asyncio.Event()
-        self._outbox: list[Sent] = []
-        self._batch: list[Sent] = []
-        self._tasks: list[asyncio.Task[None]] = []
-        self._listener = False
-        self._listening: Future[None] = Future()
-        self._broken: set[str] = set()
-        self.is_slow = False  # a sender has waited in vain: the next ones do not wait
+        self._closed, self._listening = asyncio.Event(), asyncio.Event()
+        self._outbox: list[str] = []
+        self._sending = asyncio.Lock()
+        self._sender: Any = None  # the connection
+        self._listener: asyncio.Task[None] | None = None
+        self._since = 0.0  # when the current attempt to send began
+        self._dropping_until = 0.0
+        self._is_away = False
 
     # Called by any thread.
 
-    def send(self, parts: list[str]) -> "Future[None]":
-        """Queue a message of some parts; drop it while the server is known to be away."""
-        sent: Future[None] = Future()
-        with self._lock:
-            if "sending" in self._broken:
-                sent.set_result(None)
-                return sent
-            self._outbox.append((parts, sent))
-            first = len(self._outbox) == 1
-        if first:
-            self._call(self._wake.set)
-        if self.is_slow:  # it is sent all the same, if the server answers
-            sent = Future()
-            sent.set_result(None)
-        return sent
+    def send(self, parts: list[str]) -> Waiting:
+        """Send a message of some parts; drop it while the server is known to be away."""
+        now = time.monotonic()
+        if now < self._dropping_until:
+            return []
+        sent = asyncio.run_coroutine_threadsafe(self._send(parts), self._loop)
+        # It is sent all the same if the server answers, but others have waited in vain.
+        return [] if 0 < self._since < now - PATIENCE else [sent]
 
-    def listen(self) -> "Future[None] | None":
-        """Return what is done as soon as this process listens, None if it is known to be deaf."""
-        with self._lock:
-            if not self._listener:
-                self._listener = True
-                self._call(self._keep, "listening", self._listen)
-            return None if "listening" in self._broken else self._listening
-
-    def failed(self, part: str, error: BaseException) -> None:
-        """Take notice of an outage; say so if it begins."""
-        self._layer.last_error = error
-        with self._lock:
-            begins = not self._broken
-            self._broken.add(part)
-        self._call(self._wake.set)
-        if begins:
-            logger.warning(
-                "Channel layer: PostgreSQL cannot be used (%s). Sockets stay open; messages are "
-                "dropped until it can.",
-                str(error).strip() or "no answer in time",
-            )
-
-    def works(self, part: str) -> None:
-        """Take notice of the end of an outage."""
-        with self._lock:
-            ends = self._broken == {part}
-            self._broken.discard(part)
-        if ends:
-            logger.warning("Channel layer: PostgreSQL can be used again.")
+    def listen(self) -> Waiting:
+        """Return what is done as soon as this process listens, nothing if it is deaf."""
+        if self._listening.is_set():
+            return []
+        listening = asyncio.run_coroutine_threadsafe(self._start_listening(), self._loop)
+        return [] if self._is_away else [listening]
 
     def close(self) -> None:
         """Close the connections and end the thread."""
         atexit.unregister(self.close)
-        self._call(lambda: [task.cancel() for task in self._tasks])
-        self._call(self._loop.stop)
-        self.join(2)
-
-    def _call(self, function: Callable[..., object], *arguments: object) -> None:
         with suppress(RuntimeError):  # closed meanwhile
-            self._loop.call_soon_threadsafe(function, *arguments)
+            self._loop.call_soon_threadsafe(self._closed.set)
+        self.join(2)
 
     # In this thread.
 
     def run(self) -> None:
         atexit.register(self.close)
-        asyncio.set_event_loop(self._loop)
-        self._loop.call_soon(self._keep, "sending", self._send)
-        self._loop.run_forever()
-        self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
-        self._loop.close()
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._closed.wait())
+            if self._sender:
+                runner.run(self._sender.close())
 
-    def _keep(self, part: str, use: Callable[[Any], Awaitable[None]]) -> None:
-        self._tasks.append(self._loop.create_task(self._reconnect(part, use)))
+    async def _send(self, parts: list[str]) -> None:
+        """Send what waits; the first to come here sends for all."""
+        self._outbox += parts
+        async with self._sending:
+            batch, self._outbox = self._outbox, []
+            if not batch:
+                return
+            self._since = time.monotonic()
+            try:
+                await self._notify(batch)
+                self._works()
+            except Exception as error:
+                self._dropping_until = time.monotonic() + RETRY
+                self._outbox.clear()  # it must not arrive when the outage is over
+                self._failed(error)
+            finally:
+                self._since = 0.0
 
-    async def _reconnect(self, part: str, use: Callable[[Any], Awaitable[None]]) -> None:
-        """Use a connection, and another one when it is lost, until the thread ends."""
+    async def _notify(self, parts: list[str]) -> None:
+        """Send on the connection, or on a new one: one that was lost while idle costs nothing."""
+        seconds = ANSWER + len(parts) / 500  # the largest message has 1,500 parts
+        for connection in (self._sender, None):
+            self._sender = connection or await self._connect()
+            try:
+                await self._ask(self._sender, NOTIFY, [self._layer.prefix, parts], seconds)
+                return
+            except Exception as error:
+                await self._sender.close()
+                self._sender = None
+                if connection is None or not isinstance(error, psycopg.OperationalError):
+                    raise
+
+    async def _start_listening(self) -> None:
+        if self._listener is None:
+            self._listener = self._loop.create_task(self._listen())
+        await self._listening.wait()
+
+    async def _listen(self) -> None:
+        """Receive all messages, on another connection when one is lost or silent."""
         while True:
-            if part == "sending" and not (self._batch or part in self._broken):
-                await self._wake.wait()
             connection = None
             try:
-                hosts = str(self._parameters.get("host", "")).count(",") + 1
-                async with asyncio.timeout((CONNECT + 0.5) * hosts):
-                    connection = await psycopg.AsyncConnection.connect(
-                        autocommit=True, prepare_threshold=None, **self._parameters
-                    )
-                await use(connection)
+                connection = await self._connect()
+                self._layer.parts.clear()
+                name = sql.Identifier(self._layer.prefix)
+                await self._ask(connection, sql.SQL("LISTEN {}").format(name))
+                cursor = await self._ask(connection, "SELECT pg_backend_pid()")
+                if await cursor.fetchone() != (connection.info.backend_pid,):
+                    logger.error(POOLED)
+                self._works()
+                self._listening.set()
+                while True:
+                    async for notify in connection.notifies(timeout=BEAT):
+                        self._layer.hear(notify.payload)
+                    await self._ask(connection, "SELECT 1")
             except Exception as error:
-                if not isinstance(error, (psycopg.Error, OSError)):
-                    logger.exception("Channel layer: a connection ended by a mistake of ours.")
-                self.failed(part, error)
-                if part == "sending":
-                    self._drop()
-                await asyncio.sleep(RETRY * random.uniform(1, 2))  # noqa: S311
+                self._failed(error)
             finally:
+                self._listening.clear()
                 if connection:
                     await connection.close()
+            await asyncio.sleep(RETRY * random.uniform(1, 2))  # noqa: S311
 
-    async def _send(self, connection: Any) -> None:
-        """Send what gathers. A connection that was lost while idle costs no message."""
-        used = False
-        while True:
-            self._wake.clear()
-            if self._batch or self._take_batch() or "sending" in self._broken:
-                parts = [part for parts, _ in self._batch for part in parts] or [""]
-                try:
-                    seconds = ANSWER + len(parts) / 500  # the largest message has 1,500 parts
-                    await self._ask(connection, NOTIFY, [self._layer.prefix, parts], seconds)
-                except (psycopg.OperationalError, OSError):
-                    if used:
-                        return
-                    raise
-                used = True
-                self.works("sending")
-                self._done()
-            else:
-                await self._wake.wait()
-
-    def _take_batch(self) -> bool:
-        with self._lock:
-            number = parts = 0
-            while number < len(self._outbox) and parts < BATCH:
-                parts += len(self._outbox[number][0])
-                number += 1
-            self._batch, self._outbox = self._outbox[:number], self._outbox[number:]
-        return bool(self._batch)
-
-    def _done(self) -> None:
-        self.is_slow = False
-        for _, sent in self._batch:
-            sent.set_result(None)
-        self._batch = []
-
-    def _drop(self) -> None:
-        """Drop what could not be sent: it must not arrive when the outage is over."""
-        self._done()
-        while self._take_batch():
-            self._done()
-
-    async def _listen(self, connection: Any) -> None:
-        """Receive all messages; raise when the connection is lost or the server is silent."""
-        self._layer.forget_parts()
-        name = sql.Identifier(self._layer.prefix)
-        await self._ask(connection, sql.SQL("LISTEN {}").format(name))
-        cursor = await self._ask(connection, "SELECT pg_backend_pid()")
-        if await cursor.fetchone() != (connection.info.backend_pid,):
-            logger.error(POOLED)
-        self.works("listening")
-        self._listening.set_result(None)
-        try:
-            while True:
-                async for notify in connection.notifies(timeout=BEAT):
-                    self._layer.hear(notify.payload)
-                await self._ask(connection, "SELECT 1")
-        finally:
-            self._listening = Future()
+    async def _connect(self) -> Any:
+        hosts = str(self._parameters.get("host", "")).count(",") + 1
+        async with asyncio.timeout((CONNECT + 0.5) * hosts):
+            return await psycopg.AsyncConnection.connect(
+                autocommit=True, prepare_threshold=None, **self._parameters
+            )
 
     async def _ask(
         self, connection: Any, query: Any, values: Any = None, seconds: float = ANSWER
@@ -324,16 +248,31 @@ class Wire(threading.Thread):
         Cancelling the query would have psycopg ask a silent server to do so, for ten seconds.
         """
         answer = self._loop.create_task(connection.execute(query, values))
-        try:
-            await asyncio.wait([answer], timeout=seconds)
-        finally:
-            if not answer.done():
-                connection.pgconn.finish()
-                answer.cancel()
-                await asyncio.wait([answer])
-        if answer.cancelled():
+        await asyncio.wait([answer], timeout=seconds)
+        if not answer.done():
+            connection.pgconn.finish()
+            answer.cancel()
+            await asyncio.gather(answer, return_exceptions=True)
             raise TimeoutError
         return answer.result()
+
+    def _failed(self, error: Exception) -> None:
+        """Take notice of an outage; say so if it begins."""
+        if not isinstance(error, (psycopg.Error, OSError)):
+            logger.exception("Channel layer: a connection ended by a mistake of ours.")
+        self._layer.last_error = error
+        if not self._is_away:
+            self._is_away = True
+            logger.warning(
+                "Channel layer: PostgreSQL cannot be used (%s). Sockets stay open; messages are "
+                "dropped until it can.",
+                str(error).strip() or "no answer in time",
+            )
+
+    def _works(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            logger.warning("Channel layer: PostgreSQL can be used again.")
 
 
 _layers: "weakref.WeakSet[PostgresLayer]" = weakref.WeakSet()
