@@ -8,7 +8,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from proof.browser.conftest import Console, log_in, press
-from proof.site import Site
+from proof.site import TEMPLATE, Site
 
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) CriOS/141.0 Safari/604.1"
 
@@ -32,6 +32,16 @@ def test_a_login_elsewhere_shows_in_every_open_browser(
     )
     expect(here.locator("#session-count")).to_have_text("2")
     expect(stranger.locator("#events li")).to_have_count(0)
+
+
+def test_the_script_of_the_document_hears_events(window: Callable[..., Page], person: str) -> None:
+    """As docs/live.md of the site has it, for an event that the site itself sends."""
+    document = (TEMPLATE / "{{cookiecutter.project_slug}}" / "docs" / "live.md").read_text("utf-8")
+    (script,) = re.findall(r"^```js page\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+    here = watch(window(), person)
+    here.evaluate(script.replace("order_shipped", "signed_in"))
+    log_in(window(user_agent=IPHONE), person)
+    expect(here).to_have_title(re.compile("^Signed in from Chrome on iPhone"))
 
 
 def test_a_session_that_is_ended_takes_its_page_away(

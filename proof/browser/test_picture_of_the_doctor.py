@@ -1,6 +1,7 @@
 """The doctor's output as people see it in a terminal: a picture for the README.
 
 nox -s "browser(database)" -- --screenshots=docs/screenshots
+pngquant --force --ext=.png docs/screenshots/*.png
 """
 
 import html
@@ -44,7 +45,7 @@ def test_redis_is_not_running(
         finally:
             site.variables = before
     assert done.returncode == 1
-    output = done.stdout.replace(str(port), "6379")
+    output = done.stdout.replace(str(port), "6379").replace(str(site.folder), "/srv/my-site")
     assert "Nothing listens at localhost:6379" in output
     page = window(viewport={"width": 1000, "height": 400})
     page.set_content(as_html(output))

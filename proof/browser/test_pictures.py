@@ -1,6 +1,7 @@
 """Every page, light and dark, as a picture: taken for the documentation when asked to.
 
 nox -s "browser(database)" -- --screenshots=docs/screenshots
+pngquant --force --ext=.png docs/screenshots/*.png
 """
 
 from collections.abc import Callable
@@ -85,6 +86,8 @@ def test_every_page(
     expect(page.locator("#session-count")).to_have_text("3")
     page.set_viewport_size(size | {"height": 740})
     album.take("dashboard")
+    page.set_viewport_size({"width": 390, "height": 844})
+    album.take("dashboard-phone")
     page.set_viewport_size(size)
     page.goto("/accounts/sessions/")
     album.take("sessions")
