@@ -146,7 +146,7 @@ MUTATIONS = [
         "hooks/post_gen_project.py",
         '"migrate"',
         '"check"',
-        {"hook(uv)", "hook(pip)", "template"},
+        {"template"},
     ),
     Mutation(
         "cache table",

@@ -13,6 +13,8 @@ import pytest
 from proof.conftest import module, servers
 from proof.site import Site
 
+pytestmark = pytest.mark.slow
+
 SERVICES = {
     "file": {"database", "files"},
     "redis": {"database", "redis"},

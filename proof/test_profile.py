@@ -179,6 +179,7 @@ def test_the_log_is_json_line_by_line(site: Site) -> None:
     assert "StreamingHttpResponse" not in str(said)
 
 
+@pytest.mark.slow
 @pytest.mark.any_profile
 def test_tests_run_in_parallel(site: Site) -> None:
     """pytest-xdist gives each process a database of its own, by the name of Django's engine."""

@@ -16,7 +16,7 @@ from websockets.typing import Origin
 
 from proof.site import EMAIL, PASSWORD, Site, free_port
 
-pytestmark = pytest.mark.any_profile
+pytestmark = pytest.mark.slow
 
 PATIENCE = 120  # seconds, for what takes one or two on a quiet machine
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # as for a phone in the same network
@@ -97,7 +97,6 @@ def test_pages_static_files_and_sockets(address: str, output: Path) -> None:
     assert "set SITE_URL=http://192.0.2.1:8000 in .env" in phone.text
 
 
-@pytest.mark.slow
 def test_reloads_changed_code(address: str, site: Site, output: Path) -> None:
     urls = site.folder / "config" / "urls.py"
     assert httpx2.get(f"http://{address}/new/").status_code == 404

@@ -12,7 +12,7 @@ import pytest
 
 from proof.site import PASSWORD, Site
 
-pytestmark = pytest.mark.any_profile
+pytestmark = [pytest.mark.any_profile, pytest.mark.slow]
 
 GUESSER, OWNER = "203.0.113.9", "198.51.100.7"
 LIMIT = 5

@@ -138,6 +138,14 @@ class Bake:
         return BakedProject(folder, done.stdout, done.returncode, ours)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that generate sites of their own as slow; those that install say it."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "bake" in fixtures and "installer" not in fixtures:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def bake(tmp_path: Path) -> Bake:
     """Generates projects in `tmp_path / "sites"`."""
@@ -188,9 +196,7 @@ def hook(load_hook: Callable[..., ModuleType]) -> ModuleType:
     return load_hook("post_gen_project")
 
 
-@pytest.fixture(
-    params=[pytest.param("uv", marks=pytest.mark.uv), pytest.param("pip", marks=pytest.mark.pip)]
-)
+@pytest.fixture(params=["uv", pytest.param("pip", marks=pytest.mark.slow)])
 def installer(request: pytest.FixtureRequest) -> str:
     """The name of what installs."""
     return str(request.param)

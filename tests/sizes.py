@@ -8,7 +8,6 @@ from tests.voice import SITE, TEMPLATE, files
 LONGEST = 250
 # Files that are still longer; the list only gets shorter.
 LONGER = {
-    "noxfile.py",
     "proof/browser/test_accounts.py",
     "proof/outage/test_database.py",
     "proof/test_compose.py",

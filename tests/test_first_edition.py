@@ -88,7 +88,7 @@ def first_edition(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.cruft
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["cruft", "git"])
 def test_a_site_of_the_first_edition(way: str, first_edition: Path, bake: Bake) -> None:
     """All files become those of the second edition; the owner's changes and .env stay."""

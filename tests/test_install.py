@@ -1,6 +1,6 @@
 """The hook's full path, with uv and with pip alone: from the answers to the login page.
 
-These tests install from an index. nox runs them in the sessions `hook(uv)` and `hook(pip)`.
+These tests install from an index; plain nox leaves the slow ones to `nox -s recipe`.
 """
 
 import os
@@ -116,7 +116,7 @@ def indexes_of_any_project(folder: Path, variables: dict[str, str]) -> set[str]:
     return indexes(folder)
 
 
-@pytest.mark.uv
+@pytest.mark.slow
 @pytest.mark.parametrize("installer", ["uv"])
 def test_a_locked_site_on_redis_is_synchronised_and_starts_without_redis(
     bake: Bake, variables: dict[str, str], tmp_path: Path
@@ -132,7 +132,7 @@ def test_a_locked_site_on_redis_is_synchronised_and_starts_without_redis(
     assert can_log_in(site)
 
 
-@pytest.mark.uv
+@pytest.mark.slow
 @pytest.mark.parametrize("installer", ["uv"])
 def test_the_image_installs_what_is_locked(
     bake: Bake, variables: dict[str, str], tmp_path: Path
@@ -170,7 +170,7 @@ def other_python() -> str:
     return BASE
 
 
-@pytest.mark.uv
+@pytest.mark.slow
 @pytest.mark.parametrize("installer", ["uv"])
 def test_another_python_may_be_named(bake: Bake, variables: dict[str, str]) -> None:
     python = other_python()
@@ -212,7 +212,7 @@ def test_without_an_index_the_project_is_kept(
     assert (site.folder / ".env").exists()
 
 
-@pytest.mark.uv
+@pytest.mark.slow
 @pytest.mark.parametrize("installer", ["uv"])
 def test_the_commands_finish_the_job(
     bake: Bake, variables: dict[str, str], outage: dict[str, str], tmp_path: Path
@@ -231,7 +231,7 @@ def test_the_commands_finish_the_job(
     assert can_log_in(site)
 
 
-@pytest.mark.uv
+@pytest.mark.slow
 @pytest.mark.parametrize("installer", ["uv"])
 def test_a_migration_that_fails(
     bake: Bake, variables: dict[str, str], template_copy: Path

@@ -49,6 +49,7 @@ def hostile_index(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_the_library_never_comes_from_an_index(
     bake: Bake, variables: dict[str, str], hostile_index: str
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import TEMPLATE, Bake, environment, run
 
-pytestmark = pytest.mark.cruft
+pytestmark = pytest.mark.slow
 DOCUMENT = TEMPLATE / "docs" / "update.md"
 SITE = "{{cookiecutter.project_slug}}"
 ONLY_GENERATE = {"COOKIECUTTER_DJANGO_PROFILES_INSTALL": "0"}

@@ -20,6 +20,8 @@ from proof.browser.conftest import (
 )
 from proof.site import EMAIL, PASSWORD, Site
 
+pytestmark = pytest.mark.any_profile
+
 NEW = "a rather long new one"
 
 

@@ -8,6 +8,8 @@ from playwright.sync_api import Page
 
 from proof.browser.conftest import ERRORS, Console, ask_for_link, log_in, press
 
+pytestmark = pytest.mark.any_profile
+
 PUBLIC = [
     "/accounts/login/",
     "/accounts/password/reset/",

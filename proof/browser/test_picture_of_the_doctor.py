@@ -14,6 +14,8 @@ from playwright.sync_api import Page
 
 from proof.site import Site
 
+pytestmark = pytest.mark.any_profile
+
 COLOURS = {"31": "#ff8a80", "32": "#8fe3a4", "33": "#f0c25c", "36": "#8fd3ff"}
 
 

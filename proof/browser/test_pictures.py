@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from proof.browser.conftest import ERRORS, Console, ask_for_link, log_in, press
 from proof.site import Site
+
+pytestmark = pytest.mark.any_profile
 
 LARGEST = 80_000  # bytes
 
@@ -41,7 +43,7 @@ def test_every_page(
     pytestconfig: pytest.Config,
     scheme: str,
 ) -> None:
-    size = {"width": 960, "height": 580}
+    size: ViewportSize = {"width": 960, "height": 580}
     page = window(color_scheme=scheme, viewport=size, timezone_id="Europe/Berlin")
     album = Album(pytestconfig.getoption("--screenshots"), page, scheme)
     page.goto("/accounts/login/")
@@ -84,7 +86,7 @@ def test_every_page(
     log_in(window(user_agent=phone), person)
     expect(page.locator("#events li")).to_contain_text("Chrome on iPhone")
     expect(page.locator("#session-count")).to_have_text("3")
-    page.set_viewport_size(size | {"height": 740})
+    page.set_viewport_size({**size, "height": 740})
     album.take("dashboard")
     page.set_viewport_size({"width": 390, "height": 844})
     album.take("dashboard-phone")

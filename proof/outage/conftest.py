@@ -21,6 +21,7 @@ CELLS = pytest.StashKey[list[dict[str, Any]]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--json", metavar="PATH", help="add the results to a file")
     parser.addoption("--every-kind", action="store_true", help="each fault on Valkey and Redis")
+    parser.addoption("--stock", action="store_true", help="see Django's own engines fail")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

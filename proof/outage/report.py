@@ -1,6 +1,7 @@
 """Tables of outages: one for the terminal, and docs/outage.md from the JSON of the runs.
 
-nox -s outage outage_stock -- --every-kind --json=outage.json
+nox -s outage -- --every-kind --json=outage.json
+nox -s "outage(redis)" -- --stock --json=outage.json
 python -m proof.outage.report outage.json
 """
 

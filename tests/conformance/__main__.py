@@ -71,10 +71,15 @@ def run_tests(tests: Path, profile: str, more: dict[str, str]) -> int:
 def run_layer_tests(profile: str) -> int:
     """Run channels-redis' tests with our layer in place of theirs; return pytest's exit code."""
     tests, more = LAYER_TESTS[profile]
+    plugin = Path(sys.prefix, "pytest-asyncio")  # for these tests only
+    if not plugin.exists():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        command += [f"--target={plugin}", "pytest-asyncio>=1.0", "async-timeout>=4"]
+        subprocess.run(command, check=True)
     library = [path for path in sys.path if Path(path, "outlast").is_dir()]
     with Topology(**SERVERS[profile], **more) as servers:
         environment = os.environ | servers.environment()
-        environment["PYTHONPATH"] = os.pathsep.join([str(HERE), *library])
+        environment["PYTHONPATH"] = os.pathsep.join([str(HERE), str(plugin), *library])
         command = [sys.executable, "-m", "pytest", "-p", "our_layers", tests]
         return subprocess.call(command, cwd=fetch_tests("channels-redis").parent, env=environment)
 

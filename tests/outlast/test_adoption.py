@@ -178,12 +178,11 @@ async_to_sync(get_channel_layer().group_send)("everyone", {"type": "news", "n": 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "server"),
-    [
-        pytest.param(stock, RUNSERVER, id="startproject, runserver"),
-        pytest.param(split, UVICORN, id="split settings, uvicorn", marks=pytest.mark.slow),
-    ],
+    [(stock, RUNSERVER), (split, UVICORN)],
+    ids=["startproject, runserver", "split settings, uvicorn"],
 )
 def test_a_project_adopts_the_library(
     layout: Callable[[Path], str], server: list[str], tmp_path: Path, packages: Path
