@@ -1,7 +1,7 @@
-"""Make the new project ready to run: .env, packages, database. Then print the next commands.
+"""Write .env, install the packages and migrate the database; then print the next commands.
 
-cookiecutter runs this in the project's folder and deletes the project if it fails. A step that
-fails is therefore reported with the commands that finish the job, and the exit code is 0.
+cookiecutter runs this in the project's folder and deletes the project if it fails. Therefore, if
+a step fails, this prints the remaining commands and exits with 0.
 
 Environment variables:
 - PROJECT_PYTHON: the Python to use, a version such as 3.13 or a path.
@@ -29,7 +29,6 @@ ANSWERS = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
 
 NEW = ".cookiecutter-new"  # left by the pre_gen hook in an empty folder
 WINDOWS = os.name == "nt"
-# Windows starts a program by its relative path only with its ending.
 PYTHON = r".venv\Scripts\python.exe" if WINDOWS else ".venv/bin/python"
 LIBRARY = r".\vendor\django-outlast" if WINDOWS else "./vendor/django-outlast"
 # Variables that the shell may hold for other programs or other sites.
@@ -85,8 +84,7 @@ def profile_in_force() -> tuple[str, str]:
     """Return the profile that the site will use, and where it is set: the shell wins over .env."""
     if shell := os.environ.get("DJANGO_PROFILE"):
         return shell, "this shell"
-    # Without NUL, so that UTF-16 is read as well, as PowerShell 5.1 writes it.
-    text = Path(".env").read_bytes().replace(b"\0", b"").decode("utf-8", "replace")
+    text = Path(".env").read_bytes().replace(b"\0", b"").decode("utf-8", "replace")  # or UTF-16
     found = re.search(r"(?m)^[^\w#]*(?:export\s+)?DJANGO_PROFILE\s*=\s*[\"']?([\w-]+)", text)
     return (found[1] if found else "unset"), ".env"
 
@@ -167,7 +165,7 @@ def main() -> int:
     slug = ANSWERS["project_slug"]
     write_env(ANSWERS["profile"])
     manage, steps = plan(find_python(), find_uv())
-    # cookiecutter 2.6 passes on the very word of its command line.
+    # From the command line, cookiecutter 2.6 passes this answer as a text.
     wanted = str(ANSWERS["install"]).lower() not in ("0", "false", "f", "no", "n", "off")
     remaining = carry_out(steps) if wanted else steps
     failed = wanted and bool(remaining)
@@ -176,14 +174,16 @@ def main() -> int:
         print(f"{slug} is kept, but a step failed: {remaining[0][0]}. Fix the cause, then run:")
     else:
         if profile.startswith("redis"):
-            start = "See docs/redis.md" if WINDOWS else typed([*manage, "devredis"])
-            print(f"\nThe profile {profile} needs Redis or Valkey: .env.example shows how to name "
-                  f"its address.\nNone yet? In a second terminal: {start}")  # fmt: skip
+            servers = {"redis": "Redis or Valkey", "redis-sentinel": "Redis with Sentinels"}
+            start = f"run in a second terminal: {typed([*manage, 'devredis'])}"
+            print(f"\nThe profile {profile} needs {servers.get(profile, 'a Redis Cluster')}; "
+                  "set its address as in .env.example.\nTo start one for development, "
+                  f"{'see docs/windows.md' if WINDOWS else start}")  # fmt: skip
         lock = Path("uv.lock").read_text("utf-8") if Path("uv.lock").exists() else ""
         if indexes := sorted(set(re.findall('registry = "(.+?)"', lock))):
-            print(f"\nuv.lock names the package index it was made with: {', '.join(indexes)}")
-        state = "ready" if wanted else "generated"
-        print(f"\n{slug} is {state}, with the profile {profile} (from {where}). Next:")
+            print(f"\nuv.lock names the package index that was used: {', '.join(indexes)}")
+        state = f"{'ready' if wanted else 'generated'}, with the profile {profile}"
+        print(f"\n{slug} is {state} (from {where}). Next:")
     todo = [["cd", str(Path.cwd())], *(each for step in remaining for each in step[2])]
     todo += [[*manage, "createsuperuser"], [*manage, "runserver"]]
     print("", *("    " + typed(command) for command in todo), sep="\n")

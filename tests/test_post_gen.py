@@ -105,7 +105,7 @@ def test_the_index_in_a_lock_is_named(
     index = "https://mirror.example.com/simple"
     Path("uv.lock").write_text(lock.format(index), "utf-8")
     assert load_hook("post_gen_project", install=False).main() == 0
-    line = f"uv.lock names the package index it was made with: {index}\n"
+    line = f"uv.lock names the package index that was used: {index}\n"
     assert (line in capsys.readouterr().out) is ("registry" in lock)
 
 
@@ -156,13 +156,27 @@ def test_all_goes_well(
 
 
 @pytest.mark.parametrize("system", ["posix", "nt"])
+@pytest.mark.parametrize(
+    ("profile", "server"),
+    [
+        ("redis", "Redis or Valkey"),
+        ("redis-sentinel", "Redis with Sentinels"),
+        ("redis-cluster", "a Redis Cluster"),
+    ],
+)
 def test_how_to_start_redis(
-    system: str, load_hook: LoadHook, project: Path, capsys: pytest.CaptureFixture[str]
+    profile: str,
+    server: str,
+    system: str,
+    load_hook: LoadHook,
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    hook = load_hook("post_gen_project", system=system, profile="redis-sentinel", install=False)
+    hook = load_hook("post_gen_project", system=system, profile=profile, install=False)
     assert hook.main() == 0
     output = capsys.readouterr().out
-    assert ("manage.py devredis\n" if system == "posix" else "See docs/redis.md\n") in output
+    assert f"The profile {profile} needs {server}; " in output
+    assert ("manage.py devredis\n" if system == "posix" else "see docs/windows.md\n") in output
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_no_answer_for_the_slug_leads_out_of_the_folder(typed: str) -> None:
 def test_answers_typed_by_a_person(bake: Bake) -> None:
     baked = bake(typed="Blue {{ Door }}\nblue-door\n\nIt's me\n4\nn\n")
     assert baked.exit_code == 0, baked.output
-    for text in ["[1/6]", "[6/6]", "What is the site called?", "4 - redis: in Redis"]:
+    for text in ["[1/6]", "[6/6]", "What is the name of the site?", "4 - redis: in Redis"]:
         assert text in baked.output
     assert baked.folder.name == "blue-door"
     assert "# Blue {{ Door }}\n" in baked.read("README.md")

@@ -190,7 +190,7 @@ def press(page: Page, name: str) -> None:
 def log_in(page: Page, person: str, password: str = PASSWORD, remember: bool = False) -> None:
     """Log in by the login page; one sees the dashboard afterwards if that worked."""
     page.goto("/accounts/login/")
-    page.get_by_label("E-mail address").fill(person)
+    page.get_by_label("Email address").fill(person)
     page.get_by_label("Password").fill(password)
     if remember:
         page.get_by_label("Remember me").check()
@@ -202,7 +202,7 @@ def ask_for_link(
 ) -> str:
     """Ask for a link on a page, wait for the mail and return the link in it."""
     page.goto(address)
-    page.get_by_label("E-mail address").fill(person)
+    page.get_by_label("Email address").fill(person)
     press(page, "Send the link")
     return wait_for_link(page, person, mailbox)
 

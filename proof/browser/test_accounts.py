@@ -45,8 +45,8 @@ def test_logging_in_and_out(page: Page, person: str) -> None:
 
 def test_a_wrong_password(page: Page, person: str) -> None:
     log_in(page, person, "wrong")
-    expect(page.get_by_role("alert")).to_contain_text("Incorrect e-mail address or password")
-    expect(page.get_by_label("E-mail address")).to_have_value(person)
+    expect(page.get_by_role("alert")).to_contain_text("Incorrect email address or password")
+    expect(page.get_by_label("Email address")).to_have_value(person)
     expect(page.get_by_label("Password")).to_have_value("")
     page.get_by_label("Password").fill(PASSWORD)
     press(page, "Log in")
@@ -55,10 +55,10 @@ def test_a_wrong_password(page: Page, person: str) -> None:
 
 def test_errors_stand_next_to_their_field(page: Page) -> None:
     page.goto("/accounts/login/")
-    page.get_by_label("E-mail address").fill("not an address")
+    page.get_by_label("Email address").fill("not an address")
     press(page, "Log in")
     for label, error in (
-        ("E-mail address", "Enter a valid email address."),
+        ("Email address", "Enter a valid email address."),
         ("Password", "This field is required."),
     ):
         field = page.get_by_label(label)
@@ -182,7 +182,7 @@ def test_an_invitation(window: Callable[..., Page], mailbox: Path) -> None:
     log_in(admin, EMAIL)
     admin.goto("/admin/accounts/user/")
     admin.get_by_role("link", name="Invite", exact=True).click()
-    admin.get_by_label("E-mail address").fill("guest@example.com")
+    admin.get_by_label("Email address").fill("guest@example.com")
     admin.get_by_label("Name").fill("Ada Guest")
     with admin.expect_navigation():
         admin.get_by_role("button", name="Save", exact=True).click()
@@ -199,7 +199,7 @@ def test_without_permission_one_logs_in_as_another(
     page.goto("/admin/accounts/user/")
     console.accept("403")
     expect(page.get_by_role("alert")).to_contain_text(f"You are logged in as {person}")
-    page.get_by_label("E-mail address").fill(EMAIL)
+    page.get_by_label("Email address").fill(EMAIL)
     page.get_by_label("Password").fill(PASSWORD)
     press(page, "Log in")
     expect(page).to_have_url(re.compile("/admin/accounts/user/$"))
@@ -220,7 +220,7 @@ def test_by_keyboard_alone(page: Page, person: str) -> None:
         raise AssertionError(f"No way to {name!r} by the tabulator key.")
 
     page.goto("/accounts/login/")
-    expect(page.get_by_label("E-mail address")).to_be_focused()
+    expect(page.get_by_label("Email address")).to_be_focused()
     page.keyboard.type(person)
     tab_to("Password")
     page.keyboard.type(PASSWORD)

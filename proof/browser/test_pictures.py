@@ -52,7 +52,7 @@ def test_every_page(
     album.take("login-errors")
     page.goto("/accounts/password/reset/")
     album.take("password-reset")
-    page.get_by_label("E-mail address").fill("nobody@example.com")
+    page.get_by_label("Email address").fill("nobody@example.com")
     press(page, "Send the link")
     album.take("password-reset-sent")
     page.goto("/accounts/password/reset/x/y/")

@@ -89,7 +89,7 @@ def test_a_frame_of_the_own_site_and_an_image_as_data(
 def test_the_script_of_the_documentation_saves(context: BrowserContext, console: Console) -> None:
     page = context.new_page()
     page.goto("/accounts/login/?next=/note/")
-    page.get_by_label("E-mail address").fill(EMAIL)
+    page.get_by_label("Email address").fill(EMAIL)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("main").get_by_role("button", name="Log in").click()
     page.get_by_role("button", name="Save").click()

@@ -1,4 +1,4 @@
-"""E-mail addresses and client addresses in the one spelling that is stored and compared."""
+"""Email addresses and client addresses in the one spelling that is stored and compared."""
 
 import unicodedata
 from contextlib import suppress
@@ -12,7 +12,7 @@ from django.utils.encoding import punycode
 
 
 class FoldedEmailField(models.EmailField):
-    """An e-mail address in one spelling: lower case, NFKC, the domain in ASCII (IDNA).
+    """An email address in one spelling: lower case, NFKC, the domain in ASCII (IDNA).
 
     Changes `EmailField`, which keeps the spelling: here all spellings of an address are one
     value wherever it is written or searched for, so that `unique=True` means one account.

@@ -17,20 +17,20 @@ class EmailForm(forms.Form):
     """The address that a link is sent to."""
 
     email = FoldedEmailFormField(
-        label=_("E-mail address"),
+        label=_("Email address"),
         max_length=254,
         widget=forms.EmailInput(attrs={"autofocus": True, "autocomplete": "username"}),
     )
 
 
 class LoginForm(auth_forms.AuthenticationForm):
-    """Django's login form, with an e-mail address as the name and "remember me"."""
+    """Django's login form, with an email address as the name and "remember me"."""
 
     username = EmailForm.base_fields["email"]
     remember = forms.BooleanField(label=_("Remember me on this device"), required=False)
     error_messages = {
         **auth_forms.AuthenticationForm.error_messages,
-        "invalid_login": _("Incorrect e-mail address or password."),
+        "invalid_login": _("Incorrect email address or password."),
     }
 
 

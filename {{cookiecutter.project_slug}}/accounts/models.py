@@ -1,4 +1,4 @@
-"""The user, known by an e-mail address, and the attempts that limits count."""
+"""The user, known by an email address, and the attempts that limits count."""
 
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -13,14 +13,14 @@ from accounts.fields import FoldedEmailField
 
 
 class UserManager(BaseUserManager["User"]):
-    """Makes users by e-mail address; Django's own manager wants a username."""
+    """Makes users by email address; Django's own manager wants a username."""
 
     use_in_migrations = True
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """Return a new, saved user; raises ValueError without an address."""
         if not email:
-            raise ValueError("A user needs an e-mail address: it is the login name.")
+            raise ValueError("A user needs an email address: it is the login name.")
         user = self.model(email=email, **fields)
         user.set_password(password)
         user.save(using=self._db)
@@ -32,7 +32,7 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractUser):
-    """Django's user with the e-mail address, in one spelling, as the login name."""
+    """Django's user with the email address, in one spelling, as the login name."""
 
     # Django's way to leave out a field of a model above; its types know of none.
     username = None  # type: ignore[assignment]
@@ -40,9 +40,9 @@ class User(AbstractUser):
     last_name = None  # type: ignore[assignment]
     name = models.CharField(_("name"), max_length=150, blank=True)
     email = FoldedEmailField(
-        _("e-mail address"),
+        _("email address"),
         unique=True,
-        error_messages={"unique": _("There is an account with this e-mail address already.")},
+        error_messages={"unique": _("There is an account with this email address already.")},
     )
 
     # What ends the links that were sent before; set by `save()`.

@@ -33,7 +33,7 @@ def test_users_are_known_by_their_address() -> None:
     User.objects.filter(pk=user.pk).update(email="GRACE@hopper.example")
     user.refresh_from_db()
     assert user.email == "grace@hopper.example"
-    with pytest.raises(ValueError, match="e-mail address"):
+    with pytest.raises(ValueError, match="email address"):
         User.objects.create_user("", "x")
 
 

@@ -12,7 +12,7 @@ class Command(BaseCommand):
     help = "Forget the failed logins of an account, so that it need not wait."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("email", help="the e-mail address of the account, in any spelling")
+        parser.add_argument("email", help="the email address of the account, in any spelling")
 
     def handle(self, email: str, **options: Any) -> None:
         count = Attempt.forget_failures(email)
