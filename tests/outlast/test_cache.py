@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from caches import location, make_cache, make_cache_at
+from caches import forget_clients, location, make_cache, make_cache_at
 from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
 from django.template import engines
@@ -157,22 +157,28 @@ def test_reads_are_counted_for_what_they_gave(
     assert counted == ["miss", "miss", "hit", "miss"]
 
 
-@pytest.mark.parametrize("prefix", ["site", "a*", "[ab]?", "back\\slash", ""])
-def test_clear_leaves_the_other_site_alone(server: Topology, prefix: str) -> None:
+@pytest.mark.parametrize("prefix", ["site", "a*", ""])
+def test_clear_leaves_the_other_site_alone(
+    server: Topology, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.primary.client().flushall()
     others = [make_cache(server, other) for other in ("site2", "sit", "ab", "a", "ax")]
     for other in others:
         other.set("k", 1)
     cache = make_cache(server, prefix)
-    cache.set_many({str(n): n for n in range(2500)})
-    cache.set("k", 1, version=7)
-    server.primary.client().config_resetstat()
-    assert cache.clear()
-    # Neither key by key, nor all in a command that would hold Redis up.
-    assert server.primary.client().info("commandstats")["cmdstat_unlink"]["calls"] == 3
-    assert cache.get("k", version=7) is None
-    assert cache.get_many(map(str, range(2500))) == {}
+    for _ in range(2):
+        cache.set("k", 1, version=7)
+        assert cache.clear()
+        assert cache.get("k", version=7) is None
     assert [other.get("k") for other in others] == [1] * len(others)
+    # Other processes follow, and are not misled by what somebody put in the place.
+    cache.set("k", 2)
+    forget_clients()
+    assert make_cache(server, prefix).get("k") == 2
+    monkeypatch.setattr(cache_module, "CLEARED_SECONDS", 0)
+    for planted in (b"\xff", b"-1", b"9" * 1000, b""):
+        server.primary.client().set(f"{prefix}:generation", planted)
+        assert make_cache(server, prefix).get("k") is None
 
 
 def test_pages_and_fragments(settings: Any, server: Topology) -> None:

@@ -20,6 +20,7 @@ import functools
 import hashlib
 import hmac
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 MAC_SIZE = hashlib.sha256().digest_size
 NUMBER_SIZE = 20  # of the longest whole number that Redis counts with; less than MAC_SIZE
+CLEARED_SECONDS = 1.0  # after which a process notices that another one has cleared the cache
 
 
 class ForgedValueError(ValueError):
@@ -77,6 +79,7 @@ class RedisCacheClient(django_redis.RedisCacheClient):
         super().__init__(servers, **options)
         self.redis: Client = get_client(read_address(servers, self._pool_options), canary)
         self._client = lambda connection_pool: self.redis
+        self.generations: dict[str, tuple[float, str]] = {}
 
     def _get_connection_pool(self, write: bool) -> ConnectionPool | None:
         return getattr(self.redis, "connection_pool", None)  # a cluster has one for each node
@@ -168,17 +171,21 @@ class RedisCacheClient(django_redis.RedisCacheClient):
                 if isinstance(reply, Exception):
                     raise reply
 
-    def delete_matching(self, pattern: str) -> bool:
-        """Remove keys; Django's `clear()` flushes the whole database."""
-        batch: list[bytes] = []
-        for key in self.redis.scan_iter(match=pattern, count=1000):
-            batch.append(key)
-            if len(batch) == 1000:
-                self.redis.unlink(*batch)
-                batch.clear()
-        if batch:
-            self.redis.unlink(*batch)
-        return True
+    def current(self, prefix: str) -> str:
+        """Return what keys under `prefix` begin with since the last `clear()`."""
+        read_at, generation = self.generations.get(prefix, (-CLEARED_SECONDS, ""))
+        if time.monotonic() - read_at >= CLEARED_SECONDS:
+            with contextlib.suppress(Unavailable, ResponseError):
+                found = self.redis.get(f"{prefix}:generation") or b""
+                generation = found.decode() if found.isdigit() and len(found) < 20 else ""
+            self.generations[prefix] = time.monotonic(), generation
+        return f"{prefix}:{generation}" if generation else prefix
+
+    def begin(self, prefix: str) -> None:
+        """Let keys begin with something else, so that all that are there are misses."""
+        generation = str(time.time_ns() // 1000)
+        self.redis.set(f"{prefix}:generation", generation)
+        self.generations[prefix] = time.monotonic(), generation
 
 
 # Django makes a cache object for each thread, and under ASGI for each request.
@@ -215,7 +222,7 @@ class StrictRedisCache(django_redis.RedisCache):
     def _cache(self) -> RedisCacheClient:
         key = repr((self._servers, self._options))
         if key not in _clients:
-            canary = self.make_key("canary")
+            canary = self.key_func("canary", self.key_prefix, self.version)
             _clients[key] = RedisCacheClient(self._servers, canary=canary, **self._options)
         return _clients[key]
 
@@ -224,12 +231,20 @@ class StrictRedisCache(django_redis.RedisCache):
         """The redis-py client of this process, behind its breaker."""
         return self._cache.redis
 
+    def make_key(self, key: str, version: int | None = None) -> str:
+        """As Django's, under the prefix that `clear()` has changed."""
+        prefix = self._cache.current(self.key_prefix)
+        made: str = self.key_func(key, prefix, self.version if version is None else version)
+        return made
+
     def clear(self) -> bool:  # type: ignore[override]  # as Django's, which its types forget
-        """Remove what is under this cache's KEY_PREFIX, in all versions, and nothing else."""
-        prefix = self.key_prefix
-        for sign in "\\*?[":
-            prefix = prefix.replace(sign, f"\\{sign}")
-        return self._cache.delete_matching(self.key_func("*", prefix, "*"))
+        """Let all keys under this cache's KEY_PREFIX be misses, in all versions.
+
+        Other processes follow within a second. Values are left to expire or to be evicted: to
+        find them takes SCAN, which shows the keys of others who use the same Redis.
+        """
+        self._cache.begin(self.key_prefix)
+        return True
 
     aadd, aget, aset, atouch, adelete, ahas_key, aincr, aclear = map(
         _in_thread, ("add", "get", "set", "touch", "delete", "has_key", "incr", "clear")
