@@ -171,7 +171,7 @@ def test_clear_leaves_the_other_site_alone(
         assert cache.clear()
         assert cache.get("k", version=7) is None
     assert [other.get("k") for other in others] == [1] * len(others)
-    # Other processes follow, and are not misled by what somebody put in the place.
+    # Other processes follow, and ignore what others put in its place.
     cache.set("k", 2)
     forget_clients()
     assert make_cache(server, prefix).get("k") == 2

@@ -27,7 +27,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.cache.backends import redis as django_redis
-from django.utils.encoding import force_bytes
+from django.utils.encoding import force_bytes, force_str
 from django.utils.functional import cached_property
 from redis.connection import ConnectionPool
 from redis.exceptions import ResponseError
@@ -176,8 +176,8 @@ class RedisCacheClient(django_redis.RedisCacheClient):
         read_at, generation = self.generations.get(prefix, (-CLEARED_SECONDS, ""))
         if time.monotonic() - read_at >= CLEARED_SECONDS:
             with contextlib.suppress(Unavailable, ResponseError):
-                found = self.redis.get(f"{prefix}:generation") or b""
-                generation = found.decode() if found.isdigit() and len(found) < 20 else ""
+                found = force_str(self.redis.get(f"{prefix}:generation") or "", errors="ignore")
+                generation = found if found.isdecimal() and len(found) < 20 else ""
             self.generations[prefix] = time.monotonic(), generation
         return f"{prefix}:{generation}" if generation else prefix
 
