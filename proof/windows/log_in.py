@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
 PATIENCE = 240  # seconds for the server to start; Wine on a busy machine takes its time
-EMAIL, PASSWORD = "ada@example.com", "correct horse battery staple"
+EMAIL, PASSWORD = f"ada{time.time_ns()}@example.com", "correct horse battery staple"
 
 
 def main() -> None:
