@@ -223,7 +223,7 @@ def test_exhausted_connections_are_reported(site: Site, server: Postgres) -> Non
         assert ada.get("/dashboard/").status_code == 200, "pages keep their connections"
         stack.pop_all().close()
         wait_for(site, 200)
-        assert "97 in use" in examine(site)
+        assert "of 97 connections" in examine(site)
 
 
 def test_the_errors_that_are_listed(site: Site, server: Postgres) -> None:

@@ -10,7 +10,6 @@ that is down, for alarms.
 from collections.abc import Callable
 
 from django.conf import settings
-from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from outlast.conf import conf
@@ -31,8 +30,6 @@ def uses_redis() -> bool:
 def services(seconds: float) -> list[Probe]:
     """Return the probes of the services that the settings use."""
     found = [Probe("database", probes.database, required=True)]
-    if connection.vendor == "postgresql":
-        found.append(Probe("database connections", probes.database_connections))
     if probes.folders_in_use():
         found.append(Probe("files", probes.files, required=True))
     if uses_redis():

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.cache import caches
 from django.core.checks import run_checks
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from outlast.health.asking import Finding, down, ok, warning
@@ -31,30 +31,23 @@ MESSAGE_SECONDS = 2.0
 
 
 def database() -> Finding:
-    """Ask about users, as every login does."""
+    """Ask about users, as every login does; warn when PostgreSQL's connections run out."""
     get_user_model().objects.exists()
     number = ".".join(map(str, connection.get_database_version()))
-    return ok(f"{connection.display_name} {number} at {database_service().place}")
-
-
-def database_connections() -> Finding:
-    """How many connections of PostgreSQL are in use, by all of its clients."""
+    text = f"{connection.display_name} {number} at {database_service().place}"
+    if connection.vendor != "postgresql":
+        return ok(text)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT sum(numbackends), current_setting('max_connections')::int"
             " - current_setting('superuser_reserved_connections')::int FROM pg_stat_database"
         )
         used, limit = cursor.fetchone()
-    text = f"{used} of {limit} in use"
+    text += f", {used} of {limit} connections"
     if used < CONNECTION_SHARE * limit:
         return ok(text)
-    found = warning if used < limit else down
-    return found(
-        f"{text}: PostgreSQL refuses {'more soon' if used < limit else 'new ones'}.",
-        "See who holds them: SELECT application_name, state, count(*) FROM pg_stat_activity "
-        "GROUP BY 1, 2",
-        "Raise max_connections there, or run fewer workers or threads: docs/operations.md",
-    )
+    _, *remedies = database_service().explain(DatabaseError("too many clients"))
+    return warning(f"{text}: soon it refuses new ones.", *remedies)
 
 
 def migrations() -> Finding:

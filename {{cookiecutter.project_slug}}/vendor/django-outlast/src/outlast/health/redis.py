@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -13,12 +14,10 @@ from redis import ConnectionPool, Redis, RedisError
 
 from outlast.health.asking import Finding, Probe, down, ok, warning
 from outlast.health.errors import Service, ServiceError, read_redis_address, redis_service
-from outlast.redis import HostPort, ask_sentinel, impatient
+from outlast.redis import HostPort, impatient
 
 LAG_SECONDS = 10
 LAG_BYTES = 1_000_000
-MEMORY_SHARE = 0.9
-CONNECTION_SHARE = 0.8
 
 
 class Patience(NamedTuple):
@@ -35,16 +34,16 @@ DOCTOR = Patience(3.5, 1)  # Windows takes 2 s to say that nothing listens
 def services(patience: Patience) -> list[Probe]:
     """Return probes of each Sentinel, and of the server that takes writes."""
     address = read_redis_address()
-    sentinels = range(1, len(address.hosts) + 1) if address.service else ()
-    return [
-        *(Probe(f"sentinel {n}", partial(sentinel, n, patience)) for n in sentinels),
-        Probe("redis", partial(server, patience)),
+    numbers = range(1, len(address.hosts) + 1) if address.service else ()
+    found = [
+        Probe(f"sentinel {number}", partial(sentinel, number, patience)) for number in numbers
     ]
+    return [*found, Probe("redis", partial(server, patience))]
 
 
 def diagnostics() -> list[Probe]:
     """Return probes that look closer at the primary."""
-    found = [Probe("redis usage", usage, needs="redis")]
+    found = [Probe("redis memory", memory, needs="redis")]
     if read_redis_address().service:
         found.append(Probe("redis replicas", replicas, needs="redis"))
     return found
@@ -54,15 +53,13 @@ def diagnostics() -> list[Probe]:
 
 
 @contextmanager
-def connect(
-    service: Service, place: HostPort | None, options: Any, patience: Patience
-) -> Iterator[Redis]:
+def connect(service: Service, options: Any, patience: Patience) -> Iterator[Redis]:
     """Yield a client; raise ServiceError, which explains any error of it."""
     arguments = impatient() | {
         "socket_connect_timeout": patience.connect,
         "socket_timeout": patience.reply,
         "decode_responses": True,
-        **({"host": place[0], "port": place[1]} if place else {}),
+        **({"host": service.host, "port": service.port} if service.host else {}),
         **options,
     }
     pool = ConnectionPool(**arguments)
@@ -79,13 +76,16 @@ def connect(
 def primary(patience: Patience = DOCTOR) -> Iterator[Redis]:
     """Yield a client of the server that takes writes; raise ServiceError."""
     address = read_redis_address()
-    service, place = redis_service(address), address.hosts[0] if address.hosts else None
+    service = redis_service(address)
     if address.service:
-        place = agreed_primary(patience)
-        service = Service("redis", "Redis", "{}:{}".format(*place), *place, "REDIS_PASSWORD")
-    if address.cluster:
-        place = next((each for each in address.hosts if accepts(each, patience)), place)
-    with connect(service, place, address.options, patience) as client:
+        host, port = agreed_primary(patience)
+        service = Service("redis", "Redis", f"{host}:{port}", host, port, "REDIS_PASSWORD")
+    elif address.cluster:
+        host, port = next(
+            (each for each in address.hosts if accepts(each, patience)), address.hosts[0]
+        )
+        service = replace(service, host=host, port=port)
+    with connect(service, address.options, patience) as client:
         yield client
 
 
@@ -97,11 +97,11 @@ def accepts(place: HostPort, patience: Patience) -> bool:
 
 
 @contextmanager
-def sentinel_at(place: HostPort, patience: Patience) -> Iterator[Redis]:
+def sentinel_at(place: HostPort, patience: Patience = DOCTOR) -> Iterator[Any]:
     """Yield a client of a Sentinel; raise ServiceError."""
     variable = "REDIS_SENTINELS or REDIS_SENTINEL_PASSWORD"
     service = Service("sentinel", "the Sentinel", "{}:{}".format(*place), *place, variable)
-    with connect(service, place, read_redis_address().sentinel_options, patience) as client:
+    with connect(service, read_redis_address().sentinel_options, patience) as client:
         yield client
 
 
@@ -111,24 +111,24 @@ def agreed_primary(patience: Patience) -> HostPort:
 
     def ask(place: HostPort) -> HostPort | None:
         with suppress(ServiceError), sentinel_at(place, patience) as client:
-            return ask_sentinel(client, address.service)
+            return cast(HostPort | None, client.sentinel_get_master_addr_by_name(address.service))
         return None
 
     with ThreadPoolExecutor(len(address.hosts)) as pool:
         named = Counter(filter(None, pool.map(ask, address.hosts)))
+    if len(named) == 1:
+        return next(iter(named))
     if not named:
         raise ServiceError(
             f"None of the {len(address.hosts)} Sentinels names a primary for {address.service!r}.",
             "See the lines about the Sentinels",
         )
-    if len(named) > 1:
-        votes = ", ".join(f"{count} name {host}:{port}" for (host, port), count in named.items())
-        raise ServiceError(
-            f"The Sentinels disagree on the primary: {votes}.",
-            "Wait 10 s, since a failover may be in progress, and run this again",
-            "If it lasts, restart the Sentinels in the minority",
-        )
-    return next(iter(named))
+    votes = ", ".join(f"{count} name {host}:{port}" for (host, port), count in named.items())
+    raise ServiceError(
+        f"The Sentinels disagree on the primary: {votes}.",
+        "Wait 10 s, since a failover may be in progress, and run this again",
+        "If it lasts, restart the Sentinels in the minority",
+    )
 
 
 # --- Probes ---
@@ -138,11 +138,10 @@ def server(patience: Patience) -> Finding:
     """Write a key for a second, as the site does all the time."""
     key = f"{settings.CACHES['default'].get('KEY_PREFIX', '')}:doctor"
     with primary(patience) as client:
-        info = client.info("server")
-        is_cluster = info.get("redis_mode", info.get("server_mode")) == "cluster"
         if read_redis_address().cluster:
             return cluster(client)  # raises for a server without cluster mode
-        if is_cluster:
+        info = client.info("server")
+        if info.get("redis_mode", info.get("server_mode")) == "cluster":
             raise RedisError("MOVED 0 by a node of a cluster")
         client.set(key, "", px=1000)
         place = client.connection_pool.connection_kwargs
@@ -154,13 +153,13 @@ def server(patience: Patience) -> Finding:
 def cluster(client: Redis) -> Finding:
     """Whether the cluster serves all slots and has lost no node, as one of its nodes sees it."""
     state, nodes = client.cluster("info")["cluster_state"], client.cluster("nodes")
-    text = f"cluster of {len(nodes)} nodes, state {state}"
     lost = sorted(place for place, node in nodes.items() if "fail" in node["flags"])
-    missing = f"; lost: {', '.join(lost)}" if lost else ""
+    text = f"cluster of {len(nodes)} nodes, state {state}"
+    text += f"; lost: {', '.join(lost)}" if lost else ""
     if state != "ok":
-        return down(f"{text}{missing}: it serves no commands.", "Start lost nodes again")
+        return down(f"{text}: it serves no commands.", "Start lost nodes again")
     if lost:
-        return warning(f"{text}{missing}.", "Start them: the next failure may be one too many")
+        return warning(f"{text}.", "Start them: the next failure may be one too many")
     return ok(text)
 
 
@@ -169,7 +168,7 @@ def sentinel(number: int, patience: Patience) -> Finding:
     address = read_redis_address()
     host, port = address.hosts[number - 1]
     with sentinel_at((host, port), patience) as client:
-        state = cast(dict[str, Any], client.sentinel_master(address.service))
+        state = client.sentinel_master(address.service)
     others = state["num-other-sentinels"]
     text = (
         f"at {host}:{port}, primary {state['ip']}:{state['port']}, "
@@ -180,39 +179,27 @@ def sentinel(number: int, patience: Patience) -> Finding:
             f"{text}: it does not know all {len(address.hosts)} of them.",
             "Check that all Sentinels monitor the same primary and reach each other",
         )
-    if not state["num-slaves"]:
-        return warning(
-            f"{text}: no replica can take over.",
-            "Start a replica; if one was just started, run this again in 10 s",
-        )
     return ok(text)
 
 
-def usage() -> Finding:
-    """How much memory and how many connections are used, and what happens at their limits."""
+def memory() -> Finding:
+    """How much memory is used, and what happens when it is full."""
     with primary() as client:
         info = client.info("everything")
     used, limit, policy = info["used_memory"], info["maxmemory"], info["maxmemory_policy"]
-    opened, most = info["connected_clients"], info.get("maxclients", 0)
     of = f"{limit / 1e6:.1f} MB" if limit else "no limit"
-    text = (
-        f"{used / 1e6:.1f} MB of {of}, policy {policy}, {info['evicted_keys']:,} keys evicted, "
-        f"{opened:,} of {most:,} connections"
-    )
-    if opened > CONNECTION_SHARE * most > 0:
-        return warning(f"{text}: soon it refuses new ones.", "Raise maxclients: docs/redis.md")
+    text = f"{used / 1e6:.1f} MB used of {of}, policy {policy}"
+    text += f", {info['evicted_keys']:,} keys evicted"
     if limit and policy == "noeviction":
         return warning(
-            f"{text}: when its memory is full it refuses writes.",
+            f"{text}: when it is full it refuses writes.",
             "Let it evict: redis-cli CONFIG SET maxmemory-policy allkeys-lru",
         )
     if not limit and not settings.DEBUG:
         return warning(
-            f"{text}: its memory grows until the system ends it.",
+            f"{text}: it grows until the system ends it.",
             "Set a limit: redis-cli CONFIG SET maxmemory 256mb (deploy/redis.conf)",
         )
-    if used > MEMORY_SHARE * limit > 0 and info["evicted_keys"]:
-        return warning(f"{text}: it evicts all the time.", "Give it more memory: maxmemory")
     return ok(text)
 
 
@@ -226,24 +213,25 @@ def replicas() -> Finding:
             "No replica follows the primary, so a failover is impossible.",
             "Start one with replicaof HOST PORT (and masterauth) in its redis.conf",
         )
-    behind = [max(0, info["master_repl_offset"] - replica["offset"]) for replica in found]
-    text = ", ".join(
-        f"{r['ip']}:{r['port']} {r['state']}, lag {r['lag']} s, {count:,} bytes behind"
-        for r, count in zip(found, behind, strict=True)
-    )
-    if missing := _known_replicas() - {(r["ip"], int(r["port"])) for r in found}:
+    late, parts = False, []
+    for each in found:
+        behind = max(0, info["master_repl_offset"] - each["offset"])
+        late |= each["state"] != "online" or each["lag"] > LAG_SECONDS or behind > LAG_BYTES
+        place = f"{each['ip']}:{each['port']}"
+        parts.append(f"{place} {each['state']}, lag {each['lag']} s, {behind:,} bytes behind")
+    text = ", ".join(parts)
+    if missing := known_replicas() - {(each["ip"], int(each["port"])) for each in found}:
         names = ", ".join(f"{host}:{port}" for host, port in sorted(missing))
         return warning(f"{text}; missing: {names}.", "Start it; after a failover wait 15 s")
-    late = any(r["state"] != "online" or r["lag"] > LAG_SECONDS for r in found)
-    if late or max(behind) > LAG_BYTES:
+    if late:
         return warning(f"{text}.", "Check that it runs and reaches the primary")
     return ok(text)
 
 
-def _known_replicas() -> set[HostPort]:
+def known_replicas() -> set[HostPort]:
     """Return the replicas that the first answering Sentinel knows."""
     address = read_redis_address()
     for place in address.hosts:
-        with suppress(ServiceError), sentinel_at(place, DOCTOR) as client:
+        with suppress(ServiceError), sentinel_at(place) as client:
             return {(e["ip"], int(e["port"])) for e in client.sentinel_slaves(address.service)}
     return set()
