@@ -79,15 +79,14 @@ def test_both_readmes_show_the_tree_of_a_site(site: BakedProject) -> None:
     assert not {name for name in small if name.endswith("/")}
 
 
-def test_contributing_names_files_that_are_there(site: BakedProject) -> None:
-    """Its table says which one file to open for a change. So does the page about security."""
+def test_pages_name_files_that_are_there(site: BakedProject) -> None:
     page = (TEMPLATE / "CONTRIBUTING.md").read_text("utf-8")
     table = page.partition("| change | file |\n|---|---|\n")[2].partition("\n\n")[0]
     paths = re.findall(r"`([\w./-]+)`(?:, of the template)? \|$", table, re.MULTILINE)
     assert len(paths) == len(table.splitlines()) >= 10
     assert set(paths) <= set(site.files) | {"cookiecutter.json"}
-    tests = re.findall(r"`((?:redis/)?test_\w+\.py)`", site.read("docs/security.md"))
-    assert {f"tests/{name}" for name in tests} <= set(site.files)
+    for name in re.findall(r"`((?:redis/)?test_\w+\.py)`", site.read("docs/security.md")):
+        assert f"tests/{name}" in site.files
 
 
 def test_the_sites_own_checks_know_the_profiles(site: BakedProject) -> None:
