@@ -114,7 +114,7 @@ def test_redis_backup(tmp_path_factory: pytest.TempPathFactory) -> None:
         with topology.primary.client() as client:
             client.set("mine", "precious")
         ports = {"6379": topology.primary.port, "6390": port}
-        Drill(site, "Redis, for those who put more into it", ports).follow()
+        Drill(site, "Redis, if you store other data in it", ports).follow()
         restored = harness.Redis("127.0.0.1", port, decode_responses=True)
         with restored:
             deadline = time.monotonic() + 10

@@ -1,7 +1,7 @@
-"""Make the secrets that compose.yaml hands to the containers: `python deploy/make_secrets.py`.
+"""Make the secrets that compose.yaml passes to the containers: `python deploy/make_secrets.py`.
 
-One file each in var/secrets, which is never committed. What is there already stays, so that
-it can be run again after an upgrade that needs one more.
+Writes one file per secret to var/secrets, which is never committed. Existing files are kept, so
+you can run it again when an upgrade needs another secret.
 """
 
 import secrets
@@ -13,9 +13,9 @@ PASSWORDS = (
     "postgres_password",
     "redis_password",  # the site's own
     "redis_replica_password",
-    "redis_guard_password",  # of the Sentinels, with the servers
-    "redis_sentinel_password",  # of the site, with the Sentinels
-    "redis_admin_password",  # for people
+    "redis_guard_password",  # with which the Sentinels log in to the servers
+    "redis_sentinel_password",  # with which the site logs in to the Sentinels
+    "redis_admin_password",  # for administrators
 )
 
 
@@ -33,7 +33,7 @@ def keep(name: str, new: str) -> str:
     if path.exists():
         return path.read_text("ascii").strip()
     path.write_text(new, "ascii")
-    # Readable within a folder that is private: the containers' users are not this one.
+    # Readable for the users of the containers; the folder itself is private.
     path.chmod(0o644)
     print(f"made {path}")  # noqa: T201
     return new

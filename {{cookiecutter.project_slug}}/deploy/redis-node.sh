@@ -1,14 +1,14 @@
 #!/bin/sh
-# Starts one Redis, Valkey or Sentinel of the site from redis.conf, sentinel.conf and
-# users.conf next to this file:
+# Start one Redis, Valkey or Sentinel of the site with redis.conf, sentinel.conf and users.conf
+# next to this file:
 #
 #   redis-node.sh redis PORT PRIMARY_PORT      primary if both ports are the same
 #   redis-node.sh sentinel PORT PRIMARY_PORT
 #   redis-node.sh check PORT                   exit 0 if it answers
 #
-# All of them run at HOST, by default 127.0.0.1: on one machine, or in containers that share
-# one network (compose.yaml). SENTINELS lists the ports of the Sentinels, where there are any.
-# SECRETS is a folder with a file for each password, DATA one that may be lost at any time.
+# HOST is the address of the servers, by default 127.0.0.1: one machine, or containers that share
+# one network (compose.yaml). SENTINELS lists the ports of the Sentinels, if there are any. SECRETS
+# is a folder with one file per password. DATA is a folder whose content may be lost at any time.
 set -eu
 umask 077
 
@@ -24,8 +24,8 @@ secret() {
     value=$(cat "$secrets/$1")
     case $value in
     "" | *[!A-Za-z0-9_.~-]*)
-        echo "$secrets/$1 must hold letters, digits, and _ . ~ - only: it becomes a word of" \
-            "redis.conf. Make one: python deploy/make_secrets.py" >&2
+        echo "$secrets/$1 may only contain letters, digits and _ . ~ -, because it is written into" \
+            "redis.conf. To make it, run: python deploy/make_secrets.py" >&2
         exit 1
         ;;
     esac
@@ -39,8 +39,8 @@ ask() { # ask PORT PASSWORD_FILE USER COMMAND...
         ${ask_user:+--user "$ask_user"} "$@" 2>/dev/null
 }
 
-# Restarted after a failover, a server must follow the primary that the Sentinels name by
-# now: the arguments only say how things were in the beginning.
+# After a failover, the primary in the arguments is out of date: ask the Sentinels for the current
+# one.
 for sentinel in ${SENTINELS:-}; do
     if [ "$sentinel" != "$port" ]; then
         known=$(ask "$sentinel" redis_sentinel_password "" \
@@ -55,7 +55,7 @@ done
 case $kind in
 redis)
     conf=$data/redis-$port.conf
-    for name in redis redis_replica redis_guard redis_admin; do # now, since in a pipe nothing stops us
+    for name in redis redis_replica redis_guard redis_admin; do # now: an error in a pipe is ignored
         secret "${name}_password" >/dev/null
     done
     {
@@ -79,7 +79,7 @@ sentinel)
         echo "port $port"
         echo "dir \"$data\""
         echo "requirepass $(secret redis_sentinel_password)"
-        # The same after each start, or the others would count a dead Sentinel more.
+        # The same ID after each start; otherwise the others would count it as one more Sentinel.
         printf 'sentinel myid %040d\n' "$port"
         echo "sentinel monitor mymaster $host $primary ${QUORUM:-2}"
         echo "sentinel auth-user mymaster sentinel"
