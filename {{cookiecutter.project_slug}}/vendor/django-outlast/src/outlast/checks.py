@@ -21,7 +21,7 @@ register(check_settings)
 
 @register(Tags.caches)
 def check_redis(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse an address that cannot be read; warn of fewer than three Sentinels."""
+    """Refuse an address that cannot be read; warn of too few Sentinels, or an open server."""
     if not health.uses_redis():
         return []
     try:
@@ -29,37 +29,27 @@ def check_redis(**kwargs: Any) -> list[CheckMessage]:
     except ImproperlyConfigured as error:
         hint = "Correct the LOCATION of the default cache."
         return [Error(str(error), hint=hint, id="outlast.E001")]
+    found: list[CheckMessage] = []
     sentinels = len(set(address.hosts))
-    if not address.service or sentinels >= 3:
-        return []
-    return [
-        Warning(
+    if address.service and sentinels < 3:
+        message = (
             f"REDIS_SENTINELS names {sentinels}: with fewer than three, no majority is left "
-            "to choose a new primary when one machine fails.",
-            hint="Run three, on machines that do not fail together, and name them all.",
-            id="outlast.W001",
+            "to choose a new primary when one machine fails."
         )
-    ]
-
-
-@register(Tags.caches, deploy=True)
-def check_redis_password(**kwargs: Any) -> list[CheckMessage]:
-    """Warn of a Redis on another machine without a password and without TLS."""
-    if not health.uses_redis() or check_redis():
-        return []
-    address = read_redis_address()
+        hint = "Run three, on machines that do not fail together, and name them all."
+        found.append(Warning(message, hint=hint, id="outlast.W001"))
     remote = sorted({host for host, _ in address.hosts} - LOOPBACK)
-    if not remote or address.tls or address.options.get("password"):
-        return []
-    return [
-        Warning(
+    if remote and not settings.DEBUG and not address.tls and not address.options.get("password"):
+        message = (
             f"Redis at {', '.join(remote)} is used without a password and without TLS: anyone who "
-            "can connect to it can read and change what the site keeps there.",
-            hint="Set a password there (deploy/users.conf) and in REDIS_URL or REDIS_PASSWORD. "
-            "In networks that others use, use TLS as well.",
-            id="outlast.W002",
+            "can connect to it can read and change what the site keeps there."
         )
-    ]
+        hint = (
+            "Set a password there (deploy/users.conf) and in REDIS_URL or REDIS_PASSWORD. In "
+            "networks that others use, use TLS as well."
+        )
+        found.append(Warning(message, hint=hint, id="outlast.W002"))
+    return found
 
 
 @register(Tags.caches, deploy=True)
