@@ -182,7 +182,7 @@ FAULTS = {
     "sentinels": Fault(
         "redis-sentinel", all_sentinels_hung, "redis", "None of the 3 Sentinels", "Sentinels"
     ),
-    "shard": Fault("redis-cluster", shard_gone, "redis", "; lost: 127.0.0.1:", "Start lost nodes"),
+    "shard": Fault("redis-cluster", shard_gone, "redis", "; lost: 127.0.0.1:", "Start the lost"),
     "nodes": Fault("redis-cluster", all_nodes_gone, "redis", "Nothing listens at", "devredis"),
 }  # fmt: skip
 

@@ -242,7 +242,7 @@ def test_the_errors_that_are_listed(site: Site, server: Postgres) -> None:
             "Nothing listens at 127.0.0.1:1/postgres",
         ),
         ("password authentication failed", guest, "refuses the user name or the password"),
-        ("database does not exist", nothing, "the server has no database of that name"),
+        ("database does not exist", nothing, "The server has no database of the name in"),
     ):
         with pytest.raises(psycopg.OperationalError) as error:
             psycopg.connect(address)

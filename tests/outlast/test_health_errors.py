@@ -104,7 +104,7 @@ def test_sqlite(tmp_path: Path, settings: Any) -> None:
         database.close()
         with pytest.raises(OperationalError) as locked:
             database.cursor().execute("INSERT INTO busy VALUES (1)")
-    assert explain(locked.value)[0].startswith("Another process keeps SQLite at ")
+    assert explain(locked.value)[0].startswith("Another process has locked SQLite at ")
     database.close()
     database.settings_dict["NAME"] = tmp_path / "nowhere" / "new.sqlite3"
     with pytest.raises(OperationalError) as no_folder:

@@ -110,7 +110,7 @@ def test_hung(server: Server, use_cache: Use) -> None:
             {"lines": ["user site on >right ~elsewhere:* &* +@all"]}, "site:right@", "/0",
             "User has no permissions", "deploy/users.conf",
         ),
-        ({}, "", "/99", "DB index is out of range", "Let REDIS_URL end in /0"),
+        ({}, "", "/99", "DB index is out of range", "Write /0 at the end of REDIS_URL"),
         (
             {"lines": ["maxmemory 1", "maxmemory-policy noeviction"]}, "", "/0",
             "OOM command not allowed when used memory > 'maxmemory'", "allkeys-lru",

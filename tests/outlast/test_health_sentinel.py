@@ -161,7 +161,7 @@ def test_tls_to_the_sentinels(topology: Topology, cache: dict[str, Any], tmp_pat
     cache["OPTIONS"]["sentinel_kwargs"] |= {"ssl": True}
     with pytest.raises(ServiceError, match="an authority that is not trusted") as unknown:
         redis.sentinel(1, QUICK)
-    assert unknown.value.remedies == ("Name the authority: REDIS_CA_FILE=/path/ca.pem",)
+    assert unknown.value.remedies == ("Trust the authority: REDIS_CA_FILE=/path/ca.pem",)
     cache["OPTIONS"]["sentinel_kwargs"] |= {"ssl_ca_certs": str(certificates / "ca.pem")}
     assert redis.sentinel(1, QUICK).state is State.OK
     assert redis.server(QUICK).state is State.OK

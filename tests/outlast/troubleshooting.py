@@ -19,7 +19,9 @@ NAMES = {
 
 def as_markdown(kind: str) -> str:
     """Return the entries for "redis" or "database"."""
-    names = NAMES | {"variable": "DATABASE_URL" if kind == "database" else "REDIS_URL"}
+    names = NAMES | {"variable": "REDIS_URL"}
+    if kind == "database":
+        names |= {"it": "the database", "variable": "DATABASE_URL"}
     entries = []
     for entry in TABLE[kind]:
         texts, sentence = "\n".join(entry["texts"]), entry["sentence"].format(**names)

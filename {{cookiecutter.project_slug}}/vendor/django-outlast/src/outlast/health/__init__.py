@@ -71,7 +71,7 @@ def run_diagnostics(seconds: float = DOCTOR_SECONDS) -> list[Finding]:
     missing = {result.name for result in results if result.state is State.DOWN}
     results += ask([probe for probe in closer if probe.needs not in missing], seconds)
     return results + [
-        probe.result(Finding(State.SKIPPED, f"Skipped, since {probe.needs} is down."))
+        probe.result(Finding(State.SKIPPED, f"Skipped, because {probe.needs} is down."))
         for probe in closer
         if probe.needs in missing
     ]

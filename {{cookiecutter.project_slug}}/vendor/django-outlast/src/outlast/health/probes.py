@@ -31,7 +31,7 @@ MESSAGE_SECONDS = 2.0
 
 
 def database() -> Finding:
-    """Ask about users, as every login does; warn when PostgreSQL's connections run out."""
+    """Query users, as every login does; warn when PostgreSQL's connections run out."""
     get_user_model().objects.exists()
     number = ".".join(map(str, connection.get_database_version()))
     text = f"{connection.display_name} {number} at {database_service().place}"
@@ -47,7 +47,7 @@ def database() -> Finding:
     if used < CONNECTION_SHARE * limit:
         return ok(text)
     _, *remedies = database_service().explain(DatabaseError("too many clients"))
-    return warning(f"{text}: soon it refuses new ones.", *remedies)
+    return warning(f"{text}: soon new ones will be refused.", *remedies)
 
 
 def migrations() -> Finding:
@@ -69,9 +69,9 @@ def session_rows() -> Finding:
     text = f"{alive:,} open, {expired:,} expired"
     if expired > EXPIRED_ROWS:
         return warning(
-            f"{text}: they are not cleared.",
-            "Clear them: python manage.py clearsessions",
-            "Run that daily: docs/operations.md",
+            f"{text}: expired sessions are not deleted.",
+            "Delete them: python manage.py clearsessions",
+            "Run this command daily: docs/operations.md",
         )
     return ok(text)
 
@@ -155,7 +155,7 @@ def cache_round_trip() -> Finding:
             break
     strict.delete(key)
     if name == "DummyCache":
-        return ok("nothing is kept: DummyCache")
+        return ok("nothing is cached: DummyCache")
     if read != token:
         return down("An entry that was just written is missing: the cache is full or broken.")
     return ok(f"written, read and deleted: {name}")

@@ -127,7 +127,7 @@ def agreed_primary(patience: Patience) -> HostPort:
     raise ServiceError(
         f"The Sentinels disagree on the primary: {votes}.",
         "Wait 10 s, since a failover may be in progress, and run this again",
-        "If it lasts, restart the Sentinels in the minority",
+        "If this continues, restart the Sentinels in the minority",
     )
 
 
@@ -157,9 +157,9 @@ def cluster(client: Redis) -> Finding:
     text = f"cluster of {len(nodes)} nodes, state {state}"
     text += f"; lost: {', '.join(lost)}" if lost else ""
     if state != "ok":
-        return down(f"{text}: it serves no commands.", "Start lost nodes again")
+        return down(f"{text}: it serves no commands.", "Start the lost nodes again")
     if lost:
-        return warning(f"{text}.", "Start them: the next failure may be one too many")
+        return warning(f"{text}.", "Start them: another failure can stop the cluster")
     return ok(text)
 
 
@@ -177,7 +177,7 @@ def sentinel(number: int, patience: Patience) -> Finding:
     if others + 1 < len(address.hosts):
         return warning(
             f"{text}: it does not know all {len(address.hosts)} of them.",
-            "Check that all Sentinels monitor the same primary and reach each other",
+            "Check that all Sentinels monitor the same primary and can reach each other",
         )
     return ok(text)
 
@@ -192,12 +192,12 @@ def memory() -> Finding:
     text += f", {info['evicted_keys']:,} keys evicted"
     if limit and policy == "noeviction":
         return warning(
-            f"{text}: when it is full it refuses writes.",
-            "Let it evict: redis-cli CONFIG SET maxmemory-policy allkeys-lru",
+            f"{text}: when it is full, it refuses writes.",
+            "Allow eviction: redis-cli CONFIG SET maxmemory-policy allkeys-lru",
         )
     if not limit and not settings.DEBUG:
         return warning(
-            f"{text}: it grows until the system ends it.",
+            f"{text}: it grows until the system kills it.",
             "Set a limit: redis-cli CONFIG SET maxmemory 256mb (deploy/redis.conf)",
         )
     return ok(text)
@@ -222,9 +222,12 @@ def replicas() -> Finding:
     text = ", ".join(parts)
     if missing := known_replicas() - {(each["ip"], int(each["port"])) for each in found}:
         names = ", ".join(f"{host}:{port}" for host, port in sorted(missing))
-        return warning(f"{text}; missing: {names}.", "Start it; after a failover wait 15 s")
+        return warning(
+            f"{text}; missing: {names}.",
+            "Start it. After a failover, wait 15 s and run this again",
+        )
     if late:
-        return warning(f"{text}.", "Check that it runs and reaches the primary")
+        return warning(f"{text}.", "Check that it runs and can reach the primary")
     return ok(text)
 
 
