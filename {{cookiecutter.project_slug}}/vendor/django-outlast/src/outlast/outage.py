@@ -16,25 +16,15 @@ from django.http import HttpRequest, HttpResponse
 from django.template import loader
 from django.utils.safestring import SafeString
 from django.views import debug
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from outlast import errors
+from outlast.cache import Unavailable
 from outlast.conf import conf
 from outlast.health.errors import explain
 
-try:
-    from redis.exceptions import ConnectionError as RedisConnectionError
-    from redis.exceptions import TimeoutError as RedisTimeoutError
-
-    from outlast.cache import Unavailable
-
-    OUT_OF_REACH: tuple[type[Exception], ...] = (
-        Unavailable,
-        RedisConnectionError,
-        RedisTimeoutError,
-    )
-except ImportError:  # profiles without Redis do not install its client
-    OUT_OF_REACH = ()
-
+OUT_OF_REACH = (Unavailable, RedisConnectionError, RedisTimeoutError)
 RETRY_AFTER = 5  # seconds
 # PostgreSQL's states for: connection lost, out of resources, shut down or not up yet.
 AWAY = ("08", "53", "57P0", "58")
