@@ -64,7 +64,6 @@ def test_sessions_and_services(scrape: Callable[[], str], results: list[Finding]
     assert 'site_sessions{state="open"} 2.0' in text
     assert 'site_sessions{state="ended"} 1.0' in text
     assert 'site_service_up{service="database"} 1.0' in text
-    assert 'site_service_seconds{service="database"} 0.0015' in text
 
 
 def test_the_redis_cache_and_the_alerts(

@@ -51,9 +51,7 @@ class SiteCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         results = health.readiness()
         up = {result.name: float(result.state is not State.DOWN) for result in results}
-        seconds = {result.name: result.milliseconds / 1000 for result in results}
         yield gauge("site_service_up", "1 if it answers.", "service", up)
-        yield gauge("site_service_seconds", "How long its answer took.", "service", seconds)
         with suppress(DatabaseError):  # it may have just gone away
             if up["database"]:
                 alive = all_sessions().alive().count()
