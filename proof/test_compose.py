@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,14 @@ class Compose:
         self.secrets = site.folder / "var" / "secrets"
         subprocess.run([sys.executable, site.folder / "deploy" / "make_secrets.py"], check=True)
         text = (site.folder / "compose.yaml").read_text("utf-8")
-        wanted = sorted(set(re.findall(r"\b(?:700|2700)[123]\b", text)))
+        wanted = sorted(set(re.findall(r"\b(?:700|2700)[1-6]\b", text)))
         self.ports = dict(zip(wanted, map(str, free_ports(len(wanted))), strict=True))
         self.services: dict[str, Any] = yaml.safe_load(self.here(text))["services"]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def here(self, text: str) -> str:
         """Replace ports, and the paths that are those of a container."""
-        text = re.sub(r"\b(?:700|2700)[123]\b", lambda m: self.ports[m[0]], text)
+        text = re.sub(r"\b(?:700|2700)[1-6]\b", lambda m: self.ports[m[0]], text)
         text = text.replace("/run/secrets", str(self.secrets))
         return text.replace("/deploy/", f"{self.site.folder / 'deploy'}/")
 
@@ -95,11 +95,16 @@ class Compose:
 
 
 def free_ports(count: int) -> list[int]:
+    """Return free ports; nodes of a cluster need the ports that are higher by 10,000 as well."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        found: list[int] = []
+        while len(found) < count:
+            port, bus = (stack.enter_context(socket.socket()) for _ in range(2))
+            port.bind(("127.0.0.1", 0))
+            with suppress(OSError, OverflowError):
+                bus.bind(("127.0.0.1", port.getsockname()[1] + 10_000))
+                found.append(port.getsockname()[1])
+        return found
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30) -> None:
@@ -257,6 +262,40 @@ def test_sentinel_by_its_own_commands(compose: Compose) -> None:
         # redis-py says its name and version, and goes on when that is refused.
         refused = {entry["object"] for entry in log if entry["username"] == "site"}
         assert refused <= {"client|setinfo"}, "the user of the site lacks a right"
+
+
+def test_cluster_by_its_own_commands(compose: Compose) -> None:
+    for name in list(compose.processes):  # of Sentinel, on the same ports
+        compose.kill(name)
+    nodes = [name for name in compose.services if name.startswith("node-")]
+    for name in nodes:
+        compose.start(name)
+    wait_for(lambda: all(map(compose.healthy, nodes)), "all six")
+    compose.site.variables |= compose.variables("site-redis-cluster")
+
+    def says(words: str) -> bool:
+        done = compose.site.run("doctor")
+        return words in done.stdout and (done.returncode == 0 or "warn  redis" in done.stdout)
+
+    wait_for(lambda: says("All "), "a site that is well", 60)
+    admin = compose.secret("redis_admin_password")
+    with compose.site.running(workers=2), compose.site.browser() as ada:
+        ada.log_in()
+        compose.kill("node-1")
+        wait_for(lambda: says("state ok; lost: 127.0.0.1:"), "a failover", 60)
+        assert ada.logged_in
+        # The container comes back empty by the same command, and must not be a second primary.
+        compose.start("node-1")
+        wait_for(lambda: says("All "), "a site that is well again", 60)
+        with compose.redis("node-1", "admin", admin) as client:
+            wait_for(lambda: client.info("replication")["role"] == "slave", "the former primary")
+        assert ada.logged_in
+        ada.log_out()
+        assert not ada.logged_in
+    for name in nodes:
+        with compose.redis(name, "admin", admin) as client:
+            refused = [entry for entry in client.acl_log() if entry["username"] == "site"]
+        assert not refused, "the user of the site lacks a right"
 
 
 def test_a_password_that_would_break_the_configuration(compose: Compose, tmp_path: Path) -> None:

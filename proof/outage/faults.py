@@ -11,7 +11,9 @@ from typing import NamedTuple
 from proof.outage.outage import HUNG, PASSWORD, Outage, web_server
 
 SECONDS = 4.5  # of most faults; LEAVING of users.py fits in
-BOTH = ("redis", "redis-sentinel")
+CLUSTER = "redis-cluster"
+FAILING_OVER = ("redis-sentinel", CLUSTER)
+ALL = ("redis", *FAILING_OVER)
 
 
 class Fault(NamedTuple):
@@ -25,7 +27,7 @@ class Fault(NamedTuple):
         return self.name
 
 
-FAULTS: dict[str, list[Fault]] = {profile: [] for profile in BOTH}
+FAULTS: dict[str, list[Fault]] = {profile: [] for profile in ALL}
 
 
 def fault(title: str, *profiles: str) -> Callable[[Callable[[Outage], None]], Callable[..., None]]:
@@ -39,7 +41,7 @@ def fault(title: str, *profiles: str) -> Callable[[Callable[[Outage], None]], Ca
     return register
 
 
-@fault("refused: all killed, stay down", *BOTH)
+@fault("refused: all killed, stay down", *ALL)
 def refused(outage: Outage) -> None:
     everyone = outage.topology.sentinels + outage.topology.servers
     for server in everyone:
@@ -56,7 +58,7 @@ def killed_back_after_3s(outage: Outage) -> None:
     outage.primary.start()
 
 
-@fault("hung for 5 s", *BOTH)
+@fault("hung for 5 s", *ALL)
 def hung_5s(outage: Outage) -> None:
     old = outage.primary
     old.pause()
@@ -65,7 +67,7 @@ def hung_5s(outage: Outage) -> None:
     old.resume()
 
 
-@fault("hung for good", *BOTH)
+@fault("hung for good", *ALL)
 def hung_for_good(outage: Outage) -> None:
     old = outage.primary
     old.pause()
@@ -195,19 +197,62 @@ def hung_with_sentinels(outage: Outage) -> None:
         server.start()
 
 
-@fault("failover: primary killed", "redis-sentinel")
+@fault("failover: primary killed", *FAILING_OVER)
 def failover(outage: Outage) -> None:
     old = outage.primary
     old.kill()
     outage.confirm_failover(old)
 
 
-@fault("failover: planned", "redis-sentinel")
+@fault("failover: planned", *FAILING_OVER)
 def planned_failover(outage: Outage) -> None:
     old, topology = outage.primary, outage.topology
-    with topology.sentinels[0].client() as client:
-        client.sentinel_failover(topology.environment()["REDIS_SENTINEL_SERVICE"])
+    if topology.shards:
+        links = {server: server.replication().get("master_port") for server in topology.servers}
+        replica = next(server for server, port in links.items() if port == old.port)
+        with replica.client() as client:
+            client.execute_command("CLUSTER FAILOVER")
+    else:
+        with topology.sentinels[0].client() as client:
+            client.sentinel_failover(topology.environment()["REDIS_SENTINEL_SERVICE"])
     outage.confirm_failover(old)
+
+
+@fault("all nodes hung for 5 s", CLUSTER)
+def all_nodes_hung(outage: Outage) -> None:
+    for server in outage.topology.servers:
+        server.pause()
+    outage.confirm(5, HUNG, *outage.topology.servers)
+    for server in outage.topology.servers:
+        server.resume()
+
+
+@fault("slots resharded while they are in use", CLUSTER)
+def resharded(outage: Outage) -> None:
+    """Half of their keys are at either node for a while: some commands are asked to go on."""
+    source, target, *_ = outage.topology.primaries
+    with source.client() as old, target.client() as new:
+        ids = [client.execute_command("CLUSTER MYID") for client in (old, new)]
+        slots = sorted(
+            {int(old.execute_command("CLUSTER KEYSLOT", key)) for key in old.scan_iter()}
+        )
+        for slot in slots:
+            new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[0])
+            old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
+        moved = 0
+        for part in (slots[::2], slots[1::2]):
+            for slot in part:
+                keys = old.execute_command("CLUSTER GETKEYSINSLOT", slot, 10_000)
+                for key in keys:
+                    old.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 2000,
+                                        "REPLACE", "AUTH", PASSWORD, "KEYS", key)  # fmt: skip
+                moved += len(keys)
+            time.sleep(SECONDS / 2)
+        for slot in slots:
+            for client in (new, old):
+                client.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[1])
+    assert moved, "No key was in use."
+    outage.observed(f"{len(slots)} slots with {moved} keys moved")
 
 
 @fault("one Sentinel dead", "redis-sentinel")

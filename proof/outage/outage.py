@@ -17,7 +17,7 @@ from proof.outage.recorder import Ended, Recorder
 from proof.site import Site
 
 PASSWORD = "an-open-secret"  # noqa: S105  # no blanks: Sentinel of Redis 7.0 rewrites it unquoted
-DATABASES = {"redis": 3, "redis-sentinel": 0}  # a number that can be wrong
+DATABASES = {"redis": 3, "redis-sentinel": 0, "redis-cluster": 0}  # a number that can be wrong
 LOOK_SECONDS, ENOUGH = 0.25, 4  # between two probes of a fault; how often it must be seen
 HUNG = "[Tt]imeout"
 
@@ -75,34 +75,39 @@ class Outage:
         self.observed(", ".join(f"{text} {times}x" for text, times in seen.items()))
 
     def ask(self, server: Any, time_limit: float) -> str:
-        """Return a server's answer to a write, or a Sentinel's to PING, within `time_limit` s."""
-        is_sentinel = server in self.topology.sentinels
+        """Return a server's answer to a write, or PING of a Sentinel or node, within some time."""
+        asks = self.topology.shards or server in self.topology.sentinels
         try:
             with server.client(
-                socket_timeout=time_limit, db=0 if is_sentinel else self.database
+                socket_timeout=time_limit, db=0 if asks else self.database
             ) as client:
-                return str(client.ping() if is_sentinel else client.set("outage", "1", ex=5))
+                return str(client.ping() if asks else client.set("outage", "1", ex=5))
         except (RedisError, OSError) as error:
             return f"{type(error).__name__}: {error}"
 
     def failed_over(self, old: Any) -> bool:
-        """Whether there are Sentinels; another server than `old` has to be primary then."""
-        if self.topology.sentinels:
+        """Whether there is a failover; another server than `old` has to be primary then."""
+        if fails_over := bool(self.topology.sentinels or self.topology.shards):
             self.confirm_failover(old)
-        return bool(self.topology.sentinels)
+        return fails_over
 
     def confirm_failover(self, old: Any) -> None:
-        """Return when all Sentinels name another primary than `old`, and that takes writes."""
+        """Return when all name another primary than `old`, and that takes writes."""
         began = time.monotonic()
         self.topology.wait_failover(old)
         self.observed(f"another primary, waited for {time.monotonic() - began:.1f} s")
 
     def copies_of(self, sessions: Iterable[Ended]) -> int:
-        """Return how many of these sessions the primary holds a copy of."""
-        with self.primary.client(db=self.database) as client:
-            names = "\n".join(client.scan_iter(count=10_000))
+        """Return how many of these sessions the primaries hold a copy of."""
+        names = "\n".join(self.key_names())
         hashed = (hashlib.sha256(session.key.encode()).hexdigest() for session in sessions)
         return sum(name in names for name in hashed)
+
+    def key_names(self, pattern: str = "*") -> Iterator[str]:
+        """Yield the names of all keys in the primaries."""
+        for primary in self.topology.primaries:
+            with primary.client(db=self.database) as client:
+                yield from client.scan_iter(match=pattern, count=10_000)
 
     def disconnect_clients(self, client: Redis) -> None:
         """Cut all connections to the primary but this one."""
@@ -129,12 +134,15 @@ class Outage:
 
     def restore(self) -> None:
         """Bring the servers back to where they were before the fault."""
-        if not self.topology.sentinels:
+        if not (self.topology.sentinels or self.topology.shards):
             self.primary.start(empty=True)
             return
         for server in self.topology.servers + self.topology.sentinels:
             if not server.running or self._tilted(server):
                 server.start()
+        if self.topology.shards:
+            self.topology.wait_ready()
+            return
         primary = self.primary
         for server in self.topology.servers:
             if server is not primary:
@@ -145,7 +153,7 @@ class Outage:
     def _tilted(self, server: Any) -> bool:
         """Whether a Sentinel noticed that it was hung: it then does nothing for 30 seconds."""
         with suppress(RedisError), server.client() as client:
-            return bool(client.info("sentinel").get("sentinel_tilt"))
+            return bool(client.info("sentinel").get("sentinel_tilt"))  # of others: nothing
         return True
 
 

@@ -175,8 +175,7 @@ def _run(
 
 def sessions_are_in_redis(outage: Outage) -> bool:
     """Whether Redis holds any copy of a session."""
-    with outage.primary.client(db=outage.database) as client:
-        return any("session" in name for name in client.scan_iter(count=10_000))
+    return any("session" in name for name in outage.key_names())
 
 
 def wait_for_cache(outage: Outage, clients: list[Client], seconds: float = 30) -> float:
@@ -191,10 +190,9 @@ def wait_for_cache(outage: Outage, clients: list[Client], seconds: float = 30) -
 
 
 def is_cached(outage: Outage, client: Client) -> bool:
-    """Whether a worker's write to the cache is read back, and is in the primary."""
+    """Whether a worker's write to the cache is read back, and is in a primary."""
     name = uuid.uuid4().hex
     answer = client.get(CACHE, params={"name": name})
     if answer.status_code != 200 or not answer.json()["cached"]:
         return False
-    with outage.primary.client(db=outage.database) as redis:
-        return any(True for _ in redis.scan_iter(match=f"*{name}", count=10_000))
+    return any(outage.key_names(f"*{name}"))

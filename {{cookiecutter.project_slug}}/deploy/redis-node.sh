@@ -4,11 +4,13 @@
 #
 #   redis-node.sh redis PORT PRIMARY_PORT      primary if both ports are the same
 #   redis-node.sh sentinel PORT PRIMARY_PORT
+#   redis-node.sh cluster PORT                 a node of a Redis Cluster: see NODES
 #   redis-node.sh check PORT                   exit 0 if it answers
 #
 # HOST is the address of the servers, by default 127.0.0.1: one machine, or containers that share
-# one network (compose.yaml). SENTINELS lists the ports of the Sentinels, if there are any. SECRETS
-# is a folder with one file per password. DATA is a folder whose content may be lost at any time.
+# one network (compose.yaml). SENTINELS lists the ports of the Sentinels, if there are any, and NODES
+# those of a cluster: three primaries, then the replica of each. SECRETS is a folder with one file
+# per password. DATA is a folder whose content may be lost at any time.
 set -eu
 umask 077
 
@@ -52,8 +54,29 @@ for sentinel in ${SENTINELS:-}; do
     fi
 done
 
+# A node that forgot everything, as each new container, knows by this file who the others are. They
+# tell it what changed since, such as who took over its slots.
+write_nodes() {
+    number=0
+    set --
+    for node in $NODES; do
+        shard=$((number % 3)) number=$((number + 1))
+        if [ "$number" -le 3 ]; then
+            set -- "$@" "$node"
+            role="master -" slots=" $((16384 * shard / 3))-$((16384 * (shard + 1) / 3 - 1))"
+        else
+            role="slave $(printf %040d "$1")" slots=
+            shift
+        fi
+        [ "$node" != "$port" ] || role="myself,$role"
+        printf '%040d %s:%s@%s %s 0 0 %s connected%s\n' "$node" "$host" "$node" \
+            "$((node + 10000))" "$role" "$((shard + 1))" "$slots"
+    done
+    echo "vars currentEpoch 3 lastVoteEpoch 0"
+}
+
 case $kind in
-redis)
+redis | cluster)
     conf=$data/redis-$port.conf
     for name in redis redis_replica redis_guard redis_admin; do # now: an error in a pipe is ignored
         secret "${name}_password" >/dev/null
@@ -70,7 +93,10 @@ redis)
         echo "masteruser replica"
         echo "masterauth $(secret redis_replica_password)"
         [ "$port" = "$primary" ] || echo "replicaof $host $primary"
+        [ "$kind" = redis ] || printf '%s\n' "cluster-enabled yes" "cluster-node-timeout 1000" \
+            "cluster-config-file nodes-$port.conf"
     } >"$conf"
+    [ "$kind" = redis ] || write_nodes >"$data/nodes-$port.conf"
     exec "$server" "$conf"
     ;;
 sentinel)
@@ -95,7 +121,7 @@ check)
     esac
     ;;
 *)
-    sed -n '2,12p' "$0" >&2
+    sed -n '2,14p' "$0" >&2
     exit 2
     ;;
 esac
