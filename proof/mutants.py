@@ -55,7 +55,7 @@ PARTS = {
          "session_times", "session_secrets"],
     ),
     "cache": library(["cache.py"], ["cache", "cache_values", "cache_forgery", "cache_outage"]),
-    "breaker": library(["redis.py"], ["redis_breaker", "redis_address", "redis_client"]),
+    "breaker": library(["redis"], ["redis_breaker", "redis_address", "redis_client"]),
     "handler": library(["handler.py", "threads.py"], ["handler"]),
     "channels": library(["channels"], ["channels", "channels_redis"]),
     "throttle": Part(["accounts/throttle.py"], ["tests/test_throttle.py"], "database"),

@@ -80,7 +80,7 @@ MUTATIONS = [
     ),
     Mutation(
         "errors about data do not open the breaker",
-        f"{LIBRARY}/redis.py",
+        f"{LIBRARY}/redis/breaker.py",
         'return (error.status_code or str(error).partition(" ")[0]) in UNUSABLE',
         "return True",
         {"library"},

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proof.conftest import servers
-from proof.outage.faults import FAULTS, Fault
+from proof.outage.failovers import FAULTS, Fault
 from proof.outage.outage import DATABASES, KINDS, PASSWORD, Outage
 from proof.outage.report import add_to, table
 from proof.outage.run import USERS, Result, email

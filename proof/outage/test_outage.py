@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from proof.outage.faults import FAULTS, Fault
+from proof.outage.failovers import FAULTS, Fault
 from proof.outage.outage import KINDS, Outage
 from proof.outage.recorder import slowest_allowed
 from proof.outage.run import Result, run_fault

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from outlast import cache as cache_module
-from outlast import redis
 from outlast.cache import RedisCache
-from outlast.redis import PrimaryPool
-from outlast.redis import _place as where
+from outlast.redis import PrimaryPool, clients
 from outlast.servers import SERVICE, Server, Topology
 
 
@@ -34,7 +32,7 @@ def make_cache(topology: Topology, prefix: str = "site", **options: Any) -> Redi
 
 def forget_clients() -> None:
     """Let the next cache make a client of its own."""
-    redis._clients.clear()
+    clients._clients.clear()
     cache_module._clients.clear()
 
 
@@ -55,8 +53,9 @@ def address_of(server: Server) -> tuple[str, int]:
 
 
 def asked_first(cache: RedisCache, servers: Topology) -> Server:
-    port = where(pool_of(cache).sentinel_manager.sentinels[0]).rpartition(":")[2]
-    return next(some for some in servers.sentinels if some.port == int(port))
+    first = pool_of(cache).sentinel_manager.sentinels[0]
+    port = first.connection_pool.connection_kwargs["port"]
+    return next(some for some in servers.sentinels if some.port == port)
 
 
 @contextlib.contextmanager

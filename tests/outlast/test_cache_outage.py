@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from caches import answering, make_cache, make_cache_at
-from outlast import redis
 from outlast.cache import RedisCache, Unavailable
+from outlast.redis import breaker
 from outlast.servers import Topology, wait_until
 
 pytestmark = pytest.mark.slow
@@ -18,7 +18,7 @@ HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 
 @pytest.fixture(autouse=True)
 def _short_cooldown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis, "COOLDOWN", 0.3)
+    monkeypatch.setattr(breaker, "COOLDOWN", 0.3)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_fault(
     cache.set("k", "new")  # some of them are noticed by those who write
     assert_everything_is_a_miss(cache)
     assert len(caplog.messages) == 1
-    time.sleep(redis.COOLDOWN)  # and one more is sent to look
+    time.sleep(breaker.COOLDOWN)  # and one more is sent to look
     assert_everything_is_a_miss(cache)
     mend()
     wait_until(lambda: is_used_again(cache), "the cache to be used again", 5)
@@ -187,7 +187,7 @@ def test_wrong_settings(password: str, url: str, caplog: pytest.LogCaptureFixtur
     with Topology(password=password) as server:
         cache = make_cache_at(url.format(port=server.primary.port))
         assert_everything_is_a_miss(cache)
-        time.sleep(redis.COOLDOWN)
+        time.sleep(breaker.COOLDOWN)
         assert_everything_is_a_miss(cache)
     assert len(caplog.messages) == 1
     assert not {"wr0ng", "wr0ngest"} & set(caplog.text.replace("'", " ").split())

@@ -1,6 +1,7 @@
 """Addresses: one parser, which never repeats what it refuses."""
 
 import itertools
+import re
 import string
 import traceback
 from urllib.parse import quote, unquote
@@ -97,7 +98,7 @@ def test_what_cannot_be_read_is_refused_without_repeating_it(
         make_cache_at(url).get("k")
     said = "".join(traceback.format_exception(caught.value)) + caplog.text
     for part in ("s3c", "cret", "12", "w/rd"):
-        assert part not in said.replace("line 12", "")
+        assert part not in re.sub(r"line \d+", "", said)
     assert caught.value.__cause__ is None
 
 

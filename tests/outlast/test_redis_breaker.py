@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from outlast import redis as module
 from outlast.redis import COOLDOWN, Breaker, Unavailable, make_client, read_address
+from outlast.redis import breaker as module
 from outlast.servers import Topology, wait_until
 from redis import Redis, exceptions
 

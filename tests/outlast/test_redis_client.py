@@ -92,7 +92,7 @@ cache.set("k", 1)
 mine = cache.client.client_id()
 client = cache.client
 # As if another thread were in the middle of it all at that moment.
-redis._lock.acquire(), client.breaker._lock.acquire()
+redis.clients._lock.acquire(), client.breaker._lock.acquire()
 threading.Thread(target=client.connection_pool._lock.acquire).start()
 child = os.fork()
 if not child:
@@ -149,7 +149,7 @@ def test_tls_to_the_primary_that_sentinels_name(encrypted: int, tmp_path: Path) 
         options = {"sentinels": [("127.0.0.1", 1)], "password": "s@cret"}
         client = make_client(read_address(url, options), "canary")
         sentinels = client.connection_pool.sentinel_manager
-        sentinels.primary, sentinels._ask_at = ("127.0.0.1", encrypted), time.monotonic() + 60
+        sentinels.primary, sentinels.ask_at = ("127.0.0.1", encrypted), time.monotonic() + 60
         return client
 
     client = client_of(f"rediss://mymaster/0?ssl_ca_certs={tmp_path / 'ca.pem'}")

@@ -29,7 +29,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from outlast.redis import Address, Client, PrimaryPool, Unavailable, get_client, read_address
+from outlast.redis import (
+    Address,
+    Client,
+    ClusterClient,
+    PrimaryPool,
+    Unavailable,
+    get_client,
+    read_address,
+)
 
 from .local import LIMIT, PATIENCE, check_size, in_transaction
 
@@ -219,10 +227,10 @@ class Shard(pubsub.RedisSingleShardConnection):
         pool = getattr(self._client, "connection_pool", None)
         if not isinstance(pool, PrimaryPool):
             return None
-        if pool.is_due:
+        if pool.sentinel_manager.is_due:
             await asyncio.to_thread(pool.refresh)
-        if pool.address != self._primary:
-            self._primary = pool.address
+        if pool.sentinel_manager.primary != self._primary:
+            self._primary = pool.sentinel_manager.primary
             await self._redis.connection_pool.disconnect(inuse_connections=False)
         return self._primary
 
@@ -334,7 +342,7 @@ def connection_options(address: Address, client: Client) -> dict[str, Any]:
         return options | {"connection_class": kind, "primary": client.connection_pool}
     if address.cluster:
         node = NodeSSLConnection if address.tls else NodeConnection
-        return options | {"connection_class": node, "nodes": address.hosts}
+        return options | {"connection_class": node, "cluster": client}
     if address.hosts:
         options["host"], options["port"] = address.hosts[0]
     return options | {"connection_class": getattr(connections, kind)}
@@ -348,9 +356,8 @@ class PrimaryConnection(connections.Connection):
         self._primary = primary
 
     async def _connect(self) -> None:
-        if self._primary.is_due or not self._primary.address:
-            await asyncio.to_thread(self._primary.refresh)
-        self.host, self.port = self._primary.address or ("", 0)
+        await asyncio.to_thread(self._primary.refresh)
+        self.host, self.port = self._primary.sentinel_manager.primary or ("", 0)
         await super()._connect()
 
 
@@ -361,23 +368,20 @@ class PrimarySSLConnection(PrimaryConnection, connections.SSLConnection):
 class NodeConnection(connections.Connection):
     """Connects to some node of a cluster: what is published at one is heard at all."""
 
-    def __init__(self, *, nodes: tuple[tuple[str, int], ...], **options: Any) -> None:
+    def __init__(self, *, cluster: ClusterClient, **options: Any) -> None:
         super().__init__(**options)
-        self._nodes = random.sample(nodes, len(nodes))
+        self._cluster = cluster
 
     async def _connect(self) -> None:
-        for _ in self._nodes[1:]:
-            self._turn()
+        former, nodes = (self.host, self.port), self._cluster.places
+        random.shuffle(nodes)
+        nodes.sort(key=former.__eq__)  # last the one that it comes from, which may hang
+        for self.host, self.port in nodes[:-1]:
             with suppress(OSError, RedisError):
                 await super()._connect()
                 return
-        self._turn()
+        self.host, self.port = nodes[-1]
         await super()._connect()
-
-    def _turn(self) -> None:
-        # Never first the one that it comes from, which may hang.
-        self._nodes.append(self._nodes.pop(0))
-        self.host, self.port = self._nodes[-1]
 
 
 class NodeSSLConnection(NodeConnection, connections.SSLConnection):

@@ -111,7 +111,7 @@ def agreed_primary(patience: Patience) -> HostPort:
 
     def ask(place: HostPort) -> HostPort | None:
         with suppress(ServiceError), sentinel_at(place, patience) as client:
-            return cast(HostPort | None, client.sentinel_get_master_addr_by_name(address.service))
+            return client.sentinel_get_master_addr_by_name(address.service)
         return None
 
     with ThreadPoolExecutor(len(address.hosts)) as pool:

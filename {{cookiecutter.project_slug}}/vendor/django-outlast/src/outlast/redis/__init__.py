@@ -1,0 +1,16 @@
+"""Redis for the whole process: where it is, one client for each address, one breaker for each.
+
+The cache, the channel layer, the health checks and the system checks all read addresses, hide
+passwords and choose time-outs here. See `outlast.cache` for the settings.
+"""
+
+from .addresses import Address, HostPort, hide_secrets, read_address, split_secrets
+from .breaker import COOLDOWN, Breaker, Unavailable
+from .clients import LARGE, Client, ClusterClient, get_client, make_client
+from .connections import PrimaryPool, impatient
+
+__all__ = [
+    "COOLDOWN", "LARGE", "Address", "Breaker", "Client", "ClusterClient", "HostPort",
+    "PrimaryPool", "Unavailable", "get_client", "hide_secrets", "impatient", "make_client",
+    "read_address", "split_secrets",
+]  # fmt: skip

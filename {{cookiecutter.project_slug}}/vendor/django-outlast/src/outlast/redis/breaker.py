@@ -1,0 +1,141 @@
+"""What keeps all threads away from a Redis that has failed."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from redis import exceptions
+
+from .addresses import Address, hide_secrets
+
+logger = logging.getLogger(__name__)
+
+COOLDOWN = 2.0  # seconds that a failed Redis is left alone
+
+
+class Unavailable(ConnectionError):  # noqa: N818
+    """Redis cannot be used now. Its text names the address and the reason, never a password."""
+
+
+# Replies that say "not now" or "not to you", whatever is asked. All others are about a key, a
+# value or a command, and reach the caller. MOVED: a node of a cluster, asked as a single server.
+UNUSABLE = {
+    "LOADING", "OOM", "READONLY", "NOAUTH", "WRONGPASS", "NOPERM", "MISCONF", "MASTERDOWN",
+    "CLUSTERDOWN", "NOREPLICAS", "BUSY", "DENIED", "MOVED",
+}  # fmt: skip
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Return whether `error` says that Redis cannot be used at all."""
+    if isinstance(error, exceptions.ResponseError):
+        return (error.status_code or str(error).partition(" ")[0]) in UNUSABLE
+    return isinstance(
+        error,
+        (
+            exceptions.ConnectionError,
+            exceptions.TimeoutError,
+            exceptions.InvalidResponse,
+            exceptions.RedisClusterException,
+            exceptions.ClusterError,
+            OSError,
+        ),
+    )
+
+
+class Breaker:
+    """A context manager that keeps all threads away from a Redis that has failed.
+
+    After a failure it raises Unavailable at once, for `COOLDOWN` seconds. Then one caller
+    probes: `check` must succeed before that caller goes on; the others are still refused. No
+    lock is held while a thread waits for Redis. The start and the end of an outage are logged.
+    """
+
+    def __init__(
+        self, address: Address, check: Callable[[], object], on_failure: Callable[[], object]
+    ):
+        self.address = address
+        self.reason = ""  # why Redis is not used, in the words of the error; empty while it is
+        self.check, self._on_failure = check, on_failure
+        self._lock = threading.Lock()
+        self._since = self._probe_at = 0.0  # times are time.monotonic()
+        self._crowd_at = -math.inf
+
+    @property
+    def is_open(self) -> bool:
+        """Whether Redis is left alone."""
+        return bool(self.reason)
+
+    def __enter__(self) -> None:
+        if self.reason:
+            self._probe()
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, exceptions.MaxConnectionsError):
+            raise Unavailable(self._crowded()) from error
+        if is_outage(error) and not isinstance(error, Unavailable):
+            raise self.record_failure(error) from without_secrets(error, self.address.secrets)
+
+    def record_failure(self, error: BaseException | None) -> Unavailable:
+        """Open the breaker, and return what to raise; log it if Redis was in use until now."""
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        with self._lock:
+            begins = not self.reason
+            self.reason = hide_secrets(reason, self.address.secrets)
+            if begins:
+                self._since = time.monotonic()
+                self._probe_at = self._since + COOLDOWN
+        self._on_failure()
+        if begins:
+            logger.warning(
+                "%s The site goes on without it and tries again every %g s; 'manage.py doctor' "
+                "says more.", self._unavailable(), COOLDOWN)  # fmt: skip
+        return self._unavailable()
+
+    def probe_soon(self) -> None:
+        """Let the next caller probe: there are signs that Redis can be used again."""
+        self._probe_at = 0.0
+
+    def _probe(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if self.reason and now < self._probe_at:
+                raise self._unavailable()
+            self._probe_at = now + COOLDOWN
+        try:
+            self.check()
+        except Exception as error:
+            raise self.record_failure(error) from without_secrets(error, self.address.secrets)
+        with self._lock:
+            over, self.reason = self.reason, ""
+        if over:
+            seconds = time.monotonic() - self._since
+            logger.warning("Redis at %s is used again after %.1f s.", self.address, seconds)
+
+    def _crowded(self) -> str:
+        sentence = (
+            f"All connections of this process to Redis at {self.address} are in use: "
+            "raise max_connections in the OPTIONS of the cache."
+        )
+        if time.monotonic() >= self._crowd_at + 60:
+            self._crowd_at = time.monotonic()
+            logger.warning(sentence)
+        return sentence
+
+    def _unavailable(self) -> Unavailable:
+        return Unavailable(f"Redis at {self.address} cannot be used: {self.reason}.")
+
+
+def without_secrets(error: BaseException | None, secrets: list[str]) -> BaseException | None:
+    """Return `error` without the passwords in its text, and without tracebacks.
+
+    Frames of redis-py hold the password that they log in with, and Django's error pages and
+    mails show the variables of frames.
+    """
+    link = error
+    while link:
+        link.__traceback__ = None
+        link.args = tuple(hide_secrets(str(arg), secrets) for arg in link.args)
+        link = link.__cause__ or link.__context__
+    return error

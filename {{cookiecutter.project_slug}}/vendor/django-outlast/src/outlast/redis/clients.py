@@ -1,0 +1,107 @@
+"""One client for each address, as redis-py makes it, behind one breaker."""
+
+import logging
+import os
+import threading
+from typing import Any
+
+from redis import Redis, exceptions
+from redis.connection import ConnectionPool, SSLConnection
+
+from .addresses import Address
+from .breaker import Breaker, Unavailable, without_secrets
+from .cluster import ClusterClient
+from .connections import PrimaryPool, Sentinels, greet, impatient
+
+logger = logging.getLogger(__name__)
+
+LARGE = 1_000_000  # bytes of a value that may take longer than TIMEOUT to send
+MAX_CONNECTIONS = 1000  # redis-py's 100 are too few where each request has its own thread
+
+
+class Client(Redis):
+    """redis-py's client, each command of which goes through `breaker`; pipelines do not.
+
+    Raises Unavailable for what `is_outage`; other errors of redis-py as they are.
+    """
+
+    def __init__(self, pool: ConnectionPool, breaker: Breaker):
+        super().__init__(connection_pool=pool)
+        self.breaker = breaker
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """As in redis-py, through the breaker."""
+        with self.breaker:
+            try:
+                return super().execute_command(*args, **options)
+            except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+                size = max((len(arg) for arg in args if isinstance(arg, bytes)), default=0)
+                if size <= LARGE:
+                    raise
+                # Redis hangs up on more than proto-max-bulk-len, 512 MB, and a network takes
+                # its time for less: no reason to stop using it for other values.
+                self.breaker.check()
+                where = self.breaker.address
+                sentence = f"Redis at {where} did not take a value of {size:,} bytes."
+                logger.warning(sentence)
+                raise Unavailable(sentence) from without_secrets(error, where.secrets)
+
+
+def make_client(address: Address, canary: str) -> Any:
+    """Return a client. `canary`: a key that is written to see whether Redis can be used."""
+    if address.cluster:
+        return ClusterClient(address, canary)
+    options: dict[str, Any] = {
+        **impatient(),
+        "redis_connect_func": greet,
+        "max_connections": MAX_CONNECTIONS,
+        **address.options,
+    }
+    if address.service:
+        tls = options.pop("connection_class", None) is SSLConnection
+        pool: ConnectionPool = PrimaryPool(address.service, Sentinels(address), ssl=tls, **options)
+    else:
+        for host, port in address.hosts:
+            options |= {"host": host, "port": port}
+        pool = ConnectionPool(**options)
+    asking = Redis(connection_pool=pool)
+    breaker = Breaker(
+        address,
+        # A write: a full or a read-only server answers everything else.
+        check=lambda: asking.set(canary, 1, ex=60),
+        on_failure=lambda: pool.disconnect(inuse_connections=False),
+    )
+    return Client(pool, breaker)
+
+
+_clients: dict[str, Any] = {}
+_lock = threading.Lock()
+
+
+def get_client(address: Address, canary: str) -> Any:
+    """Return the Client, or ClusterClient, of this process for the address."""
+    key = repr((address, address.options, address.sentinel_options))
+    if key not in _clients:
+        with _lock:
+            if key not in _clients:
+                _clients[key] = make_client(address, canary)
+    return _clients[key]
+
+
+def _renew_locks() -> None:
+    """Replace locks that another thread may have held in a process that forked."""
+    global _lock
+    _lock = threading.Lock()
+    for client in _clients.values():
+        client.breaker._lock = threading.Lock()
+        if isinstance(client, ClusterClient):
+            client.guard, client.started = threading.Lock(), False
+            continue
+        pool = client.connection_pool
+        pool._lock = threading.RLock()  # private: redis-py 8.1 takes it to renew the pool
+        if isinstance(pool, PrimaryPool):
+            pool.sentinel_manager.asking = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_renew_locks)

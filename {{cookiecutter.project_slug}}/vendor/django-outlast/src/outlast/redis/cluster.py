@@ -1,0 +1,97 @@
+"""redis-py's client of a Redis Cluster, behind a breaker."""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from redis import exceptions
+from redis.cluster import ClusterNode, RedisCluster
+from redis.connection import SSLConnection
+
+from .addresses import Address, HostPort
+from .breaker import Breaker
+from .connections import TIMEOUT, impatient
+
+
+class ClusterClient(RedisCluster):
+    """redis-py's client of a cluster, each command of which goes through `breaker`.
+
+    redis-py's connects in its constructor, where it raises while the cluster is away; this one
+    connects at its first command. And redis-py asks all nodes in turn who has which slots; here
+    a thread does so, and no caller waits for it longer than TIMEOUT.
+    """
+
+    def __init__(self, address: Address, canary: str):
+        self.breaker = Breaker(address, partial(self._check, canary), lambda: None)
+        self.guard = threading.Lock()
+        self.started = False
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+
+    @property
+    def places(self) -> list[HostPort]:
+        """The nodes that are known, and those in the settings."""
+        known = [(str(n.host), int(n.port)) for n in self.get_nodes()] if self.started else []
+        return list(dict.fromkeys([*known, *self.breaker.address.hosts]))
+
+    def _in_thread(self, work: Callable[[], None]) -> None:
+        """Do `work` in a thread, unless there is one, and wait for TIMEOUT at most."""
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:
+                self._error = error
+
+        with self.guard:
+            if not (self._thread and self._thread.is_alive()):
+                self._thread = threading.Thread(target=run, daemon=True)
+                self._thread.start()
+            thread = self._thread
+        thread.join(TIMEOUT)
+
+    def _start(self) -> None:
+        if self.started:
+            return
+        self._in_thread(self._connect)
+        if not self.started:
+            error = self._error or "its nodes do not answer in time"
+            raise exceptions.ConnectionError(str(error)) from self._error
+
+    def _connect(self) -> None:
+        address = self.breaker.address
+        options = impatient() | dict(address.options)
+        if options.pop("connection_class", None) is SSLConnection:
+            options["ssl"] = True
+        nodes = [ClusterNode(host, port) for host, port in address.hosts]
+        super().__init__(startup_nodes=nodes, **options)
+        read = self.nodes_manager.initialize
+        self.nodes_manager.initialize = (  # type: ignore[method-assign]
+            lambda *args, **kwargs: self._in_thread(partial(read, *args, **kwargs))
+        )
+        self.started = True
+
+    def _check(self, canary: str) -> None:
+        self._start()
+        super().execute_command("SET", canary, 1, "EX", 60)
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """As in redis-py, through the breaker."""
+        if threading.current_thread() is self._thread:  # redis-py's constructor
+            return super().execute_command(*args, **options)
+        with self.breaker:
+            self._start()
+            return super().execute_command(*args, **options)
+
+    def mget(self, keys: Any, *args: Any) -> Any:
+        """As of one server: the keys may be on several nodes."""
+        with self.breaker:
+            self._start()
+            return self.mget_nonatomic(keys, *args)
+
+    def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> Any:
+        """As in redis-py; not through the breaker when it is executed."""
+        with self.breaker:
+            self._start()
+            return super().pipeline(transaction, shard_hint)

@@ -1,0 +1,118 @@
+"""How redis-py connects here: with short time-outs, and to the primary that Sentinels name."""
+
+import contextlib
+import logging
+import threading
+import time
+from typing import Any, cast
+
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.connection import Connection
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+
+from .addresses import Address, HostPort
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT = 0.25  # seconds to connect, and for each reply
+SENTINEL_TIMEOUT = 0.1  # seconds for one Sentinel: another one knows the same
+SENTINEL_INTERVAL = 1.0  # seconds between two questions to the Sentinels
+
+
+def impatient(seconds: float = TIMEOUT) -> dict[str, Any]:
+    """Return the arguments by which a connection gives up soon, and tries once.
+
+    redis-py's own: 5 s, ten retries, and 10 s whenever the server announces maintenance.
+    """
+    return {
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+        "retry": Retry(NoBackoff(), 0),
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+
+
+def greet(connection: Any) -> None:
+    """Log in as redis-py does; raise ConnectionError for whatever goes wrong on the way.
+
+    redis-py treats any reply to HELLO with credentials as success, and raises ResponseError,
+    AttributeError and others for replies of what is no Redis.
+    """
+    try:
+        connection.on_connect()
+        role = connection.handshake_metadata[b"role"]
+    except (exceptions.ConnectionError, exceptions.TimeoutError):
+        raise
+    except exceptions.ResponseError as error:
+        code = f"{error.status_code} " if error.status_code else ""
+        raise exceptions.ConnectionError(f"{code}{error}") from error
+    except Exception as error:
+        what = "what answers is no Redis, or one older than 6.0"
+        raise exceptions.ConnectionError(what) from error
+    if role != b"master" and isinstance(connection, SentinelManagedConnection):
+        # Sentinels hear of a change, and tell it, a moment late.
+        here = f"{connection.host}:{connection.port}"
+        raise exceptions.ConnectionError(f"{here} is a replica by now")
+
+
+class Sentinels(Sentinel):
+    """redis-py's, which asks for each new connection; here one caller asks, once in a while.
+
+    Until then, and if no Sentinel answers, the primary that is known stays in use.
+    """
+
+    def __init__(self, address: Address):
+        options = {**impatient(SENTINEL_TIMEOUT), **address.sentinel_options}
+        super().__init__(address.hosts, sentinel_kwargs=options)
+        self.primary: HostPort | None = None
+        self.asking = threading.Lock()
+        self.ask_at = 0.0  # time.monotonic()
+
+    def discover_master(self, service_name: str) -> HostPort:
+        """Return the primary; raise redis-py's ConnectionError if it is not known."""
+        if self.primary and not self.is_due:
+            return self.primary
+        if not self.asking.acquire(blocking=not self.primary):
+            return cast("HostPort", self.primary)
+        try:
+            self.ask_at = time.monotonic() + SENTINEL_INTERVAL
+            found = cast("HostPort", super().discover_master(service_name))
+        except exceptions.RedisError:
+            if not self.primary:
+                raise
+            return self.primary
+        finally:
+            self.asking.release()
+        if self.primary and found != self.primary:
+            new, old = (f"{host}:{port}" for host, port in (found, self.primary))
+            logger.warning("Redis: the primary of %s is %s now, after %s.", service_name, new, old)
+        self.primary = found
+        return found
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to ask again."""
+        return time.monotonic() >= self.ask_at
+
+
+class PrimaryPool(SentinelConnectionPool):
+    """redis-py's, which asks when it connects; here also while it has open connections.
+
+    After a planned failover it would go on writing to the former primary for about 11 s, and
+    those writes are lost.
+    """
+
+    sentinel_manager: Sentinels
+
+    def get_connection(self, *_args: Any, **_options: Any) -> Connection:
+        """Return a connection to the primary, after closing those to a former one."""
+        self.get_master_address()
+        return super().get_connection()
+
+    def refresh(self) -> None:
+        """Ask the Sentinels if it is time; never raise."""
+        with contextlib.suppress(exceptions.RedisError):
+            self.get_master_address()
