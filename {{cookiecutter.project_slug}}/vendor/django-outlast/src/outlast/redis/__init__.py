@@ -6,7 +6,8 @@ passwords and choose time-outs here. See `outlast.cache` for the settings.
 
 from .addresses import Address, HostPort, hide_secrets, read_address, split_secrets
 from .breaker import COOLDOWN, Breaker, Unavailable
-from .clients import LARGE, Client, ClusterClient, get_client, make_client
+from .clients import LARGE, Client, get_client, make_client
+from .cluster import ClusterClient
 from .connections import PrimaryPool, impatient
 
 __all__ = [

@@ -24,7 +24,7 @@ class Address:
     `hosts`: the server, the Sentinels or some nodes of the cluster; empty for a socket.
     `service`: the name by which the Sentinels know the servers; else empty.
     `options`: arguments of redis-py's connections to servers, `host` and `port` excepted.
-    `sentinel_options`: arguments of redis-py's clients of Sentinels.
+    `sentinel_options`: those of connections to Sentinels.
     """
 
     hosts: tuple[HostPort, ...]
@@ -63,8 +63,9 @@ def read_address(
     own = {k: v for k, v in (options or {}).items() if k not in DJANGO_OPTIONS}
     sentinels, cluster = own.pop("sentinels", None), own.pop("cluster", False)
     sentinel_options = dict(own.pop("sentinel_kwargs", None) or {})
-    if own.pop("ssl", False):  # an argument of redis-py's clients, not of connections
-        own["connection_class"] = SSLConnection
+    for each in (own, sentinel_options):
+        if each.pop("ssl", False):  # an argument of redis-py's clients, not of connections
+            each["connection_class"] = SSLConnection
     urls = [location] if isinstance(location, str) else list(location)
     if len(urls) != 1 and not (cluster and urls):
         raise ImproperlyConfigured(

@@ -6,9 +6,9 @@ import threading
 import time
 from typing import Any, cast
 
-from redis import exceptions
+from redis import Redis, exceptions
 from redis.backoff import NoBackoff
-from redis.connection import Connection
+from redis.connection import Connection, ConnectionPool
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
@@ -66,7 +66,11 @@ class Sentinels(Sentinel):
 
     def __init__(self, address: Address):
         options = {**impatient(SENTINEL_TIMEOUT), **address.sentinel_options}
-        super().__init__(address.hosts, sentinel_kwargs=options)
+        super().__init__([])
+        self.sentinels = [
+            Redis(connection_pool=ConnectionPool(host=host, port=port, **options))
+            for host, port in address.hosts
+        ]
         self.primary: HostPort | None = None
         self.asking = threading.Lock()
         self.ask_at = 0.0  # time.monotonic()
