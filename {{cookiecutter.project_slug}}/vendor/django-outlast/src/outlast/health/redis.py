@@ -111,8 +111,7 @@ def agreed_primary(patience: Patience) -> HostPort:
 
     def ask(place: HostPort) -> HostPort | None:
         with suppress(ServiceError), sentinel_at(place, patience) as client:
-            found: Any = client.sentinel_get_master_addr_by_name(address.service)
-            return cast(HostPort | None, found)
+            return cast(HostPort | None, client.sentinel_get_master_addr_by_name(address.service))
         return None
 
     with ThreadPoolExecutor(len(address.hosts)) as pool:
