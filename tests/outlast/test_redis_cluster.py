@@ -75,7 +75,7 @@ def planned(cluster: Topology) -> None:
 def test_a_failover(
     fault: Callable[[Topology], None], cache: RedisCache, cluster: Topology
 ) -> None:
-    assert works(cache)
+    wait_until(lambda: works(cache), "the cache to be used")
     old = cluster.primary
     fault(cluster)
     assert cluster.wait_failover(old) is cluster.servers[3]
@@ -86,7 +86,7 @@ def test_a_failover(
 def test_all_nodes_are_away(
     end: Callable[[Server], None], cache: RedisCache, cluster: Topology
 ) -> None:
-    assert works(cache)
+    wait_until(lambda: works(cache), "the cache to be used")
     for node in cluster.servers:
         end(node)
     forgetful = cache_of(cluster.servers[:1])  # has a client of its own, which never connected
@@ -105,7 +105,7 @@ def test_all_nodes_are_away(
 
 
 def test_no_caller_waits_for_all_nodes(cache: RedisCache, cluster: Topology) -> None:
-    assert works(cache)
+    wait_until(lambda: works(cache), "the cache to be used")
     for node in cluster.servers:
         node.pause()
     started = time.monotonic()

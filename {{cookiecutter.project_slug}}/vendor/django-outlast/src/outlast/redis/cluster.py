@@ -35,8 +35,8 @@ class ClusterClient(RedisCluster):
         known = [(str(n.host), int(n.port)) for n in self.get_nodes()] if self.started else []
         return list(dict.fromkeys([*known, *self.breaker.address.hosts]))
 
-    def _in_thread(self, work: Callable[[], None]) -> None:
-        """Do `work` in a thread, unless there is one, and wait for TIMEOUT at most."""
+    def _in_thread(self, work: Callable[[], None], seconds: float = TIMEOUT) -> None:
+        """Do `work` in a thread, unless there is one, and wait for so long at most."""
 
         def run() -> None:
             try:
@@ -49,12 +49,12 @@ class ClusterClient(RedisCluster):
                 self._thread = threading.Thread(target=run, daemon=True)
                 self._thread.start()
             thread = self._thread
-        thread.join(TIMEOUT)
+        thread.join(seconds)
 
     def _start(self) -> None:
         if self.started:
             return
-        self._in_thread(self._connect)
+        self._in_thread(self._connect, 2 * TIMEOUT)  # to all nodes
         if not self.started:
             error = self._error or "its nodes do not answer in time"
             raise exceptions.ConnectionError(str(error)) from self._error
