@@ -92,7 +92,7 @@ def test_a_form_that_cannot_be_read_is_refused(
         for body in fuzz.PARTS:
             response = browser.post(path, headers=headers, content=body)
             assert response.status_code == 400
-            assert "This request cannot be read" in response.text
+            assert "This request could not be read" in response.text
             assert all(name in response.headers for name in HEADERS)
 
 

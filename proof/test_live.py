@@ -163,7 +163,7 @@ def test_an_event_crosses_to_the_owners_other_browser_alone(
         each.hear("heartbeat")
     browsers()
     for each in (here, there):
-        assert each.hear("signed_in")["text"] == "Signed in from python-httpx2."
+        assert each.hear("signed_in")["text"] == "Logged in from python-httpx2."
     assert stranger.is_quiet
 
 

@@ -28,7 +28,7 @@ def test_a_login_elsewhere_shows_in_every_open_browser(
     expect(here.locator("#session-count")).to_have_text("1")
     log_in(window(user_agent=IPHONE), person)
     expect(here.locator("#events li")).to_have_text(
-        re.compile(r"^Signed in from Chrome on iPhone\. \w+ \d+, \d{4}, \d+:\d\d")
+        re.compile(r"^Logged in from Chrome on iPhone\. \w+ \d+, \d{4}, \d+:\d\d")
     )
     expect(here.locator("#session-count")).to_have_text("2")
     expect(stranger.locator("#events li")).to_have_count(0)
@@ -41,7 +41,7 @@ def test_the_script_of_the_document_hears_events(window: Callable[..., Page], pe
     here = watch(window(), person)
     here.evaluate(script.replace("order_shipped", "signed_in"))
     log_in(window(user_agent=IPHONE), person)
-    expect(here).to_have_title(re.compile("^Signed in from Chrome on iPhone"))
+    expect(here).to_have_title(re.compile("^Logged in from Chrome on iPhone"))
 
 
 def test_a_session_that_is_ended_takes_its_page_away(

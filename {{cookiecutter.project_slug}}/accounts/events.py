@@ -19,13 +19,13 @@ __all__ = ["event", "group_of", "publish"]
 
 @receiver(user_logged_in)
 def tell_of_login(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
-    publish(user.pk, "signed_in", _("Signed in from %s.") % browser_of(request))
+    publish(user.pk, "signed_in", _("Logged in from %s.") % browser_of(request))
 
 
 @receiver(user_logged_out)
 def tell_of_logout(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
     if user:
-        publish(user.pk, "signed_out", _("Signed out of %s.") % browser_of(request))
+        publish(user.pk, "signed_out", _("Logged out of %s.") % browser_of(request))
 
 
 @receiver(post_save, sender=settings.AUTH_USER_MODEL)

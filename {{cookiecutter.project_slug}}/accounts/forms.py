@@ -47,7 +47,7 @@ class OwnPasswordForm(forms.Form):
         name = self.request.user.get_username()
         user = authenticate(self.request, username=name, password=password)
         if user is None or user.pk != self.request.user.pk:
-            raise ValidationError(_("This is not your password."), code="password_incorrect")
+            raise ValidationError(_("Incorrect password."), code="password_incorrect")
         return password
 
 

@@ -42,7 +42,7 @@ class User(AbstractUser):
     email = FoldedEmailField(
         _("email address"),
         unique=True,
-        error_messages={"unique": _("There is an account with this email address already.")},
+        error_messages={"unique": _("An account with this email address already exists.")},
     )
 
     # What ends the links that were sent before; set by `save()`.

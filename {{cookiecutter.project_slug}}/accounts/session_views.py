@@ -77,7 +77,7 @@ def _end(request: Any, ending: QuerySet[Session]) -> HttpResponse:
         messages.success(request, text % {"count": count})
         events.publish(request.user.pk, "sessions_ended", text % {"count": count})
     else:
-        messages.info(request, _("There was no such session any more."))
+        messages.info(request, _("That session had already ended."))
     return redirect("sessions")
 
 

@@ -198,7 +198,9 @@ class PasswordResetConfirmView(LinkConfirmView):
     def form_valid(self, form: auth_forms.SetPasswordForm) -> HttpResponse:
         response = super().form_valid(form)
         if self.validlink:
-            messages.success(self.request, _("Your password has been changed: log in with it."))
+            messages.success(
+                self.request, _("Your password has been changed. Log in with the new password.")
+            )
             Attempt.forget_failures(form.user.get_username())  # guesses at the old one
         return response
 

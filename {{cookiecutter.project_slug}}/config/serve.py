@@ -24,10 +24,12 @@ def main() -> None:
     parser = ArgumentParser("config.serve", formatter_class=ArgumentDefaultsHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all interfaces")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--workers", type=int, help="processes; WEB_CONCURRENCY unless given")
+    parser.add_argument(
+        "--workers", type=int, help="number of processes (default: WEB_CONCURRENCY)"
+    )
     parser.add_argument("--timeout-graceful-shutdown", type=int, default=20, metavar="SECONDS",
-                        help="for requests in flight; sockets get 1012 at once")  # fmt: skip
-    parser.add_argument("--ssl-certfile", help="PEM file, where no proxy speaks HTTPS")
+                        help="for requests in progress; WebSockets close at once")  # fmt: skip
+    parser.add_argument("--ssl-certfile", help="PEM file, to serve HTTPS without a proxy")
     parser.add_argument("--ssl-keyfile", help="PEM file")
     arguments = vars(parser.parse_args())
     # For what this process says; in the workers Django does the same by its settings.

@@ -132,10 +132,10 @@ def test_each_error_has_its_page_without_session_or_database(
     https.handler.enforce_csrf_checks = True
     with django_assert_num_queries(0):
         pages = {
-            "There is no such page": (404, https.get("/nowhere/")),
+            "Page not found": (404, https.get("/nowhere/")),
             "Something went wrong": (500, https.get("/broken/")),
-            "You may not open this page": (403, https.get("/forbidden/")),
-            "This form was out of date": (403, https.post("/accounts/login/")),
+            "You do not have permission to open this page": (403, https.get("/forbidden/")),
+            "This form is out of date": (403, https.post("/accounts/login/")),
         }
     for text, (status, page) in pages.items():
         assert page.status_code == status and text in page.content.decode()

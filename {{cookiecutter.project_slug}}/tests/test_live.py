@@ -46,11 +46,11 @@ def change_password(browser: Client) -> None:
 @pytest.mark.parametrize(
     ("action", "kinds", "text"),
     [
-        (post_login, ["signed_in"], "Signed in from Firefox on Windows."),
+        (post_login, ["signed_in"], "Logged in from Firefox on Windows."),
         (
             lambda there: there.post("/accounts/logout/"),
             ["signed_out", "sessions_changed"],
-            "Signed out of Firefox on Windows.",
+            "Logged out of Firefox on Windows.",
         ),
     ],
 )

@@ -199,7 +199,7 @@ def test_a_link_by_mail_replaces_it(log_in: Any, https: Client, settings: Any) -
     assert not is_logged_in(there)
     assert post_login(https, password=NEW).status_code == 302
     https.logout()
-    assert b"does not work any more" in https.get(link, follow=True).content  # once
+    assert b"no longer works" in https.get(link, follow=True).content  # once
 
 
 def test_a_link_does_nothing_after_the_account_was_disabled(user: User, https: Client) -> None:
@@ -277,7 +277,7 @@ def test_while_developing_the_link_can_be_copied_from_the_console(
     use_mail(ConsoleBackend)
     ask(https)
     printed = capsys.readouterr().out
-    assert "To: ada@example.com\nSubject: A new password" in printed
+    assert "To: ada@example.com\nSubject: Choose a new password" in printed
     link = re.search(r"^https?://[^/]+(/\S+/reset/\S+/)$", printed, re.M)
     assert link and https.get(link[1], follow=True).context["validlink"]
 

@@ -63,7 +63,7 @@ def test_it_lists_where_one_is_logged_in(log_in: Any) -> None:
     row_of(log_in()).update(expire_date=timezone.now() - timedelta(seconds=1))
     response = here.get(PAGE)
     page = response.content.decode()
-    for text in ("Firefox on Linux", "Safari on macOS", "An unknown browser", "This one"):
+    for text in ("Firefox on Linux", "Safari on macOS", "An unknown browser", "This session"):
         assert page.count(text) == 1
     assert "192.0.2.1" in page and "198.51.100.7" in page and "<script>alert" not in page
     assert [shown["is_this"] for shown in response.context["sessions"]] == [True, False, False]
@@ -88,7 +88,7 @@ def test_ending_sessions(log_in: Any, admin: Client, user: User) -> None:
     assert b"3 sessions have ended." in here.get(PAGE).content
     assert not any(map(is_logged_in, others)) and is_logged_in(here)
     here.post(UNKNOWN)
-    assert b"no such session" in here.get(PAGE).content
+    assert b"had already ended" in here.get(PAGE).content
     assert end(here, here)["Location"] == LOGIN  # one's own: a logout
     assert not is_logged_in(here)
     there = log_in()
@@ -103,7 +103,7 @@ def test_some_time_after_the_login_the_password_is_asked_for(log_in: Any) -> Non
     here, there = log_in(), log_in()
     age(here)
     assert b"Confirm your password" in here.get(PAGE).content
-    assert b"This is not your password." in here.post(CONFIRM, {"password": "wrong"}).content
+    assert b"Incorrect password." in here.post(CONFIRM, {"password": "wrong"}).content
     for answer in (end(here, there), here.post(OTHERS)):
         assert answer["Location"] == CONFIRM
     assert is_logged_in(there)

@@ -91,7 +91,7 @@ def test_known_and_unknown_addresses_are_answered_alike(user: User, https: Clien
     new, *known = mail.outbox
     assert SIGN_UP in new.body
     for message in known:
-        assert "there is one already" in message.body and SIGN_UP not in message.body
+        assert "you already have one" in message.body and SIGN_UP not in message.body
 
 
 def test_two_links_for_one_address_make_one_account(https: Client, new_browser: Any) -> None:
@@ -207,7 +207,7 @@ def test_spellings_of_one_address(https: Client, spelling: str) -> None:
     User.objects.create_user("grace@café.example", PASSWORD)
     assert ask(https, spelling).status_code == 302
     assert mail.outbox[0].to == ["grace@xn--caf-dma.example"]
-    assert "there is one already" in mail.outbox[0].body
+    assert "you already have one" in mail.outbox[0].body
     assert post_login(https, spelling).status_code == 302
 
 

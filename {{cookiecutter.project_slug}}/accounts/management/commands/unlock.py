@@ -1,4 +1,4 @@
-"""`manage.py unlock EMAIL`: let an account log in at once that has to wait."""
+"""`manage.py unlock EMAIL`: let an account log in at once after too many failed logins."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -9,11 +9,11 @@ from accounts.models import Attempt
 
 
 class Command(BaseCommand):
-    help = "Forget the failed logins of an account, so that it need not wait."
+    help = "Unlock an account after too many failed logins."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("email", help="the email address of the account, in any spelling")
 
     def handle(self, email: str, **options: Any) -> None:
         count = Attempt.forget_failures(email)
-        self.stdout.write(f"Forgot {count} failed logins of {Attempt.fold(email)}.")
+        self.stdout.write(f"Deleted {count} failed logins of {Attempt.fold(email)}.")
