@@ -8,7 +8,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,20 +68,29 @@ def progress(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def markdown(table: Table) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, aligned for a terminal."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    padded = (
+        [text.ljust(width) for text, width in zip(line, widths, strict=True)] for line in lines
+    )
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+
+
+def markdown(measured: Table) -> str:
     """Return the table as Markdown: median, and in brackets minimum and maximum."""
-    subjects = table.measured.items()
+    subjects = measured.measured.items()
     names = list(dict.fromkeys(name for _, runs in subjects for name in runs[0]))
-    lines = [
-        f"### {table.title}",
-        "",
-        f"| | {' | '.join(names)} |",
-        "|---|" + "---:|" * len(names),
+    rows = [
+        [
+            subject,
+            *(_cell([run[name] for run in runs]) if name in runs[0] else "" for name in names),
+        ]
+        for subject, runs in subjects
     ]
-    for subject, runs in subjects:
-        cells = (_cell([run[name] for run in runs]) if name in runs[0] else "" for name in names)
-        lines.append(f"| {subject} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    return f"### {measured.title}\n\n{table(['', *names], rows)}\n"
 
 
 def _cell(values: list[float]) -> str:

@@ -4,17 +4,16 @@
     nox -s mutations -- throttle     those whose name contains a word
     nox -s mutations -- --named      run only the sessions that must turn red
 
-Each mutation is applied to a copy of the template, on which plain `nox` then runs. What is the
-same on every profile is tested in the first profile's session.
+Each mutation is applied to a copy of the template, on which the sessions of plain `nox` then run.
+What is the same on every profile is tested in the first profile's session.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,13 +34,15 @@ class Mutation(NamedTuple):
 
 LIBRARY = f"{SITE}/vendor/django-outlast/src/outlast"
 EVERY_PROFILE = {f"profile({name})" for name in PROFILES}
+# What plain nox runs, but for styles and types, which a mutation may break as well.
+PLAIN = ["library", "template", "switch", *sorted(EVERY_PROFILE)]
 MUTATIONS = [
     Mutation(
         "identity: a changed password ends a session",
         f"{LIBRARY}/middleware.py",
         "return user if constant_time_compare(given, expected) else None",
         "return user",
-        {"library", *EVERY_PROFILE},
+        {"library", "profile(database)", "profile(redis)"},
     ),
     Mutation(
         "sessions end by their row's times",
@@ -159,36 +160,37 @@ MUTATIONS = [
 ]
 
 
-def red_sessions(mutation: Mutation, chosen: Sequence[str] = ()) -> set[str]:
-    """Return the sessions that fail on a copy with the mutation, of plain nox or those chosen."""
+def copy_of_template(folder: Path) -> Path:
+    """Copy what git knows of the template, with the environment that nox has made."""
+    copy = folder / "template"
+    command = ["git", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(TEMPLATE / name, copy / name)
+    (copy / ".nox").symlink_to(TEMPLATE / ".nox", target_is_directory=True)
+    return copy
+
+
+def red_sessions(mutation: Mutation, chosen: Iterable[str]) -> set[str]:
+    """Return which of these sessions fail on a copy with the mutation."""
     with tempfile.TemporaryDirectory(prefix="mutation ") as folder:
-        copy = Path(folder) / "template"
-        listed = subprocess.run(
-            ["git", "ls-files", "-z"], cwd=TEMPLATE, capture_output=True, text=True, check=True
-        ).stdout
-        for name in filter(None, listed.split("\0")):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(TEMPLATE / name, copy / name)
-        (copy / ".nox").symlink_to(TEMPLATE / ".nox", target_is_directory=True)
-        path = copy / mutation.path
+        copy = copy_of_template(Path(folder))
+        path, report = copy / mutation.path, Path(folder) / "report.json"
         text = path.read_text("utf-8")
         if mutation.old not in text:
-            sys.exit(
-                f"{mutation.path} no longer holds what the mutation {mutation.name!r} breaks."
-            )
+            sys.exit(f"{mutation.path} no longer holds what {mutation.name!r} breaks.")
         path.write_text(text.replace(mutation.old, mutation.new, 1), "utf-8", newline="\n")
-        report = Path(folder) / "report.json"
-        command = [sys.executable, "-m", "nox", "-R", f"--report={report}"]
-        command += ["-s", *chosen] if chosen else []
+        # One failure turns a session red: `-x`.
+        command = ["-R", f"--report={report}", "-s", *chosen, "--", "-x"]
         done = subprocess.run(
-            command, cwd=copy, capture_output=True, text=True, check=False, env=os.environ,
-            timeout=1800,
+            [sys.executable, "-m", "nox", *command], cwd=copy, capture_output=True, text=True,
+            check=False, timeout=1800,
         )  # fmt: skip
         if not report.exists():
             sys.exit(f"nox itself failed:\n{done.stdout}{done.stderr}")
         sessions = json.loads(report.read_text("utf-8"))["sessions"]
-        failed = (each["signatures"][0] for each in sessions if each["result"] == "failed")
-        return set(failed)
+        return {each["signatures"][0] for each in sessions if each["result"] == "failed"}
 
 
 def main(words: list[str]) -> int:
@@ -198,7 +200,7 @@ def main(words: list[str]) -> int:
     for mutation in MUTATIONS:
         if words and not any(word in mutation.name for word in words):
             continue
-        red = red_sessions(mutation, sorted(mutation.red) if named else ())
+        red = red_sessions(mutation, sorted(mutation.red) if named else PLAIN)
         verdict = "as expected" if red == mutation.red else f"WRONG, expected {mutation.red}"
         wrong += red != mutation.red
         print(

@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from proof.mutations import copy_of_template
 from proof.site import TEMPLATE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # runs nox itself
@@ -62,15 +62,7 @@ def redis(env''',
 
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
-    """A copy of what git knows of the template, with the environments that nox has made."""
-    copy = tmp_path / "template"
-    command = ["git", "ls-files", "-z"]
-    names = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=True)
-    for name in filter(None, names.stdout.split("\0")):
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(TEMPLATE / name, copy / name)
-    (copy / ".nox").symlink_to(TEMPLATE / ".nox", target_is_directory=True)
-    return copy
+    return copy_of_template(tmp_path)
 
 
 def nox(template: Path, *arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""Clients of the site's workers, which record every request."""
+"""Clients of the site's workers, whose requests are all recorded."""
 
 import time
 from http.cookiejar import CookieJar
@@ -6,37 +6,36 @@ from typing import Any
 
 import httpx2
 
-from proof.outage.recorder import NO_ANSWER, Recorder
+from proof.outage.result import NO_ANSWER, Result
 from proof.site import Browser, Site
 
 START_SECONDS = 60  # in which each worker has to answer
-# See overlay/outage/views.py.
+# See overlay/outage/urls.py.
 SESSION, CACHE, SEND = "/outage/session/", "/outage/cache/", "/outage/send/"
 
 
 class Client(Browser):
-    """One kept-alive connection to one worker; records every request."""
+    """One kept-alive connection to one worker."""
 
-    def __init__(self, site: Site, recorder: Recorder) -> None:
+    def __init__(self, site: Site, result: Result) -> None:
         # The server closes idle connections after 5 seconds: close them first.
         limits = httpx2.Limits(max_connections=1, keepalive_expiry=3)
         super().__init__(**site.connection, limits=limits)
-        self.recorder, self.worker = recorder, ""
+        self.result, self.worker = result, ""
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send as any client; a request without an answer returns the status NO_ANSWER."""
-        phase, began = self.recorder.phase, time.monotonic()
+        phase, began = self.result.phase, time.monotonic()
         try:
             response = super().send(request, **options)
             self.worker = response.headers.get("X-Worker", "")
         except httpx2.TransportError as error:
             response = httpx2.Response(NO_ANSWER, request=request, text=repr(error))
-        self.recorder.answered(phase, time.monotonic() - began)
+        self.result.answered(phase, time.monotonic() - began)
         if response.status_code >= 500:
             why = response.text[:80] if response.status_code == NO_ANSWER else ""
-            self.recorder.fail(
-                "errors", f"{request.method} {request.url.path} {response.status_code} {why}"
-            )
+            asked = f"{request.method} {request.url.path}"
+            self.result.fail("errors", f"{asked} {response.status_code} {why}")
         return response
 
     def as_owner_of(self, key: str, number: int | None = None) -> str | None:
@@ -45,28 +44,22 @@ class Client(Browser):
         With `number`, write it to the session.
         """
         self.cookies = CookieJar()
-        self.headers["Cookie"] = f"__Host-sessionid={key}"
-        try:
-            data = {"number": str(number)}
-            answer = self.get(SESSION) if number is None else self.post(SESSION, data=data)
-        finally:
-            del self.headers["Cookie"]
+        cookie = {"Cookie": f"__Host-sessionid={key}"}
+        if number is None:
+            answer = self.get(SESSION, headers=cookie)
+        else:
+            answer = self.post(SESSION, data={"number": str(number)}, headers=cookie)
         return answer.json()["user"] if answer.status_code == 200 else None
 
 
-def open_clients(site: Site, recorder: Recorder, workers: int = 2) -> list[Client]:
+def open_clients(site: Site, result: Result, workers: int = 2) -> list[Client]:
     """Return a client of each of the site's workers."""
     clients: dict[str, Client] = {}
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        client = Client(site, recorder)
+    while len(clients) < workers:
+        client = Client(site, result)
         client.get(SESSION)
         if clients.setdefault(client.worker, client) is not client:
             client.close()
-        if len(clients) == workers:
-            return list(clients.values())
-    for client in clients.values():
-        client.close()
-    raise AssertionError(
-        f"Of {workers} workers only these answered in {START_SECONDS} s: {', '.join(clients)}"
-    )
+        assert time.monotonic() < deadline, f"Only {len(clients)} of {workers} workers answer."
+    return list(clients.values())

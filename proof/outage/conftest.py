@@ -1,21 +1,21 @@
 """A site for the faults, and the table at the end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from proof.conftest import servers
-from proof.outage.failovers import FAULTS, Fault
-from proof.outage.outage import DATABASES, KINDS, PASSWORD, Outage
-from proof.outage.report import add_to, table
-from proof.outage.run import USERS, Result, email
+from proof.outage.failovers import FAULTS
+from proof.outage.outage import KINDS, PASSWORD, Outage
+from proof.outage.report import add_to, results
+from proof.outage.run import EMAILS
 from proof.site import PASSWORD as LOGIN_PASSWORD
 from proof.site import Site
 
 OVERLAY = Path(__file__).parent / "overlay"
-CELLS = pytest.StashKey[list[dict[str, Any]]]()
+ROWS = pytest.StashKey[list[dict[str, Any]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,20 +26,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep each fault for one kind of server, the kinds in turn, unless all are asked for."""
-    if not config.getoption("--every-kind"):
-        left_out = [item for item in items if is_of_another_kind(item)]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-
-
-def is_of_another_kind(item: pytest.Item) -> bool:
-    """Whether a test is a cell of ours, whose fault is thrown at another kind of server."""
-    cell: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    if "outage" not in cell:
-        return False
-    profile, kind, stock = cell["outage"]
-    number = FAULTS[profile].index(cell["fault"])
-    return not stock and kind != KINDS[number % len(KINDS)]
+    if config.getoption("--every-kind") or config.getoption("--stock"):
+        return
+    kept, left_out = [], []
+    for item in items:
+        parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+        if isinstance(place := parameters.get("outage"), tuple):
+            number = FAULTS[place[0]].index(parameters["fault"])
+            if place[1] != KINDS[number % len(KINDS)]:
+                left_out.append(item)
+                continue
+        kept.append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 @pytest.fixture(scope="module")
@@ -51,41 +50,27 @@ def outage(
     That is a profile, a kind of server, and the name of a session engine of Django's or "".
     """
     profile, kind, stock = request.param
+    request.config.stash.setdefault(ROWS, [])
     with servers(profile, kind=kind, password=PASSWORD) as topology:
+        outage = Outage(topology, {"profile": profile, "kind": kind, "sessions": stock or "ours"})
         variables = topology.environment() | {"DJANGO_SETTINGS_MODULE": "outage.settings"}
         if stock:
             variables["STOCK"] = stock
         if url := variables.get("REDIS_URL"):
-            variables["REDIS_URL"] = url.removesuffix("/0") + f"/{DATABASES[profile]}"
+            variables["REDIS_URL"] = url.removesuffix("/0") + f"/{outage.database}"
         site = Site(tmp_path_factory.mktemp("site"), profile, variables, overlay=OVERLAY)
-        users = [email(number) for number in range(USERS + 2)]
         site.manage(
             "shell", "-c",
             "from accounts.models import User\n"
-            f"for email in {users}: User.objects.create_user(email, {LOGIN_PASSWORD!r})",
+            f"for email in {EMAILS}: User.objects.create_user(email, {LOGIN_PASSWORD!r})",
         )  # fmt: skip
-        with site.running(workers=2):
-            names = {"profile": profile, "kind": kind, "sessions": stock or "ours"}
-            yield Outage(site, topology, names)
-
-
-@pytest.fixture
-def record(
-    request: pytest.FixtureRequest, outage: Outage, fault: Fault
-) -> Callable[[Result], None]:
-    """Return a function that puts a cell's result into the table."""
-    cells = request.config.stash.setdefault(CELLS, [])
-
-    def record(result: Result) -> None:
-        wrong = result.verdict()
-        cells.append({"fault": fault.title, **outage.names, **result.as_dict(), "wrong": wrong})
-
-    return record
+        with site.running(workers=2) as outage.site:
+            yield outage
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if cells := config.stash.get(CELLS, []):
+    if rows := config.stash.get(ROWS, []):
         terminalreporter.section("Redis outages")
-        terminalreporter.write_line(table(cells))
+        terminalreporter.write_line(results(rows))
         if path := config.getoption("--json"):
-            add_to(Path(path), cells)
+            add_to(Path(path), rows)

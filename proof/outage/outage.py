@@ -13,11 +13,10 @@ from typing import Any
 from redis import Redis, RedisError
 
 from proof.conftest import module
-from proof.outage.recorder import Ended, Recorder
+from proof.outage.result import Ended, Result
 from proof.site import Site
 
 PASSWORD = "an-open-secret"  # noqa: S105  # no blanks: Sentinel of Redis 7.0 rewrites it unquoted
-DATABASES = {"redis": 3, "redis-sentinel": 0, "redis-cluster": 0}  # a number that can be wrong
 LOOK_SECONDS, ENOUGH = 0.25, 4  # between two probes of a fault; how often it must be seen
 HUNG = "[Tt]imeout"
 
@@ -36,25 +35,31 @@ KINDS = find_kinds()
 
 
 class Outage:
-    """What a fault works on: a site and `topology`, the servers it uses.
+    """What a fault works on: a site, once it runs, and `topology`, the servers it uses.
 
     `names`: the profile, the kind of the servers, and the sessions: "ours" or Django's engine.
     """
 
-    def __init__(self, site: Site, topology: Any, names: dict[str, str]) -> None:
-        self.site, self.topology, self.names = site, topology, names
-        self.database = DATABASES[names["profile"]]
-        self.recorder = Recorder()
-        self.observations: list[str] = []
+    site: Site
+
+    def __init__(self, topology: Any, names: dict[str, str]) -> None:
+        self.topology, self.names = topology, names
+        self.database = 3 if names["profile"] == "redis" else 0  # a number that can be wrong
+        self.result = Result()
 
     @property
     def primary(self) -> Any:
-        """The server that takes writes."""
+        """The server that takes writes, or one of them."""
         return self.topology.primary
+
+    @property
+    def everyone(self) -> list[Any]:
+        """All servers, and what watches them first."""
+        return [*self.topology.sentinels, *self.topology.servers]
 
     def observed(self, text: str) -> None:
         """Record what shows that the fault was active."""
-        self.observations.append(text)
+        self.result.seen.append(text)
 
     def confirm(self, seconds: float, error: str, *servers: Any, settle: float = 0) -> None:
         """Probe each server until `seconds` are over: each answer must be `error`.
@@ -75,39 +80,37 @@ class Outage:
         self.observed(", ".join(f"{text} {times}x" for text, times in seen.items()))
 
     def ask(self, server: Any, time_limit: float) -> str:
-        """Return a server's answer to a write, or PING of a Sentinel or node, within some time."""
-        asks = self.topology.shards or server in self.topology.sentinels
+        """Return a server's answer to a write, or PING of a Sentinel or a cluster's node."""
+        pings = self.topology.shards or server in self.topology.sentinels
+        database = 0 if pings else self.database
         try:
-            with server.client(
-                socket_timeout=time_limit, db=0 if asks else self.database
-            ) as client:
-                return str(client.ping() if asks else client.set("outage", "1", ex=5))
+            with server.client(socket_timeout=time_limit, db=database) as client:
+                return str(client.ping() if pings else client.set("outage", "1", ex=5))
         except (RedisError, OSError) as error:
             return f"{type(error).__name__}: {error}"
 
-    def failed_over(self, old: Any) -> bool:
-        """Whether there is a failover; another server than `old` has to be primary then."""
-        if fails_over := bool(self.topology.sentinels or self.topology.shards):
-            self.confirm_failover(old)
-        return fails_over
-
     def confirm_failover(self, old: Any) -> None:
-        """Return when all name another primary than `old`, and that takes writes."""
+        """Return when another server than `old` takes its writes."""
         began = time.monotonic()
         self.topology.wait_failover(old)
         self.observed(f"another primary, waited for {time.monotonic() - began:.1f} s")
 
-    def copies_of(self, sessions: Iterable[Ended]) -> int:
-        """Return how many of these sessions the primaries hold a copy of."""
-        names = "\n".join(self.key_names())
-        hashed = (hashlib.sha256(session.key.encode()).hexdigest() for session in sessions)
-        return sum(name in names for name in hashed)
-
-    def key_names(self, pattern: str = "*") -> Iterator[str]:
-        """Yield the names of all keys in the primaries."""
+    def keys(self, match: str) -> list[str]:
+        """Return the keys of all primaries that match a pattern."""
+        found: list[str] = []
         for primary in self.topology.primaries:
             with primary.client(db=self.database) as client:
-                yield from client.scan_iter(match=pattern, count=10_000)
+                found += client.scan_iter(match=match, count=10_000)
+        return found
+
+    def confirm_copies(self, sessions: Iterable[Ended]) -> None:
+        """Record how many of these sessions Redis remembers; AssertionError if none."""
+        names = "\n".join(self.keys("*"))
+        back = sum(
+            hashlib.sha256(session.key.encode()).hexdigest() in names for session in sessions
+        )
+        assert back, "Redis remembers no session that was ended since."
+        self.observed(f"copies of {back} ended sessions are back")
 
     def disconnect_clients(self, client: Redis) -> None:
         """Cut all connections to the primary but this one."""
@@ -125,65 +128,45 @@ class Outage:
         finally:
             conf.write_text(text, "utf-8")
 
-    @contextmanager
-    def unused_port(self) -> Iterator[int]:
-        """Give a port without a listener."""
-        with socket.socket() as reserved:
-            reserved.bind(("127.0.0.1", 0))
-            yield reserved.getsockname()[1]
-
     def restore(self) -> None:
         """Bring the servers back to where they were before the fault."""
-        if not (self.topology.sentinels or self.topology.shards):
+        if len(self.everyone) == 1:
             self.primary.start(empty=True)
             return
-        for server in self.topology.servers + self.topology.sentinels:
-            if not server.running or self._tilted(server):
+        for server in self.everyone:
+            if not server.running or (server in self.topology.sentinels and tilted(server)):
                 server.start()
-        if self.topology.shards:
-            self.topology.wait_ready()
-            return
         primary = self.primary
-        for server in self.topology.servers:
+        for server in self.topology.servers if self.topology.sentinels else []:
             if server is not primary:
                 with server.client() as client:
                     client.replicaof("127.0.0.1", primary.port)
         self.topology.wait_ready()
 
-    def _tilted(self, server: Any) -> bool:
-        """Whether a Sentinel noticed that it was hung: it then does nothing for 30 seconds."""
-        with suppress(RedisError), server.client() as client:
-            return bool(client.info("sentinel").get("sentinel_tilt"))  # of others: nothing
-        return True
+
+def tilted(sentinel: Any) -> bool:
+    """Whether a Sentinel noticed that it was hung: it then does nothing for 30 seconds."""
+    with suppress(RedisError), sentinel.client() as client:
+        return bool(client.info("sentinel").get("sentinel_tilt"))
+    return True
 
 
 @contextmanager
 def web_server(port: int) -> Iterator[None]:
-    """Answer whatever is events on `port` as a web server does."""
-    answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
-    with socket.create_server(("127.0.0.1", port)) as listener:
-        listener.settimeout(0.1)
-        done = threading.Event()
+    """Answer whatever comes to `port` as a web server does."""
 
-        def serve() -> None:
-            while not done.is_set():
-                try:
-                    connection, _ = listener.accept()
-                except TimeoutError:
-                    continue
-                with connection:
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):  # the listener is closed
+            while True:
+                with listener.accept()[0] as connection, suppress(OSError):
                     connection.settimeout(0.5)
-                    try:
-                        connection.recv(1024)
-                        connection.sendall(answer)
-                    except OSError:
-                        continue
+                    connection.recv(1024)
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
-        thread = threading.Thread(target=serve, daemon=True)
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        thread = threading.Thread(target=serve, args=[listener], daemon=True)
         thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join(10)
-            assert not thread.is_alive(), f"The web server on port {port} did not end."
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+    assert not thread.is_alive(), f"The web server on port {port} did not end."

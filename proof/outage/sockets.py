@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin
 
 from proof.outage.client import SEND, Client
-from proof.outage.recorder import Recorder
+from proof.outage.result import Result
 from proof.site import Site
 
 SOCKETS, AT_EACH = 20, 5  # at least so many in all, and at each worker
@@ -25,7 +25,7 @@ LAST_EVENT_SECONDS = 5.0  # in which the last event has to arrive
 
 
 class Event(NamedTuple):
-    """An event: when it was sent, how long the sender waited in ms, and what that raised."""
+    """When an event was sent, how long the sender waited in ms, and what that raised."""
 
     name: str
     moment: float
@@ -65,9 +65,9 @@ class Sockets(threading.Thread):
     One more socket is opened in the middle of the fault.
     """
 
-    def __init__(self, site: Site, email: str, clients: list[Client], recorder: Recorder) -> None:
+    def __init__(self, site: Site, email: str, clients: list[Client], result: Result) -> None:
         super().__init__(daemon=True, name=email)
-        self.site, self.clients, self.recorder = site, clients, recorder
+        self.site, self.clients, self.result = site, clients, result
         self.turn = itertools.cycle(clients)
         self.sockets: list[Socket] = []
         self.events: list[Event] = []
@@ -93,9 +93,9 @@ class Sockets(threading.Thread):
                     await self._open()
             self.ready.set()
             before = len(self.sockets)
-            while not self.recorder.over.is_set():
+            while not self.result.over.is_set():
                 await asyncio.to_thread(self._send)
-                if self.recorder.phase == "fault" and len(self.sockets) == before:
+                if self.result.phase == "fault" and len(self.sockets) == before:
                     await self._open()
                 await asyncio.sleep(PAUSE)
             deadline = time.monotonic() + LAST_EVENT_SECONDS
@@ -129,7 +129,7 @@ class Sockets(threading.Thread):
         answer = next(self.turn).post(SEND, data={"name": name})
         if answer.status_code == 200:
             self.events.append(Event(name, moment, **answer.json()))
-            self.recorder.count("events")
+            self.result.count("events")
 
     def _deaf(self) -> list[Socket]:
         """Return the sockets that did not receive the last events."""
@@ -139,7 +139,7 @@ class Sockets(threading.Thread):
     @property
     def all_receive(self) -> bool:
         """Whether, after the fault, all sockets receive what all workers send."""
-        over = time.monotonic() - self.recorder.since("after")
+        over = time.monotonic() - self.result.since("after")
         late = [event for event in [*self.events] if event.moment > over]
         # The last one may still be on its way.
         return len(late) > LAST_EVENTS and all(
@@ -151,8 +151,8 @@ class Sockets(threading.Thread):
 
         `again`: from the end of the fault until all sockets that are not deaf received everything.
         """
-        over = time.monotonic() - self.recorder.since("after")
-        fault = time.monotonic() - self.recorder.since("fault")
+        over = time.monotonic() - self.result.since("after")
+        fault = time.monotonic() - self.result.since("fault")
         deaf = self._deaf()
         receiving = [socket for socket in self.sockets if socket not in deaf]
         since = [event for event in self.events if event.moment >= fault]

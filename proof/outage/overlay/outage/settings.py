@@ -6,12 +6,11 @@ With STOCK in the environment sessions and cache are Django's own, as in its doc
 import os
 
 from config.settings import *  # noqa: F403
-from config.settings import INSTALLED_APPS, MIDDLEWARE, OUTLAST
+from config.settings import MIDDLEWARE, OUTLAST
 
-INSTALLED_APPS = [*INSTALLED_APPS, "outage"]
 ROOT_URLCONF = "outage.urls"
 OUTLAST = OUTLAST | {"SOCKETS_PER_SESSION": 0, "SOCKETS_PER_USER": 0}  # one user has them all
-MIDDLEWARE = ["outage.views.name_worker", *MIDDLEWARE]
+MIDDLEWARE = ["outage.urls.name_worker", *MIDDLEWARE]
 
 # Hundreds of logins in seconds: how a password is hashed is not what is proved here.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -19,7 +18,6 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 if engine := os.environ.get("STOCK"):
     SILENCED_SYSTEM_CHECKS = ["security.W021", "outlast.E004"]  # that these cannot end is shown
     SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
-    INSTALLED_APPS = [*INSTALLED_APPS, "django.contrib.sessions"]
     CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
