@@ -107,13 +107,13 @@ def test_while_it_hangs_the_thread_of_the_database_goes_on(server: Topology) -> 
 
 
 def test_callers_do_not_wait_for_each_other(server: Topology, cache: RedisCache) -> None:
-    """20 who each wait 0.15 s for a slow server take as long as one."""
+    """20 who each wait 0.5 s for a slow server take as long as one."""
     slow = make_cache(server, socket_timeout=5)
     slow.get("k")
-    server.primary.client().client_pause(150)
+    server.primary.client().client_pause(500)
     with ThreadPoolExecutor(20) as pool:
         took = timed(lambda: list(pool.map(lambda _: slow.get("k"), range(20))))
-    assert took < 1.5
+    assert took < 5
 
 
 def test_own_crowd_does_not_break_the_circuit(

@@ -286,7 +286,7 @@ def test_slow_clients_hold_no_thread(server: Server) -> None:
     wait_until(lambda: len(seen) == many, "the streams")
     started = time.monotonic()
     assert [server.get("/page/") for _ in range(20)] == ["page http none"] * 20
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     for client in clients:
         client.close()
     wait_until(lambda: not [name for name in ours() if name.startswith("stream-")], "their end")

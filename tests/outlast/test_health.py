@@ -69,7 +69,7 @@ def test_one_that_hangs_delays_no_other_and_is_asked_once() -> None:
     assert (cellar.state, roof.state) == (State.DOWN, State.OK)
     assert cellar.text == "No answer within 0.3 s: it hangs, or is overloaded."
     again = [ask(both, 0.3)[0].state for _ in range(20)]
-    assert time.monotonic() - started < 1, "an open question is not waited for again"
+    assert time.monotonic() - started < 3, "an open question is not waited for again"
     assert (set(again), asked) == ({State.DOWN}, [1])
     release.set()
 
