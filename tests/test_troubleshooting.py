@@ -20,7 +20,7 @@ GET = "from django.test import Client; Client().get('/', headers={'host': 'local
 URL = "from django.contrib.staticfiles.storage import staticfiles_storage as s; s.url('icon.svg')"
 # The profile and the command by which each is provoked.
 PROVOKED: dict[str, tuple[str, list[str]]] = {
-    "DJANGO_PROFILE is '', but must be one of": ("", ["check"]),
+    "DJANGO_PROFILE is not set, but must be one of": ("", ["check"]),
     "REDIS_SENTINELS is empty, REDIS_CLUSTER is empty": ("redis-sentinel", ["check"]),
     "Invalid HTTP_HOST header": ("database", ["shell", "-c", GET]),
     "Missing staticfiles manifest entry": ("database", ["shell", "-c", URL]),

@@ -1,4 +1,4 @@
-"""The address and the name of the site: `SITE_URL` in one spelling, and its further names."""
+"""The address and the name of the site: `SITE_URL`, normalised, and other host names."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from django.http.request import split_domain_port
 from django.utils.encoding import punycode
 
 PORTS = {"http": 80, "https": 443}
-# Older and newer IDNA disagree about these letters: they would lead to another site.
+# Older and newer IDNA encode these letters differently: they could lead to another site.
 AMBIGUOUS = set("ßς\u200c\u200d")
 
 
@@ -23,6 +23,8 @@ def normalise(variable: str, url: str, schemes: tuple[str, ...] = ("https",)) ->
     is not the address of a site.
     """
     wanted = "must be the site's address as people type it, such as https://www.example.com"
+    if not url.strip():
+        raise ImproperlyConfigured(f"{variable} is not set, but {wanted}.")
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname or "", parts.port
@@ -36,8 +38,8 @@ def normalise(variable: str, url: str, schemes: tuple[str, ...] = ("https",)) ->
         )
     if not host or parts.scheme not in schemes or set(url) & AMBIGUOUS:
         raise ImproperlyConfigured(
-            f"{variable} is {url!r}, but {wanted} (plain http only with DJANGO_DEBUG=1; ß, ς and "
-            "joiners as xn--…)."
+            f"{variable} is {url!r}, but {wanted}. Plain http is allowed only with "
+            "DJANGO_DEBUG=1; ß, ς and joiners must be written as xn--…."
         )
     suffix = "" if port in (None, PORTS[parts.scheme]) else f":{port}"
     return f"{parts.scheme}://{host}{suffix}", host
@@ -46,7 +48,7 @@ def normalise(variable: str, url: str, schemes: tuple[str, ...] = ("https",)) ->
 def redirect_to_site(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """A middleware that sends requests for the names in `SITE_HOSTS` to `SITE_URL`."""
+    """Return a middleware that redirects requests for `SITE_HOSTS` to `SITE_URL`."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         host, _port = split_domain_port(request.get_host())

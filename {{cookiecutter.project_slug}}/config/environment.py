@@ -100,12 +100,11 @@ class Env(environ.FileAwareEnv):
         if "." not in read.get("ENGINE", ""):
             raise ImproperlyConfigured(
                 f"{var} cannot be read: it must be postgres://user:password@host:port/name or "
-                "sqlite:///path, and signs in the password such as / @ # ? must be written "
-                "%2F %40 %23 %3F."
+                "sqlite:///path. In the password, / @ # ? must be written %2F %40 %23 %3F."
             )
         if read["ENGINE"].endswith("postgresql") and not find_spec("psycopg"):
             raise ImproperlyConfigured(
-                f"{var} names a PostgreSQL, which needs the package psycopg: run "
+                f"{var} is a PostgreSQL database, which needs the package psycopg: run "
                 "'uv add \"psycopg[binary]\"', or 'pip install \"psycopg[binary]\"'."
             )
         # django-environ reads ?conn_health_checks=false as the text "false", which is true.

@@ -127,14 +127,14 @@ def load(name: str, env: Env, var: Path, prefix: str) -> Profile:
     """
     if name not in PROFILES:
         raise ImproperlyConfigured(
-            f"DJANGO_PROFILE is {name!r}, but must be one of {', '.join(PROFILES)}: "
-            "set it in the environment or in .env."
+            f"DJANGO_PROFILE is {repr(name) if name else 'not set'}, but must be one of "
+            f"{', '.join(PROFILES)}: set it in the environment or in .env."
         )
     if not prefix or ":" in prefix:
         # Clearing the cache of "shop" would clear that of "shop:eu".
         raise ImproperlyConfigured(
-            f"REDIS_PREFIX is {prefix!r}, but must be a name of this site alone, without a colon: "
-            "a colon ends it in keys and channels."
+            f"REDIS_PREFIX is {prefix!r}, but must be a name that no other site uses, without a "
+            "colon, which ends the prefix in keys and channels."
         )
     return PROFILES[name](env, var, prefix)
 

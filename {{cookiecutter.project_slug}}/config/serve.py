@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all interfaces")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument(
-        "--workers", type=int, help="number of processes (default: WEB_CONCURRENCY)"
+        "--workers", type=int, help="number of processes; if not given, WEB_CONCURRENCY"
     )
     parser.add_argument("--timeout-graceful-shutdown", type=int, default=20, metavar="SECONDS",
                         help="for requests in progress; WebSockets close at once")  # fmt: skip

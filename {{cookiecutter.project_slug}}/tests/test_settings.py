@@ -90,7 +90,7 @@ MORE = "SITE_URL has more than scheme, host and port"
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
-        ("SITE_URL", "", "SITE_URL is ''"),
+        ("SITE_URL", "", "SITE_URL is not set, but must be the site's address"),
         ("SITE_URL", "http://www.example.com", "SITE_URL is"),
         ("SITE_URL", "www.example.com", "SITE_URL is"),
         ("SITE_URL", "https://", "SITE_URL is"),

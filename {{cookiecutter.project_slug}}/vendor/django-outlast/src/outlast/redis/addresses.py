@@ -113,8 +113,7 @@ def _read_url(url: str, variable: str = "REDIS_URL") -> tuple[str, dict[str, Any
         raise ImproperlyConfigured(
             f"The address of Redis ({variable}) cannot be read: it must be "
             "redis://user:password@host:port/0, or begin with rediss://, valkey://, valkeys:// "
-            "or unix://, and signs in the password such as / @ # ? must be written "
-            "%2F %40 %23 %3F."
+            "or unix://. In the password, / @ # ? must be written %2F %40 %23 %3F."
         ) from None
     return re.sub(r":\d*$", "", host), options
 
