@@ -15,7 +15,7 @@ from django.test import Client
 from outlast import live
 from outlast.servers import Topology
 from outlast.sessions import session_ended
-from session_helpers import PASSWORD
+from session_helpers import PASSWORD, is_logged_in
 from troubleshooting import SITE
 
 LIBRARY = SITE / "vendor" / "django-outlast"
@@ -121,3 +121,11 @@ def log_in(user: User) -> Callable[[], Client]:
         return client
 
     return log_in
+
+
+@pytest.fixture
+def logged_in(user: User, client: Client) -> Client:
+    """A browser in which `user` is logged in."""
+    client.force_login(user)
+    assert is_logged_in(client)
+    return client

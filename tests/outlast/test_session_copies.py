@@ -5,7 +5,6 @@ between the steps of a request, and compare what is read with what was committed
 """
 
 import itertools
-import pickle
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -109,46 +108,6 @@ def test_copies_are_made_after_the_commit(copies: Copies) -> None:
         session.flush()
         assert copies.of(key)
     assert copies.of(key) is None
-
-
-# --- A writer to Redis gains nothing ---
-
-
-@pytest.mark.parametrize(
-    "planted",
-    [
-        b'"apple"',
-        b"{}",
-        b"[1]",
-        b"null",
-        b"\xff\xfe",
-        b"",
-        pickle.dumps({"value": "planted"}),
-    ],
-)
-def test_what_is_planted_in_redis_is_not_read(planted: bytes, copies: Copies) -> None:
-    key = new_session("apple")
-    copies.put(key, planted)
-    assert value_of(key) == "apple"
-
-
-def test_a_planted_pickle_is_not_run(copies: Copies, tmp_path: Any) -> None:
-    class Bomb:
-        def __reduce__(self) -> Any:
-            return (tmp_path.joinpath("exploded").touch, ())
-
-    key = new_session("apple")
-    copies.put(key, pickle.dumps(Bomb()))
-    assert value_of(key) == "apple"
-    assert not tmp_path.joinpath("exploded").exists()
-
-
-def test_copies_cannot_be_swapped(copies: Copies) -> None:
-    mine, theirs = new_session("mine"), new_session("theirs")
-    mine_copy, their_copy = copies.of(mine), copies.of(theirs)
-    copies.put(mine, their_copy)
-    copies.put(theirs, mine_copy)
-    assert (value_of(mine), value_of(theirs)) == ("mine", "theirs")
 
 
 # --- Redis out of reach ---

@@ -22,14 +22,6 @@ from session_helpers import PASSWORD, age, is_logged_in, loaded, row, saved, sto
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("engine")]
 
 
-@pytest.fixture
-def logged_in(user: User, client: Client) -> Client:
-    """A browser that has logged in by the form."""
-    answer = client.post("/login/", {"username": "ada", "password": PASSWORD})
-    assert answer.status_code == 302
-    return client
-
-
 # --- Data ---
 
 

@@ -1,0 +1,63 @@
+"""A writer to Redis gains nothing: planted and exchanged copies are not read."""
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from outlast.servers import Topology
+from session_helpers import Copies, saved, value_of
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+
+def new_session(value: Any) -> str:
+    """Save `value` in a new session, and return its key."""
+    return str(saved(value=value).session_key)
+
+
+@pytest.fixture(autouse=True)
+def _engine(use_engine: Callable[[str], None]) -> None:
+    use_engine("redis")
+
+
+@pytest.fixture
+def copies(redis_server: Topology) -> Copies:
+    return Copies(redis_server)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        b'"apple"',
+        b"{}",
+        b"[1]",
+        b"null",
+        b"\xff\xfe",
+        b"",
+        pickle.dumps({"value": "planted"}),
+    ],
+)
+def test_what_is_planted_in_redis_is_not_read(planted: bytes, copies: Copies) -> None:
+    key = new_session("apple")
+    copies.put(key, planted)
+    assert value_of(key) == "apple"
+
+
+def test_a_planted_pickle_is_not_run(copies: Copies, tmp_path: Any) -> None:
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return (tmp_path.joinpath("exploded").touch, ())
+
+    key = new_session("apple")
+    copies.put(key, pickle.dumps(Bomb()))
+    assert value_of(key) == "apple"
+    assert not tmp_path.joinpath("exploded").exists()
+
+
+def test_copies_cannot_be_swapped(copies: Copies) -> None:
+    mine, theirs = new_session("mine"), new_session("theirs")
+    mine_copy, their_copy = copies.of(mine), copies.of(theirs)
+    copies.put(mine, their_copy)
+    copies.put(theirs, mine_copy)
+    assert (value_of(mine), value_of(theirs)) == ("mine", "theirs")
