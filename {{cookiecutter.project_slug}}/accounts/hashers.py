@@ -22,9 +22,8 @@ _threads = ThreadPoolExecutor(os.cpu_count() or 1, "hasher", _let_pages_go_first
 class Argon2PasswordHasher(hashers.Argon2PasswordHasher):
     """Argon2id at 64 MiB instead of Django's 100 MiB, with three passes instead of two.
 
-    Every hash in the making takes that memory: at Django's figures sixteen logins at once
-    take 1.8 GB, and anybody can send a hundred. These are RFC 9106's second recommended
-    option (64 MiB, t=3, p=4), and further logins wait in line.
+    RFC 9106's second recommended option. Sixteen logins at once take 1.8 GB at Django's
+    figures, and anybody can send a hundred: here further logins wait in line.
     """
 
     time_cost = 3

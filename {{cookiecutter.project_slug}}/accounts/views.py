@@ -20,7 +20,8 @@ from django.utils.decorators import method_decorator
 from django.utils.http import urlsafe_base64_decode
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
-from django.views.generic import FormView, TemplateView
+from django.views.generic import FormView, TemplateView, View
+from django.views.generic.base import TemplateResponseMixin
 
 from accounts import forms, mail
 from accounts.fields import FoldedEmailField, client_address, is_text
@@ -115,10 +116,24 @@ class PasswordChangeView(auth_views.PasswordChangeView, OwnPasswordView):
 
 
 @method_decorator(never_cache, name="dispatch")
-class LinkView(FormView):
+class LinkMixin(TemplateResponseMixin, View):
+    """A page about a link by mail; those to sign up are 404 unless `SIGN_UP` opens the site."""
+
+    kind = ""  # a kind of accounts/mail.py that people ask for
+    page = ""
+
+    def dispatch(self, *args: Any, **kwargs: Any) -> Any:
+        if self.kind == "sign_up" and not settings.SIGN_UP:
+            raise Http404
+        return super().dispatch(*args, **kwargs)
+
+    def get_template_names(self) -> list[str]:
+        return [f"accounts/{self.kind}{self.page}.html"]
+
+
+class LinkView(LinkMixin, FormView):
     """Asks for an address and sends a link to it: the same answer for every address."""
 
-    kind: str
     form_class = forms.EmailForm
 
     def form_valid(self, form: BaseForm) -> HttpResponse:
@@ -126,37 +141,11 @@ class LinkView(FormView):
         if until := Attempt.admit_mail(email, client_address(self.request)):
             return wait_page(self.request, until)
         mail.send_link(self.kind, email)
-        return super().form_valid(form)
+        return redirect(f"{self.kind}_done")
 
 
-@method_decorator(never_cache, name="dispatch")
-class LinkSentView(TemplateView):
-    """The answer of `LinkView`."""
-
-
-class PasswordResetView(LinkView):
-    kind = "password_reset"
-    template_name = "accounts/password_reset.html"
-    success_url = reverse_lazy("password_reset_done")
-
-
-class SignUpMixin:
-    """404 unless `SIGN_UP` opens the site to everybody."""
-
-    def dispatch(self, *args: Any, **kwargs: Any) -> Any:
-        if not settings.SIGN_UP:
-            raise Http404
-        return super().dispatch(*args, **kwargs)  # type: ignore[misc]
-
-
-class SignUpView(SignUpMixin, LinkView):
-    kind = "sign_up"
-    template_name = "accounts/sign_up.html"
-    success_url = reverse_lazy("sign_up_done")
-
-
-class SignUpDoneView(SignUpMixin, LinkSentView):
-    template_name = "accounts/sign_up_done.html"
+class LinkSentView(LinkMixin, TemplateView):
+    page = "_done"
 
 
 class LinkConfirmView(auth_views.PasswordResetConfirmView):
