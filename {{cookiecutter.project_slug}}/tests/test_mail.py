@@ -148,7 +148,7 @@ def test_a_worker_sends_the_mail_where_there_is_one(
     for result in default_task_backend.results:
         result.task.func(*result.args)
     assert [(message.to[0], message.subject.split()[0]) for message in mail.outbox] == [
-        ("ada@example.com", "A"),
+        ("ada@example.com", "Choose"),
         ("ada@example.com", "Your"),
         ("nobody@example.com", "Your"),
     ]
