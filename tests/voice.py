@@ -64,6 +64,10 @@ def complaints() -> Iterator[str]:
         for number, line in prose(path):
             if found := TICS.search(line):
                 yield f"{name}:{number}: say it without {found[0]!r}: {line.strip()}"
+    for section in (TEMPLATE / "docs/decisions.md").read_text("utf-8").split("\n## ")[1:]:
+        heading, *lines = filter(None, section.splitlines())
+        if len(lines) > 6:
+            yield f"docs/decisions.md: more than six lines: {heading}"
     for name in READMES:
         for sentence in long_sentences((TEMPLATE / name).read_text("utf-8")):
             yield f"{name}: a sentence of more than {LONGEST} words: {sentence}"
