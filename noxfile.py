@@ -192,7 +192,8 @@ def production(session: nox.Session) -> None:
 def outage(session: nox.Session, name: str) -> None:
     """Stop, hang, empty and fail over Redis, or the database, below a site in use."""
     if name == "database":
-        test(session, "proof/outage/test_database.py", "proof/test_live.py", "--postgres")
+        test(session, "proof/outage/test_database.py", "proof/test_live.py",
+             "proof/test_live_postgres.py", "--postgres")  # fmt: skip
     else:
         test(session, "proof/outage/test_outage.py", f"--profile={name}")
 

@@ -1,0 +1,50 @@
+"""Live events between two processes on PostgreSQL, on each profile without Redis."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from proof.pgbouncer import PgBouncer, find_pgbouncer
+from proof.postgres import Postgres
+from proof.site import Site, free_port
+from proof.test_live import opened
+
+has_pgbouncer = pytest.mark.skipif(not find_pgbouncer(), reason="PgBouncer is not on this machine")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres | None) -> Iterator[Site]:
+    """A site on PostgreSQL that is not running."""
+    if postgres is None:
+        pytest.skip("Run with --postgres.")
+    yield Site(tmp_path_factory.mktemp("site"), "database", {"DATABASE_URL": postgres.url()})
+
+
+@pytest.mark.parametrize(
+    ("profile", "pooled"),
+    [("file", False), ("dummy", False), pytest.param("database", True, marks=has_pgbouncer)],
+)
+def test_events_and_ends_cross_to_the_other_process(
+    profile: str, pooled: bool, made: Site, postgres: Postgres
+) -> None:
+    """`pooled`: pages reach the database through PgBouncer, messages by DATABASE_LISTEN_URL."""
+    with ExitStack() as stack:
+        made.variables["DJANGO_PROFILE"] = profile
+        if pooled:
+            bouncer = stack.enter_context(PgBouncer(postgres.port))
+            made.variables["DATABASE_URL"] = bouncer.url()
+            made.variables["DATABASE_LISTEN_URL"] = postgres.url()
+        site = stack.enter_context(made.running())
+        port = free_port()
+        stack.callback(site.stop, site.start(port=port))
+        here, there = (stack.enter_context(site.browser()) for _ in range(2))
+        assert {here.log_in().status_code, there.log_in().status_code} == {302}
+        page = stack.enter_context(opened(site, port, here))
+        page.hear("heartbeat")
+        there.log_out()
+        page.hear("signed_out")
+        here.log_out()
+        assert page.end() == 4401
+        log = (site.folder / "var" / "server.log").read_text("utf-8")
+        assert "Channel layer" not in log
