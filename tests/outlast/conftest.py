@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.test import Client
 from outlast import live
@@ -56,7 +57,8 @@ def use_redis(use_cache: Callable[..., None], redis_url: str) -> Callable[..., N
 @pytest.fixture
 def user(db: None) -> User:
     """A user whose password is PASSWORD."""
-    return User.objects.create_user("ada", password=PASSWORD)
+    found: User = get_user_model().objects.create_user("ada", password=PASSWORD)
+    return found
 
 
 @pytest.fixture

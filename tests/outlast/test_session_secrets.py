@@ -1,5 +1,6 @@
 """What someone gains who reads, or writes, all that is outside of the database: nothing."""
 
+import os
 import pickle
 import re
 import threading
@@ -43,10 +44,15 @@ def monitored(topology: Topology) -> Iterator[list[bytes]]:
 
 
 def everything(topology: Topology) -> list[bytes]:
-    """Return all names and values of a Redis, as they are stored."""
+    """Return all names and values of a Redis, as they are stored, and its dump on disk."""
     with topology.primary.client(decode_responses=False) as client:
+        client.config_set("rdbcompression", "no")
+        client.save()
+        folder, name = (client.config_get(option) for option in ("dir", "dbfilename"))
+        dump = Path(*map(os.fsdecode, (*folder.values(), *name.values()))).read_bytes()
         names = list(client.scan_iter())
-        return [*names, *(client.get(name) or client.dump(name) for name in names)]
+        assert all(name in dump for name in names)
+        return [dump, *names, *(client.get(name) or client.dump(name) for name in names)]
 
 
 def visit(user: User) -> tuple[set[str], Client]:

@@ -18,11 +18,13 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from outlast.middleware import AuthenticationMiddleware, SessionMiddleware, peek_user
 from outlast.models import Session
+from outlast.servers import Topology
 from outlast.sessions import lookup
 from session_helpers import age, saved, store
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("engine")]
 MODEL = "django.contrib.auth.backends.ModelBackend"
+Person: Any = auth.get_user_model()  # another one in test_sessions_elsewhere.py
 
 
 class OwnUser(ModelBackend):
@@ -42,7 +44,7 @@ class Elsewhere(BaseBackend):
     """A backend that keeps its users out of the database."""
 
     def get_user(self, user_id: int) -> Any:
-        return User(pk=user_id, username="from elsewhere", password="x")  # noqa: S106
+        return Person(pk=user_id, username="from elsewhere", password="x")  # noqa: S106
 
     async def aget_user(self, user_id: int) -> Any:
         return self.get_user(user_id)
@@ -78,7 +80,7 @@ async def _await_user(request: HttpRequest) -> Any:
 
 def answer(request: HttpRequest, user: Any) -> dict[str, Any]:
     """Return all that a page can see: the user, and what was done to the session."""
-    fields = {f.attname: getattr(user, f.attname) for f in User._meta.concrete_fields if user.pk}
+    fields = {f.attname: getattr(user, f.attname) for f in Person._meta.concrete_fields if user.pk}
     session = request.session
     return {
         "type": type(user),
@@ -98,7 +100,7 @@ def nothing(user: User, settings: Any) -> None: ...
 
 
 def inactive(user: User, settings: Any) -> None:
-    User.objects.update(is_active=False)
+    Person.objects.update(is_active=False)
 
 
 def inactive_but_let_in(user: User, settings: Any) -> None:
@@ -109,7 +111,7 @@ def inactive_but_let_in(user: User, settings: Any) -> None:
 
 
 def deleted(user: User, settings: Any) -> None:
-    User.objects.filter(pk=user.pk)._raw_delete("default")  # type: ignore[attr-defined]
+    Person.objects.filter(pk=user.pk)._raw_delete("default")
 
 
 def password_changed(user: User, settings: Any) -> None:
@@ -146,7 +148,7 @@ def users_elsewhere(user: User, settings: Any) -> None:
 def own_rule_who_may(user: User, settings: Any) -> None:
     settings.AUTHENTICATION_BACKENDS = [f"{__name__}.Choosy"]
     log_in(user, f"{__name__}.Choosy")
-    User.objects.update(username="eve")
+    Person.objects.update(username="eve")
 
 
 def no_hash(user: User, settings: Any) -> None:
@@ -238,7 +240,7 @@ def test_the_same_answer_as_django(
 
 def log_in_again(user: User, case: Callable[[User, Any], None], settings: Any) -> None:
     """Make the case once more, as the first answer has ended or replaced the session."""
-    fresh = User.objects.filter(pk=user.pk).first()
+    fresh = Person.objects.filter(pk=user.pk).first()
     if settings.SECRET_KEY_FALLBACKS:
         settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = settings.SECRET_KEY_FALLBACKS[0], []
     if fresh:
@@ -265,14 +267,14 @@ def test_a_manager_with_conditions_is_left_to_django(
             return super().get_queryset().exclude(first_name="dead")
 
     manager = LivingUsers()
-    manager.model = User
+    manager.model = Person
     log_in(user)
-    monkeypatch.setitem(User._meta.__dict__, "default_manager", manager)
+    monkeypatch.setitem(Person._meta.__dict__, "default_manager", manager)
     lookup._statement.cache_clear()
     request = request_with(KEY["of the session"])
     with django_assert_num_queries(2):
         assert request.user == user
-    User.objects.update(first_name="dead")
+    Person.objects.update(first_name="dead")
     assert request_with(KEY["of the session"]).user == AnonymousUser()
 
 
@@ -302,6 +304,23 @@ def test_session_and_user_cost_one_query(ask: Any, user: User) -> None:
         assert request.session[auth.BACKEND_SESSION_KEY] == MODEL
     assert len(queries) == 1
     assert request.session.accessed and not request.session.modified
+
+
+def test_session_and_user_cost_no_redis_command(
+    user: User, use_engine: Callable[[str], None], redis_server: Topology
+) -> None:
+    use_engine("redis")
+    log_in(user)
+    with redis_server.primary.client() as client:
+
+        def asked() -> int:
+            return int(client.info("stats")["total_commands_processed"])
+
+        before = asked()
+        assert request_with(KEY["of the session"]).user == user
+        assert asked() == before + 1, "besides its own question"
+        assert request_with(KEY["of the session"]).session.get("fruit") is None
+        assert asked() > before + 2, "commands are not counted"
 
 
 @pytest.mark.parametrize("ask", [lambda r: r.user.pk, async_to_sync(_await_user)])

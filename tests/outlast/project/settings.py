@@ -64,7 +64,7 @@ DATABASES: dict[str, dict[str, Any]] = {
         "OPTIONS": {"init_command": "PRAGMA journal_mode=WAL", "timeout": 20},
     }
 }
-if "TEST_POSTGRES_PORT" in os.environ:  # see test_sessions_on_postgres.py
+if "TEST_POSTGRES_PORT" in os.environ:  # see test_sessions_elsewhere.py
     DATABASES["default"] = {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": "postgres",
@@ -72,6 +72,9 @@ if "TEST_POSTGRES_PORT" in os.environ:  # see test_sessions_on_postgres.py
         "HOST": "127.0.0.1",
         "PORT": os.environ["TEST_POSTGRES_PORT"],
     }
+if "TEST_USER_MODEL" in os.environ:
+    INSTALLED_APPS.append("project.members")
+    AUTH_USER_MODEL = os.environ["TEST_USER_MODEL"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 SESSION_ENGINE = "outlast.sessions.db"
