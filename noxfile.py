@@ -191,11 +191,10 @@ def production(session: nox.Session) -> None:
 @nox.parametrize("name", [*REDIS, "database"], ids=[*REDIS, "database"])
 def outage(session: nox.Session, name: str) -> None:
     """Stop, hang, empty and fail over Redis, or the database, below a site in use."""
-    if name == "database":
-        test(session, "proof/outage/test_database.py", "proof/test_live.py",
-             "proof/test_live_postgres.py", "--postgres")  # fmt: skip
-    else:
-        test(session, "proof/outage/test_outage.py", f"--profile={name}")
+    of_database = ["outage/test_database", "test_live", "test_live_postgres"]
+    names = of_database if name == "database" else ["outage/test_outage"]
+    option = "--postgres" if name == "database" else f"--profile={name}"
+    test(session, *[f"proof/{name}.py" for name in names], option)
 
 
 # Python 3.11 proves the lowest of Django 5.2, later ones that of Django 6.1.

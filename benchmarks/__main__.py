@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import report
 
-NAMES = ("generate", "pages", "cache", "live", "outage")
+NAMES = ("generate", "pages", "cache", "sessions", "live", "outage")
 DOCS = Path(__file__).parent.parent / "docs"
 
 
