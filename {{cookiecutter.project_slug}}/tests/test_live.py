@@ -116,18 +116,6 @@ def test_other_addresses_are_refused(log_in: Any) -> None:
     run(scenario())
 
 
-def test_people_log_in_and_out_though_nothing_can_be_told(
-    log_in: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*args: Any) -> None:
-        raise ConnectionError("no layer")
-
-    monkeypatch.setattr(live, "send_to_user", fail)
-    assert log_in().post("/accounts/logout/").status_code == 302
-    assert not Session.objects.alive().exists()
-    assert "no layer" in caplog.text
-
-
 def test_channels_logs_in_and_out(user: User) -> None:
     async def scenario() -> None:
         session = import_module(settings.SESSION_ENGINE).SessionStore()

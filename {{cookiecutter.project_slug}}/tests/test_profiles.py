@@ -12,6 +12,10 @@ from config import profiles
 
 pytestmark = pytest.mark.any_profile  # each profile is loaded, whichever is active
 
+SENTINEL, CLUSTER = "redis-sentinel", "redis-cluster"
+NO_LOGIN = {"username": None, "password": None}
+LOCAL = [("127.0.0.1", 26379), ("127.0.0.1", 26380), ("127.0.0.1", 26381)]
+
 
 def load(name: str, prefix: str = "site", **variables: str) -> profiles.Profile:
     """Return a profile as an environment of just these variables makes it."""
@@ -22,139 +26,110 @@ def load(name: str, prefix: str = "site", **variables: str) -> profiles.Profile:
     return profiles.load(name, Alone(), Path("var"), prefix)
 
 
-@pytest.mark.parametrize("name", ["", "memcached", "Redis"])
-def test_an_unknown_profile_is_refused_with_the_names_there_are(name: str) -> None:
-    with pytest.raises(ImproperlyConfigured) as refused:
-        load(name)
-    assert all(known in str(refused.value) for known in profiles.PROFILES)
-
-
-@pytest.mark.parametrize("prefix", ["", "shop:eu"])
-def test_a_prefix_by_which_two_sites_could_meet_is_refused(prefix: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="REDIS_PREFIX"):
-        load("database", prefix)
-
-
-def test_redis_is_where_redis_url_says_and_keys_begin_with_the_prefix() -> None:
-    profile = load("redis", "shop", REDIS_URL="rediss://ada:p%40ss@cache.example:6380/3")
-    assert profile.caches["default"]["LOCATION"] == "rediss://cache.example:6380/3"
-    login = {"username": "ada", "password": "p@ss"}  # names whose values Django's pages hide
-    assert profile.caches["default"]["OPTIONS"] == login
-    (host,) = profile.channel_layers["default"]["CONFIG"]["hosts"]
-    assert host == {"address": "rediss://cache.example:6380/3", **login}
-    assert profile.caches["default"]["KEY_PREFIX"] == "shop"
-    assert profile.channel_layers["default"]["CONFIG"]["prefix"].startswith("shop")
-
-
 @pytest.mark.parametrize(
-    "url",
-    ["http://cache.example", "user:secret@cache.example:6379", "redis://:p@secret#w/rd@host/0"],
+    ("name", "variables", "sentence"),
+    [
+        *((name, {}, ".*".join(profiles.PROFILES)) for name in ("", "memcached", "Redis")),
+        ("database", {"prefix": ""}, "REDIS_PREFIX"),
+        ("database", {"prefix": "shop:eu"}, "REDIS_PREFIX"),
+        ("redis", {"REDIS_URL": "http://cache.example"}, r"REDIS_URL\) cannot be read"),
+        ("redis", {"REDIS_URL": "redis://:p@secret#w/rd@host/0"}, r"REDIS_URL\) cannot be read"),
+        (SENTINEL, {}, "REDIS_SENTINELS"),
+        (SENTINEL, {"DJANGO_DEBUG": "0"}, "REDIS_SENTINELS"),
+        *(
+            (SENTINEL, {"REDIS_SENTINELS": text}, "REDIS_SENTINELS")
+            for text in ("", "one.example", "one.example:", ":26379", "one:port")
+        ),
+        *(
+            (CLUSTER, {"REDIS_CLUSTER": text}, "REDIS_CLUSTER")
+            for text in ("", "one", "one:port", "redis://one:1,two:2")
+        ),
+        (
+            SENTINEL,
+            {"REDIS_CA_FILE": "/nowhere", "REDIS_TLS": "1", "REDIS_SENTINELS": "one:1"},
+            "REDIS_CA_FILE is '/nowhere'",
+        ),
+    ],
 )
-def test_an_address_of_no_redis_is_refused(url: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match=r"REDIS_URL\) cannot be read") as refused:
-        load("redis", REDIS_URL=url)
+def test_what_is_refused(name: str, variables: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=sentence) as refused:
+        load(name, **variables)
     assert not {"secret", "w/rd", "cache"} & set(re.findall(r"[\w/]+", str(refused.value)))
 
 
-def test_each_sentinel_is_a_host_and_a_port() -> None:
-    addresses = "one.example:26379, [2001:db8::1]:26380"
-    profile = load("redis-sentinel", REDIS_SENTINELS=addresses, REDIS_SENTINEL_SERVICE="main")
-    options = profile.caches["default"]["OPTIONS"]
-    assert options["sentinels"] == [("one.example", 26379), ("2001:db8::1", 26380)]
-    assert profile.caches["default"]["LOCATION"] == "redis://main/0"
-
-
-@pytest.mark.parametrize("addresses", ["", "one.example", "one.example:", ":26379", "one:port"])
-def test_without_a_sentinel_that_can_be_asked_the_site_does_not_start(addresses: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="REDIS_SENTINELS"):
-        load("redis-sentinel", REDIS_SENTINELS=addresses)
-
-
-def logins(profile: profiles.Profile) -> list[tuple[Any, Any, Any]]:
-    """Return who the cache and the channel layer log in as, to Redis and to Sentinels."""
-    places = (
-        profile.caches["default"]["OPTIONS"],
-        profile.channel_layers["default"]["CONFIG"]["hosts"][0],
-    )
-    return [(p["username"], p["password"], p["sentinel_kwargs"]["password"]) for p in places]
-
-
-def test_cache_and_layer_log_in_to_redis_and_to_sentinels_each_as_they_should() -> None:
-    variables = {"REDIS_SENTINELS": "one:1", "REDIS_USERNAME": "site", "REDIS_PASSWORD": "secret"}
-    profile = load("redis-sentinel", **variables, REDIS_SENTINEL_PASSWORD="other")
-    assert logins(profile) == [("site", "secret", "other")] * 2
-
-
-def test_an_empty_password_is_none() -> None:
-    profile = load("redis-sentinel", REDIS_SENTINELS="one:1", REDIS_PASSWORD="")
-    assert logins(profile) == [(None, None, None)] * 2
+@pytest.mark.parametrize(
+    ("name", "variables", "location", "options"),
+    [
+        (
+            "redis",
+            {"REDIS_URL": "rediss://ada:p%40ss@cache.example:6380/3"},
+            "rediss://cache.example:6380/3",
+            {"username": "ada", "password": "p@ss"},  # names whose values Django's pages hide
+        ),
+        (
+            SENTINEL,
+            {"REDIS_SENTINELS": "one:26379, [2001:db8::1]:2", "REDIS_SENTINEL_SERVICE": "main"}
+            | {"REDIS_USERNAME": "site", "REDIS_PASSWORD": "p@ss"}
+            | {"REDIS_SENTINEL_PASSWORD": "other"},
+            "redis://main/0",
+            {"sentinels": [("one", 26379), ("2001:db8::1", 2)], "username": "site"}
+            | {"password": "p@ss", "sentinel_kwargs": {"password": "other"}},
+        ),
+        (
+            SENTINEL,
+            {"DJANGO_DEBUG": "1", "REDIS_PASSWORD": ""},
+            "redis://mymaster/0",
+            {"sentinels": LOCAL, "sentinel_kwargs": {"password": None}, **NO_LOGIN},
+        ),
+        (
+            CLUSTER,
+            {"REDIS_CLUSTER": "one:1, [2001:db8::1]:2", "REDIS_TLS": "1"}
+            | {"REDIS_USERNAME": "site", "REDIS_PASSWORD": "p@ss"},
+            ["rediss://one:1", "rediss://[2001:db8::1]:2"],
+            {"cluster": True, "username": "site", "password": "p@ss"},
+        ),
+        (
+            CLUSTER,
+            {"REDIS_CLUSTER": "rediss://site:p%40ss@one:6379"},
+            ["rediss://one:6379"],
+            {"cluster": True, "username": "site", "password": "p@ss"},
+        ),
+    ],
+)
+def test_where_cache_and_messages_go(
+    name: str, variables: dict[str, str], location: Any, options: dict[str, Any]
+) -> None:
+    profile = load(name, "shop", **variables)
+    cache, config = profile.caches["default"], profile.channel_layers["default"]["CONFIG"]
+    assert (cache["LOCATION"], cache["OPTIONS"]) == (location, options)
+    assert config["hosts"] == [{"address": location, **options}]
+    assert cache["KEY_PREFIX"] == "shop" and config["prefix"].startswith("shop")
 
 
 def test_tls_to_servers_and_to_sentinels(tmp_path: Path) -> None:
-    files = {"REDIS_CA_FILE": "ca.pem", "REDIS_CERT_FILE": "cert.pem", "REDIS_KEY_FILE": "key.pem"}
-    for name in files.values():
-        (tmp_path / name).touch()
-    variables = {name: str(tmp_path / file) for name, file in files.items()}
-    tls = {
-        "ssl_ca_certs": variables["REDIS_CA_FILE"],
-        "ssl_certfile": variables["REDIS_CERT_FILE"],
-        "ssl_keyfile": variables["REDIS_KEY_FILE"],
-    }
-    variables |= {"REDIS_SENTINELS": "one:1", "REDIS_URL": "rediss://one"}
-    assert load("redis", **variables).caches["default"]["OPTIONS"] == tls
-    assert (
-        load("redis", **variables | {"REDIS_URL": "redis://one"}).caches["default"]["OPTIONS"]
-        == {}
-    )
-    plain = load("redis-sentinel", **variables).caches["default"]
-    assert plain["LOCATION"] == "redis://mymaster/0"
-    assert "ssl" not in plain["OPTIONS"]["sentinel_kwargs"]
-    both = load("redis-sentinel", **variables, REDIS_TLS="1")
-    cache = both.caches["default"]
-    assert cache["LOCATION"] == "rediss://mymaster/0"
-    assert tls.items() <= cache["OPTIONS"].items()
-    assert {"ssl": True, **tls}.items() <= cache["OPTIONS"]["sentinel_kwargs"].items()
-    (host,) = both.channel_layers["default"]["CONFIG"]["hosts"]
-    assert host == {"address": "rediss://mymaster/0", **cache["OPTIONS"]}
-    mixed = load("redis-sentinel", **variables, REDIS_TLS="1", REDIS_SENTINEL_TLS="0")
-    assert "ssl" not in mixed.caches["default"]["OPTIONS"]["sentinel_kwargs"]
-    with pytest.raises(ImproperlyConfigured, match="REDIS_CA_FILE is '/nowhere'"):
-        load("redis-sentinel", **variables | {"REDIS_CA_FILE": "/nowhere"}, REDIS_TLS="1")
+    variables, tls = {"REDIS_SENTINELS": "one:1"}, {}
+    for name, option in (("CA", "ca_certs"), ("CERT", "certfile"), ("KEY", "keyfile")):
+        path = tmp_path / f"{name}.pem"
+        path.touch()
+        variables[f"REDIS_{name}_FILE"] = tls[f"ssl_{option}"] = str(path)
+
+    def options(name: str, **more: str) -> Any:
+        return load(name, **variables | more).caches["default"]["OPTIONS"]
+
+    assert options("redis", REDIS_URL="rediss://one") == tls
+    assert options("redis", REDIS_URL="redis://one") == {}
+    assert "ssl" not in options(SENTINEL)["sentinel_kwargs"]
+    both = options(SENTINEL, REDIS_TLS="1")
+    assert tls.items() <= both.items()
+    assert {"ssl": True, **tls}.items() <= both["sentinel_kwargs"].items()
+    mixed = options(SENTINEL, REDIS_TLS="1", REDIS_SENTINEL_TLS="0")
+    assert tls.items() <= mixed.items() and "ssl" not in mixed["sentinel_kwargs"]
 
 
-def test_sentinels_are_guessed_on_this_machine_and_only_while_developing() -> None:
-    profile = load("redis-sentinel", DJANGO_DEBUG="1")
-    found = profile.caches["default"]["OPTIONS"]["sentinels"]
-    assert found == [("127.0.0.1", 26379), ("127.0.0.1", 26380), ("127.0.0.1", 26381)]
-    for variables in ({}, {"DJANGO_DEBUG": "0"}):
-        with pytest.raises(ImproperlyConfigured, match="REDIS_SENTINELS"):
-            load("redis-sentinel", **variables)
-
-
-def test_a_cluster_is_some_nodes_or_one_address() -> None:
-    login = {"REDIS_USERNAME": "site", "REDIS_PASSWORD": "p@ss", "REDIS_TLS": "1"}
-    nodes = load("redis-cluster", REDIS_CLUSTER="one:1, [2001:db8::1]:2", **login)
-    cache, (host,) = nodes.caches["default"], nodes.channel_layers["default"]["CONFIG"]["hosts"]
-    assert cache["LOCATION"] == ["rediss://one:1", "rediss://[2001:db8::1]:2"]
-    assert cache["OPTIONS"] == {"cluster": True, "username": "site", "password": "p@ss"}
-    assert host == {"address": cache["LOCATION"], **cache["OPTIONS"]}
-    one = load("redis-cluster", REDIS_CLUSTER="rediss://site:p%40ss@one:6379").caches["default"]
-    assert one["LOCATION"] == ["rediss://one:6379"]
-    assert one["OPTIONS"] == cache["OPTIONS"]
-    local = load("redis-cluster", DJANGO_DEBUG="1").caches["default"]["LOCATION"]
-    assert local[0] == "redis://127.0.0.1:7000" and len(local) == 6
-    for bad in ("", "one", "one:port", "redis://one:1,two:2"):
-        with pytest.raises(ImproperlyConfigured, match="REDIS_CLUSTER"):
-            load("redis-cluster", REDIS_CLUSTER=bad)
-
-
-def test_files_of_the_cache_lie_in_var() -> None:
+def test_what_is_on_this_machine() -> None:
     assert load("file").caches["default"]["LOCATION"] == Path("var", "cache")
-
-
-def test_servers_for_tests_and_development_can_do_what_the_profile_promises() -> None:
-    assert profiles.SERVERS["redis"] == {"replicas": 0, "sentinels": 0}
-    quorum = profiles.SERVERS["redis-sentinel"]
+    local = load(CLUSTER, DJANGO_DEBUG="1").caches["default"]["LOCATION"]
+    assert local[0] == "redis://127.0.0.1:7000" and len(local) == 6
+    quorum = profiles.SERVERS[SENTINEL]
     assert quorum["sentinels"] >= 3, "a majority must be left when one is lost"
     assert quorum["replicas"] >= 2, "the new primary must have a replica as well"
-    assert profiles.SERVERS["redis-cluster"] == {"shards": 3, "replicas": 1}

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.conf import settings as django_settings
 from django.core.cache import cache
 from django.test import Client
 from environ import FileAwareEnv
@@ -14,7 +13,7 @@ from outlast.models import Session
 
 from accounts.models import User
 from config import profiles
-from tests.conftest import PASSWORD, Browser, is_logged_in
+from tests.conftest import Browser, is_logged_in, key_of, post_login, with_key
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -54,31 +53,23 @@ def test_people_log_in_look_around_and_log_out(
     other = Browser()
     for browser in (https, other):
         browser.get("/accounts/login/")
-        form = {"username": user.email, "password": PASSWORD}
-        assert browser.post("/accounts/login/", form).url == "/dashboard/"
-    assert is_logged_in(https)
+        assert post_login(browser)["Location"] == "/dashboard/"
+        assert is_logged_in(browser)
     assert https.get("/accounts/sessions/").status_code == 200
     https.post("/accounts/sessions/end-others/")
     assert not is_logged_in(other)
-    key = https.session.session_key
+    key = key_of(https)
     assert https.post("/accounts/logout/").status_code == 302
-    https.cookies[django_settings.SESSION_COOKIE_NAME] = key
-    assert not is_logged_in(https)
+    assert not is_logged_in(with_key(https, key))
     assert not Session.objects.exists()
     assert set(dialled) == {port}, "something else was dialled, or Redis was not asked at all"
     assert time.monotonic() - began < 5  # seconds; usually 0.1 where refused, 0.3 where silent
 
 
-def test_a_wrong_password_is_still_refused_and_counted(
+def test_guesses_are_counted_and_the_cache_is_a_miss(
     dialled: list[int], user: User, https: Client
 ) -> None:
-    form = {"username": user.email, "password": "wrong"}
-    answers = [https.post("/accounts/login/", form) for _ in range(6)]
-    assert answers[0].status_code == 200
-    assert answers[-1].status_code == 429
-    assert not is_logged_in(https)
-
-
-def test_the_cache_is_a_miss(dialled: list[int]) -> None:
+    answers = [post_login(https, password="wrong").status_code for _ in range(6)]
+    assert answers == [200] * 4 + [429] * 2
     cache.set("key", "value")
     assert cache.get("key") is None
