@@ -69,6 +69,13 @@ def test_the_tests_of_a_new_app_run_on_every_profile(site: Site) -> None:
     assert "FAILED (failures=1)" in site.run("test").stderr
 
 
+def test_the_database_profile_starts_without_redis_py(site: Site) -> None:
+    """Importing it takes half a second where Python has not compiled it yet."""
+    site.variables["DJANGO_PROFILE"] = "database"
+    code = "import config.urls, sys; print('redis' in sys.modules)"
+    assert site.manage("shell", "-c", code).splitlines()[-1] == "False"
+
+
 def test_an_unknown_profile_is_one_sentence(site: Site) -> None:
     site.variables["DJANGO_PROFILE"] = "memcached"
     with pytest.raises(AssertionError) as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
-from outlast.redis import split_secrets
+from outlast.addresses import split_secrets
 
 # Used while developing, where `manage.py devredis` starts them; never guessed in production.
 LOCAL_SENTINELS = ["127.0.0.1:26379", "127.0.0.1:26380", "127.0.0.1:26381"]

@@ -16,15 +16,11 @@ from django.http import HttpRequest, HttpResponse
 from django.template import loader
 from django.utils.safestring import SafeString
 from django.views import debug
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from outlast import errors
-from outlast.cache import Unavailable
 from outlast.conf import conf
 from outlast.health.errors import explain
 
-OUT_OF_REACH = (Unavailable, RedisConnectionError, RedisTimeoutError)
 RETRY_AFTER = 5  # seconds
 # PostgreSQL's states for: connection lost, out of resources, shut down or not up yet.
 AWAY = ("08", "53", "57P0", "58")
@@ -48,8 +44,14 @@ def is_outage(error: BaseException | None) -> bool:
     Databases raise OperationalError for both: also for a missing table (SQLite), a deadlock
     or a statement that took too long (PostgreSQL).
     """
-    if isinstance(error, OUT_OF_REACH):
-        return True
+    if "redis" in sys.modules:  # else none of its errors was raised
+        from redis import ConnectionError as Unreachable
+        from redis import TimeoutError as TooLate
+
+        from outlast.redis import Unavailable
+
+        if isinstance(error, Unavailable | Unreachable | TooLate):
+            return True
     if not isinstance(error, OperationalError | InterfaceError):
         return False
     cause = error.__cause__

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from outlast.conf import conf
-from outlast.health import probes, redis
+from outlast.health import probes
 from outlast.health.asking import Finding, Probe, State, ask
 
 READY_SECONDS = 1.0  # a load balancer waits
@@ -33,6 +33,8 @@ def services(seconds: float) -> list[Probe]:
     if probes.folders_in_use():
         found.append(Probe("files", probes.files, required=True))
     if uses_redis():
+        from outlast.health import redis  # sites on other profiles start without redis-py
+
         found += redis.services(redis.READY if seconds <= READY_SECONDS else redis.DOCTOR)
     return found
 
@@ -57,7 +59,11 @@ def diagnostics() -> list[Probe]:
         layer = layers["default"]["BACKEND"].lower()
         needs = "database" if "postgres" in layer else on_redis * ("redis" in layer)
         found.append(Probe("message round trip", probes.message_round_trip, needs=needs))
-    return found + (redis.diagnostics() if on_redis else [])
+    if on_redis:
+        from outlast.health import redis
+
+        found += redis.diagnostics()
+    return found
 
 
 def readiness(seconds: float = READY_SECONDS) -> list[Finding]:

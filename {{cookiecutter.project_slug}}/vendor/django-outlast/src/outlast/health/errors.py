@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 
-from outlast.redis import Address, hide_secrets, read_address
+from outlast.addresses import Address, hide_secrets, read_address
 
 TABLE: dict[str, Any] = tomllib.loads(Path(__file__).with_name("errors.toml").read_text("utf-8"))
 LOOPBACK = {"localhost", "127.0.0.1", "::1", ""}

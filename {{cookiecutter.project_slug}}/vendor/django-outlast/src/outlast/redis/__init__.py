@@ -4,7 +4,8 @@ The cache, the channel layer, the health checks and the system checks all read a
 passwords and choose time-outs here. See `outlast.cache` for the settings.
 """
 
-from .addresses import Address, HostPort, hide_secrets, read_address, split_secrets
+from outlast.addresses import Address, HostPort, hide_secrets, read_address, split_secrets
+
 from .breaker import COOLDOWN, Breaker, Unavailable
 from .clients import LARGE, Client, get_client, make_client
 from .cluster import ClusterClient

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from redis import exceptions
 
-from .addresses import Address, hide_secrets
+from outlast.addresses import Address, hide_secrets
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from typing import Any
 from redis import Redis, exceptions
 from redis.connection import ConnectionPool, SSLConnection
 
-from .addresses import Address
+from outlast.addresses import Address
+
 from .breaker import Breaker, Unavailable, without_secrets
 from .cluster import ClusterClient
 from .connections import PrimaryPool, Sentinels, greet, impatient

@@ -9,7 +9,8 @@ from redis import exceptions
 from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import SSLConnection
 
-from .addresses import Address, HostPort
+from outlast.addresses import Address, HostPort
+
 from .breaker import Breaker
 from .connections import TIMEOUT, impatient
 

@@ -13,7 +13,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
-from .addresses import Address, HostPort
+from outlast.addresses import Address, HostPort
 
 logger = logging.getLogger(__name__)
 

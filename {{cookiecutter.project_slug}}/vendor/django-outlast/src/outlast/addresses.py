@@ -1,4 +1,7 @@
-"""The one parser of Redis addresses, and the one place that hides secrets."""
+"""The one parser of Redis addresses, and the one place that hides secrets.
+
+It imports redis-py only to read an address: sites on the other profiles start without it.
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,7 +10,6 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
-from redis.connection import Connection, SSLConnection, parse_url
 
 HostPort = tuple[str, int]
 
@@ -44,6 +46,8 @@ class Address:
     @property
     def tls(self) -> bool:
         """Whether connections to servers are encrypted."""
+        from redis.connection import SSLConnection
+
         return self.options.get("connection_class") is SSLConnection
 
     @property
@@ -60,6 +64,8 @@ def read_address(
 
     Raise ImproperlyConfigured, without repeating the address, if it cannot be read.
     """
+    from redis.connection import SSLConnection
+
     own = {k: v for k, v in (options or {}).items() if k not in DJANGO_OPTIONS}
     sentinels, cluster = own.pop("sentinels", None), own.pop("cluster", False)
     sentinel_options = dict(own.pop("sentinel_kwargs", None) or {})
@@ -92,6 +98,8 @@ def read_address(
 
 def _read_url(url: str, variable: str = "REDIS_URL") -> tuple[str, dict[str, Any]]:
     """Return the host as it is written and redis-py's connection arguments."""
+    from redis.connection import Connection, parse_url
+
     try:
         scheme, _, rest = url.partition("://")
         options = parse_url(f"{SCHEMES[scheme]}://{rest}")
