@@ -14,10 +14,14 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.test import Client
 from outlast import live
+from outlast.channels.postgres import PostgresLayer
 from outlast.servers import Topology
 from outlast.sessions import session_ended
 from session_helpers import PASSWORD, is_logged_in
+from talk import name_database
 from troubleshooting import SITE
+
+from proof.postgres import Postgres
 
 LIBRARY = SITE / "vendor" / "django-outlast"
 
@@ -131,3 +135,25 @@ def logged_in(user: User, client: Client) -> Client:
     client.force_login(user)
     assert is_logged_in(client)
     return client
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One real PostgreSQL."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def use_postgres(postgres: Postgres) -> Iterator[Callable[..., PostgresLayer]]:
+    """A function that makes layers on a database called "pg"."""
+    layers = []
+    name_database(postgres.port)
+
+    def make(**options: Any) -> PostgresLayer:
+        layers.append(PostgresLayer(listen="pg", **options))
+        return layers[-1]
+
+    yield make
+    for layer in layers:
+        layer.disconnect()

@@ -6,6 +6,10 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
+from django.db import connections
+from outlast.channels.redis import PubSubLayer
+from outlast.servers import SERVICE, Topology
+
 DEADLINE = 10  # seconds, for what takes milliseconds
 NOISE = 2  # seconds, for a machine that is busy; without a bound these waits last 5 or more
 
@@ -101,3 +105,27 @@ class Door:
         for end in self._ends:
             end.close()
         self._server.close()
+
+
+def name_database(port: int, name: str = "postgres") -> None:
+    """Let the database "pg" of the settings be at this port."""
+    server = {"HOST": "127.0.0.1", "PORT": port, "USER": "site", "NAME": name}
+    database = {"ENGINE": "django.db.backends.postgresql", **server}
+    connections.settings["pg"] = connections.configure_settings(
+        {"default": database, "pg": database}
+    )["pg"]
+
+
+def make_layer(topology: Topology, prefix: str = "site", **options: Any) -> PubSubLayer:
+    """Return a layer, configured as in config/profiles.py of a site."""
+    login = {"username": topology.username or None, "password": topology.password or None}
+    if not topology.sentinels:
+        address = f"redis://127.0.0.1:{topology.primary.port}/0"
+        return PubSubLayer([{"address": address, **login}], prefix, **options)
+    host = {
+        "sentinels": [("127.0.0.1", sentinel.port) for sentinel in topology.sentinels],
+        "master_name": SERVICE,
+        "sentinel_kwargs": {"password": topology.sentinel_password or None},
+        **login,
+    }
+    return PubSubLayer([host], prefix, **options)
