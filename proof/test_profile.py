@@ -15,7 +15,7 @@ from proof.site import EMAIL, Site
 
 # Where each profile's things can be seen from outside the site: in the row of the session,
 # in the table of the cache, in a file below var/, or in Redis.
-SESSIONS_LIE_IN = {
+SESSIONS_STORED_IN = {
     "database": {"row"},
     "file": {"file"},
     "dummy": {"row"},
@@ -23,7 +23,7 @@ SESSIONS_LIE_IN = {
     "redis-sentinel": {"row", "redis"},
     "redis-cluster": {"row", "redis"},
 }
-CACHE_LIES_IN = {
+CACHE_STORED_IN = {
     "database": {"table"},
     "file": {"file"},
     "dummy": set(),
@@ -106,7 +106,7 @@ def test_where_the_session_lies(site: Site, profile: str, topology: Any) -> None
         "file": digest(f"{key} {version}") in names,
         "redis": any(digest(key) in name for name in keys(topology)),
     }
-    assert {place for place in stored if stored[place]} == SESSIONS_LIE_IN[profile]
+    assert {place for place in stored if stored[place]} == SESSIONS_STORED_IN[profile]
     assert not any(key in name for name in [*names, *keys(topology)])
 
 
@@ -140,7 +140,7 @@ def test_where_a_cache_entry_lies(site: Site, profile: str, topology: Any, sent:
         "file": bool(files(site, "cache")),
         "redis": any("whereabouts" in name for name in keys(topology)),
     }
-    assert {place for place in found if found[place]} == CACHE_LIES_IN[profile]
+    assert {place for place in found if found[place]} == CACHE_STORED_IN[profile]
 
 
 def test_where_a_message_goes(topology: Any, sent: tuple[str, list[bytes]]) -> None:
