@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.db import OperationalError, transaction
 from django.test import Client
 from django.utils import timezone
-from outlast import live
+from outlast import live, visitors
 from outlast.models import Session
 from pages import SITE, beat, end, page, run, socket_of
 
@@ -85,7 +85,7 @@ def test_without_the_database_it_is_refused_for_now(
 
     async def scenario() -> None:
         socket = await socket_of(await sync_to_async(log_in)())
-        monkeypatch.setattr(live, "peek_user", away)
+        monkeypatch.setattr(visitors, "peek_user", away)
         assert await socket.connect() == 4503
 
     run(scenario())

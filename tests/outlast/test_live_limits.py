@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 from django.contrib.auth.models import User
 from django.test import Client
-from outlast import live
+from outlast import live, visitors
 from outlast.models import Session
 from pages import beat, end, hears_nothing, page, run
 
@@ -130,4 +130,4 @@ def test_a_session_of_djangos_engine_has_no_socket_before_its_next_page(
 ) -> None:
     key = log_in().session.session_key
     Session.objects.filter(pk=key).update(public_id=None, version=None)
-    assert async_to_sync(live.find_visitor)(key) is None
+    assert async_to_sync(visitors.find_visitor)(key) is None

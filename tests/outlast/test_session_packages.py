@@ -20,7 +20,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
 from django.utils import timezone
-from outlast import live
+from outlast import visitors
 from outlast.health import metrics, probes
 from outlast.models import AbstractSession, Session
 from outlast.sessions import session_ended
@@ -138,8 +138,8 @@ def test_a_model_of_the_project_is_used_throughout(
     assert probes.session_rows().text == "1 open, 1 expired"
     families = {family.name: family for family in metrics.SiteCollector().collect()}
     assert [sample.value for sample in families["site_sessions"].samples] == [1, 1]
-    visitor = async_to_sync(live.find_visitor)(client.session.session_key)
-    assert visitor and async_to_sync(live.find_end)(visitor) > timezone.now()
+    visitor = async_to_sync(visitors.find_visitor)(client.session.session_key)
+    assert visitor and async_to_sync(visitors.find_end)(visitor) > timezone.now()
     call_command("clearsessions")
     assert own_model.objects.count() == 1
 

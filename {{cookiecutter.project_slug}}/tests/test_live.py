@@ -16,7 +16,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
-from outlast import live
+from outlast import live, visitors
 from outlast.models import Session
 
 from accounts.models import User
@@ -95,13 +95,13 @@ def test_a_session_that_changes_its_own_password_keeps_its_sockets(
     log_in: Any, user: User
 ) -> None:
     browser = log_in()
-    visitor = async_to_sync(live.find_visitor)(key_of(browser))
+    visitor = async_to_sync(visitors.find_visitor)(key_of(browser))
     assert visitor
     change_password(browser)
-    assert async_to_sync(live.find_end)(visitor) > timezone.now()
+    assert async_to_sync(visitors.find_end)(visitor) > timezone.now()
     user.set_password("a third horse")
     user.save()  # elsewhere: this session has ended
-    assert async_to_sync(live.find_end)(visitor) < timezone.now()
+    assert async_to_sync(visitors.find_end)(visitor) < timezone.now()
 
 
 def test_other_addresses_are_refused(log_in: Any) -> None:

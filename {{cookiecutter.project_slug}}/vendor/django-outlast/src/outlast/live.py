@@ -9,34 +9,24 @@ import json
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
-from importlib import import_module
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from asgiref.sync import async_to_sync
 from channels.consumer import get_handler_name
-from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import channel_layers
 from django import db
-from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
-from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext as _
 
 from outlast.conf import conf
-from outlast.middleware import peek_user
-from outlast.requests import exact_cookies
-from outlast.sessions import all_sessions
+from outlast.visitors import NOT_LOGGED_IN, RefusedError, Visitor, admit, find_end
 
 logger = logging.getLogger(__name__)
 
 CHECK = 20  # seconds at most between two looks at the session, each followed by a heartbeat
-# Close codes; before the handshake is over, a browser sees them as HTTP's 403.
-NOT_LOGGED_IN, FOREIGN, TOO_MANY, UNAVAILABLE = 4401, 4403, 4429, 4503
+TOO_MANY = 4429  # a close code, as those of visitors.py
 UNSUPPORTED, BROKEN = 1003, 1011  # of RFC 6455
 
 
@@ -108,23 +98,17 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 await close_channel(self.channel_name)
 
     async def dispatch(self, message: Any) -> None:
-        """Call the handler; without Channels' trip to the database's thread for each message."""
-        if isinstance(message, FromServer):
-            handler = getattr(self, get_handler_name(message), None)
-        else:
-            handler = self.find_handler(message)
-        if handler:
-            await handler(message)
+        """Call the handler of a message; drop one of the layer that `messages` does not list.
 
-    def find_handler(self, message: Any) -> Callable[[Any], Awaitable[None]] | None:
-        """Return the handler of a message of the channel layer, None for what is not expected."""
+        This leaves out Channels' trip to the database's thread for each message.
+        """
         kind = message.get("type") if isinstance(message, dict) else None
-        fields = self.messages.get(kind) if isinstance(kind, str) else None
+        known = self.messages.get(kind) if isinstance(kind, str) else None
+        fields = {} if isinstance(message, FromServer) else known
         if fields is None or not all(isinstance(message.get(k), t) for k, t in fields.items()):
             logger.debug("A message that no consumer expects was dropped.")
-            return None
-        handler: Callable[[Any], Awaitable[None]] = getattr(self, str(kind).replace(".", "_"))
-        return handler
+        elif handler := getattr(self, get_handler_name(message), None):
+            await handler(message)
 
     async def connect(self) -> None:
         """Accept the socket, or refuse it and log why."""
@@ -140,7 +124,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         await self.accept()
         self.watching = asyncio.create_task(self.watch(self.visitor))
 
-    async def watch(self, visitor: "Visitor") -> None:
+    async def watch(self, visitor: Visitor) -> None:
         """Look at the session from time to time, the first time at once, and end with it."""
         try:
             await self.announce(is_open=True)
@@ -193,7 +177,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
     async def account_event(self, message: dict[str, Any]) -> None:
         """Receive an event for the page."""
         told = message["event"]
-        if told.keys() == {"type", "time", "text"} and all(map(is_text, told.values())):
+        if told.keys() == {"type", "time", "text"} and all(
+            isinstance(value, str) and len(value) <= 10_000 for value in told.values()
+        ):
             await self.tell(told)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
@@ -212,94 +198,3 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if not self.over:
             self.over = True
             await self.close(code)
-
-
-def is_text(value: Any) -> bool:
-    """Return whether this is text of an event, and not a megabyte of it."""
-    return isinstance(value, str) and len(value) <= 10_000
-
-
-class RefusedError(Exception):
-    """Why a socket is not opened, and the close code that says so."""
-
-    def __init__(self, code: int, why: str) -> None:
-        super().__init__(why)
-        self.code = code
-
-
-class Visitor(NamedTuple):
-    """Who a socket is opened for."""
-
-    public_id: str  # of the session: it stays when the key is replaced
-    user_id: Any
-    auth_hash: str  # changes with the password
-
-
-async def admit(scope: Mapping[str, Any]) -> Visitor:
-    """Return who opens the socket; raise RefusedError for a stranger or a foreign page."""
-    if not is_own_origin(scope):
-        origin = header(scope, b"origin")[:100]
-        raise RefusedError(FOREIGN, f"its origin is {origin!r}, and not this site")
-    try:
-        visitor = await find_visitor(session_key(scope))
-    except db.Error as error:
-        raise RefusedError(UNAVAILABLE, f"its session cannot be looked up ({error})") from error
-    if visitor is None:
-        raise RefusedError(NOT_LOGGED_IN, "no user is logged in with its cookie")
-    return visitor
-
-
-@database_sync_to_async
-def find_visitor(session_key: str) -> Visitor | None:
-    """Return who is logged in in a session, by the rules of a request; write nothing."""
-    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key or None)
-    user = peek_user(session)
-    # Without a public id until the next page writes it, if Django's engine wrote the session.
-    if not user.is_authenticated or session.row.public_id is None:
-        return None
-    return Visitor(str(session.row.public_id), user.pk, user.get_session_auth_hash())
-
-
-@database_sync_to_async
-def find_end(visitor: Visitor) -> datetime:
-    """Return when the session ends unless it is used; a moment gone by if it has ended."""
-    rows = all_sessions().alive().filter(public_id=visitor.public_id, user_id=visitor.user_id)
-    session = rows.select_related("user").defer("session_data").first()
-    if (
-        session is None
-        or session.user is None
-        or not session.user.is_active
-        or not any(
-            constant_time_compare(session.user.get_session_auth_hash(), known or "")
-            # The row has a new hash after this session's own change of the password, and an old
-            # one after a rotation of SECRET_KEY until the next page.
-            for known in (visitor.auth_hash, session.auth_hash)
-        )
-    ):
-        return datetime.min.replace(tzinfo=timezone.get_default_timezone())
-    ends_at: datetime = session.ends_at()
-    return ends_at
-
-
-def session_key(scope: Mapping[str, Any]) -> str:
-    """Return what the cookie names, "" without one."""
-    return exact_cookies(header(scope, b"cookie")).get(settings.SESSION_COOKIE_NAME, "")
-
-
-def is_own_origin(scope: Mapping[str, Any]) -> bool:
-    """Return whether a page of this site opens the socket: any other could, as the user.
-
-    With DEBUG the page may be at any name of this machine, such as 127.0.0.1.
-    """
-    origin = header(scope, b"origin").lower()
-    if settings.DEBUG:
-        host = header(scope, b"host").lower()
-        domain, _port = split_domain_port(host)
-        if validate_host(domain, settings.ALLOWED_HOSTS) and origin == f"http://{host}":
-            return True
-    return origin in settings.CSRF_TRUSTED_ORIGINS
-
-
-def header(scope: Mapping[str, Any], name: bytes) -> str:
-    """Return a header of the handshake, "" if it is missing."""
-    return b"; ".join(value for key, value in scope["headers"] if key == name).decode("latin-1")

@@ -1,0 +1,102 @@
+"""Who opens a WebSocket, and until when the session lasts. Nothing here writes."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from channels.db import database_sync_to_async
+from django import db
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from outlast.middleware import peek_user
+from outlast.requests import exact_cookies
+from outlast.sessions import all_sessions
+
+# Close codes; before the handshake is over, a browser sees them as HTTP's 403.
+NOT_LOGGED_IN, FOREIGN, UNAVAILABLE = 4401, 4403, 4503
+
+
+class RefusedError(Exception):
+    """Why a socket is not opened, and the close code that says so."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class Visitor(NamedTuple):
+    """Who a socket is opened for."""
+
+    public_id: str  # of the session: it stays when the key is replaced
+    user_id: Any
+    auth_hash: str  # changes with the password
+
+
+async def admit(scope: Mapping[str, Any]) -> Visitor:
+    """Return who opens the socket; raise RefusedError for a stranger or a foreign page."""
+    if not is_own_origin(scope):
+        origin = header(scope, b"origin")[:100]
+        raise RefusedError(FOREIGN, f"its origin is {origin!r}, and not this site")
+    try:
+        cookies = exact_cookies(header(scope, b"cookie"))
+        visitor = await find_visitor(cookies.get(settings.SESSION_COOKIE_NAME))
+    except db.Error as error:
+        raise RefusedError(UNAVAILABLE, f"its session cannot be looked up ({error})") from error
+    if visitor is None:
+        raise RefusedError(NOT_LOGGED_IN, "no user is logged in with its cookie")
+    return visitor
+
+
+@database_sync_to_async
+def find_visitor(session_key: str | None) -> Visitor | None:
+    """Return who is logged in in a session, by the rules of a request; write nothing."""
+    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key or None)
+    user = peek_user(session)
+    # Without a public id until the next page writes it, if Django's engine wrote the session.
+    if not user.is_authenticated or session.row.public_id is None:
+        return None
+    return Visitor(str(session.row.public_id), user.pk, user.get_session_auth_hash())
+
+
+@database_sync_to_async
+def find_end(visitor: Visitor) -> datetime:
+    """Return when the session ends unless it is used; a moment gone by if it has ended."""
+    rows = all_sessions().alive().filter(public_id=visitor.public_id, user_id=visitor.user_id)
+    session = rows.select_related("user").defer("session_data").first()
+    if (
+        session is None
+        or session.user is None
+        or not session.user.is_active
+        or not any(
+            constant_time_compare(session.user.get_session_auth_hash(), known or "")
+            # The row has a new hash after this session's own change of the password, and an old
+            # one after a rotation of SECRET_KEY until the next page.
+            for known in (visitor.auth_hash, session.auth_hash)
+        )
+    ):
+        return datetime.min.replace(tzinfo=timezone.get_default_timezone())
+    ends_at: datetime = session.ends_at()
+    return ends_at
+
+
+def is_own_origin(scope: Mapping[str, Any]) -> bool:
+    """Return whether a page of this site opens the socket: any other could, as the user.
+
+    With DEBUG the page may be at any name of this machine, such as 127.0.0.1.
+    """
+    origin = header(scope, b"origin").lower()
+    if settings.DEBUG:
+        host = header(scope, b"host").lower()
+        domain, _port = split_domain_port(host)
+        if validate_host(domain, settings.ALLOWED_HOSTS) and origin == f"http://{host}":
+            return True
+    return origin in settings.CSRF_TRUSTED_ORIGINS
+
+
+def header(scope: Mapping[str, Any], name: bytes) -> str:
+    """Return a header of the handshake, "" if it is missing."""
+    return b"; ".join(value for key, value in scope["headers"] if key == name).decode("latin-1")
