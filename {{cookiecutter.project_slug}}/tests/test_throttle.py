@@ -6,11 +6,8 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from asgiref.sync import async_to_sync
-from django.contrib.auth import aauthenticate, authenticate
-from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth import authenticate
 from django.contrib.auth.hashers import MD5PasswordHasher
-from django.contrib.auth.signals import user_logged_in
 from django.core.management import call_command
 from django.db import connection
 from django.http import HttpResponse
@@ -195,73 +192,6 @@ def test_the_address_that_counts(
     assert client_address(request) == counted
     assert guess(https, 3, address=remote) == 429
     assert guess(https, 3, address=remote, name="x" * 300 + "@example.com") in (200, 429)
-
-
-# --- Whatever calls authenticate() ---
-
-
-@pytest.mark.parametrize("keyword", ["username", "email"])
-@pytest.mark.parametrize("asynchronous", [True, False])
-def test_failures_count_under_the_account_however_it_is_called(
-    user: User, rf: RequestFactory, keyword: str, asynchronous: bool
-) -> None:
-    """Django's forms, Django REST framework and django-allauth use different keywords."""
-    User.objects.create_user("grace@example.com", PASSWORD)
-    function: Any = async_to_sync(aauthenticate) if asynchronous else authenticate
-
-    def attempt(name: str, password: str, keyword: str = keyword) -> object:
-        request = rf.post("/api/", REMOTE_ADDR=HERE)
-        return function(request, **{keyword: name, "password": password})
-
-    assert attempt("ada@example.com", PASSWORD) == user
-    for _ in range(3):
-        assert attempt("ada@example.com", WRONG) is None
-    for other in ("username", "email"):
-        assert attempt("Ada@example.com", PASSWORD, other) is None
-        assert attempt("grace@example.com", PASSWORD, other) is not None
-
-
-@pytest.mark.parametrize("name", ["", None, "a\0b", "\ud800@example.com"])
-def test_what_names_no_account_is_never_counted(rf: RequestFactory, name: Any) -> None:
-    for _ in range(5):
-        for keyword in ("username", "email", "token"):
-            assert authenticate(rf.post("/"), **{keyword: name}, password=WRONG) is None
-    assert authenticate(rf.post("/"), password=WRONG) is None
-    assert not Attempt.objects.exists()
-
-
-@pytest.mark.parametrize("name", ["x" * 10_000, "ada@example.com\r\nBcc: x"])
-def test_odd_names_and_passwords_are_no_error(rf: RequestFactory, name: str) -> None:
-    for password in ("\ud800", WRONG * 2000):
-        assert authenticate(rf.post("/"), email=name, password=password) is None
-
-
-def test_without_a_request_there_is_no_throttle(user: User, client: Client) -> None:
-    for _ in range(9):
-        assert authenticate(username=user.email, password=WRONG) is None
-    assert authenticate(username=user.email, password=PASSWORD) == user
-    assert client.login(username=user.email, password=PASSWORD)
-    user_logged_in.send(sender=User, request=None, user=user)  # as channels.auth.login does
-
-
-class Directory(ModelBackend):
-    """A second backend, such as LDAP: the password is the same for everyone."""
-
-    def authenticate(self, request: Any, username: Any = None, **credentials: Any) -> User | None:
-        found = credentials.get("password") == "directory"
-        return User.objects.get(email=username) if found else None
-
-
-def test_logins_by_another_backend_are_no_failures(
-    user: User, https: Client, settings: Any
-) -> None:
-    path = f"{__name__}.Directory"
-    settings.AUTHENTICATION_BACKENDS = [*settings.AUTHENTICATION_BACKENDS, path]
-    assert guess(https, 9, password="directory") == 302
-    guess_from_everywhere(https)
-    assert log_in(https, "directory") == 302  # the address is known
-    assert guess(https, 3) == 429
-    assert log_in(https, "directory") == 429  # one throttle for all
 
 
 def test_statements_of_a_login(user: User, new_browser: Any) -> None:
