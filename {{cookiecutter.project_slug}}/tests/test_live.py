@@ -16,7 +16,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
-from outlast import live, visitors
+from outlast import visitors
 from outlast.models import Session
 
 from accounts.models import User
