@@ -42,7 +42,7 @@ MUTATIONS = [
         f"{LIBRARY}/middleware.py",
         "return user if constant_time_compare(given, expected) else None",
         "return user",
-        {"library", "profile(database)", "profile(redis)"},
+        {"library"},
     ),
     Mutation(
         "sessions end by their row's times",
@@ -122,10 +122,10 @@ MUTATIONS = [
         {"profile(database)"},
     ),
     Mutation(
-        "the admin hides session keys and password hashes",
+        "only superusers change rights in the admin",
         f"{SITE}/accounts/admin.py",
-        "return not secret and super()",
-        "return super()",
+        "return fields if request.user.is_superuser else (*fields, *self.rights)",
+        "return fields",
         {"profile(database)"},
     ),
     Mutation(
@@ -133,7 +133,7 @@ MUTATIONS = [
         f"{SITE}/config/profiles.py",
         'session_engine="outlast.sessions.redis"',
         'session_engine="outlast.sessions.db"',
-        {"profile(database)", "profile(redis)"},
+        {"profile(redis)"},
     ),
     Mutation(
         "cache folder of file",

@@ -59,4 +59,4 @@ def test_hundreds_of_guesses_at_once_gain_nothing(site: Site) -> None:
         answers = list(pool.map(guess, (guesses[n::clients] for n in range(clients))))
     counts = Counter(status for statuses in answers for status in statuses)
     assert set(counts) <= {200, 429}, counts
-    assert counts[200] <= LIMIT + 16  # as many as there are threads
+    assert counts[200] <= LIMIT + 8, counts  # as many more as there are threads

@@ -19,7 +19,7 @@ from outlast.servers import Topology
 from outlast.sessions.redis import SessionStore
 from session_helpers import ENDED, Copies, Interrupted, saved, store, value_of
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def new_session(value: Any) -> str:
@@ -144,6 +144,7 @@ POINTS = ["before get", "after get", "after query", "before set", "after set"]
 EVENTS = ("save", "end", "rolled back", "lost", "brought back", "garbled")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", POINTS)
 @pytest.mark.parametrize("copy_at_first", ["fresh", "stale", "none"])
 def test_a_reader_never_sees_what_did_not_hold_while_it_read(
@@ -187,6 +188,7 @@ def test_a_reader_never_sees_what_did_not_hold_while_it_read(
             assert value_of(key) == held[-1], events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_any_history_of_sessions_and_redis(seed: int, copies: Copies) -> None:
     """Overlapping requests on three sessions, while Redis forgets, remembers and confuses."""
