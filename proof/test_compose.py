@@ -308,4 +308,4 @@ def test_a_password_that_would_break_the_configuration(compose: Compose, tmp_pat
         env=environment | {"SECRETS": str(folder)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "redis_password must hold letters, digits" in done.stderr
+    assert "redis_password may only contain letters, digits" in done.stderr
