@@ -74,8 +74,8 @@ MUTATIONS = [
     ),
     Mutation(
         "signature of cached values",
-        f"{LIBRARY}/cache.py",
-        "if hmac.compare_digest(mac, _sign(secret, key, payload)):",
+        f"{LIBRARY}/redis/signing.py",
+        "if hmac.compare_digest(mac, _mac(settings.SECRET_KEY, key, payload)):",
         "if mac:",
         {"library"},
     ),

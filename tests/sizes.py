@@ -18,7 +18,6 @@ LONGER = {
     "tests/outlast/test_redis_breaker.py",
     "tests/outlast/test_session_user.py",
     f"{SITE}/config/settings.py",
-    f"{SITE}/vendor/django-outlast/src/outlast/cache.py",
     f"{SITE}/vendor/django-outlast/src/outlast/channels/postgres.py",
     f"{SITE}/vendor/django-outlast/src/outlast/channels/redis.py",
     f"{SITE}/vendor/django-outlast/src/outlast/sessions/db.py",

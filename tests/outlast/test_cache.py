@@ -14,8 +14,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template import engines
 from django.test import RequestFactory
 from django.views.decorators.cache import cache_page
-from outlast import cache as cache_module
 from outlast.cache import RedisCache
+from outlast.redis import values
 from outlast.servers import Topology
 from redis.exceptions import ResponseError
 
@@ -148,7 +148,7 @@ def test_reads_are_counted_for_what_they_gave(
     cache: RedisCache, server: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[str] = []
-    monkeypatch.setattr(cache_module, "count_read", counted.append)
+    monkeypatch.setattr(values, "count_read", counted.append)
     server.primary.client().set("site:1:k", "foreign")
     cache.get("k")
     cache.get("k")
@@ -175,7 +175,7 @@ def test_clear_leaves_the_other_site_alone(
     cache.set("k", 2)
     forget_clients()
     assert make_cache(server, prefix).get("k") == 2
-    monkeypatch.setattr(cache_module, "CLEARED_SECONDS", 0)
+    monkeypatch.setattr(values, "CLEARED_SECONDS", 0)
     for planted in (b"\xff", b"-1", b"9" * 1000, b""):
         server.primary.client().set(f"{prefix}:generation", planted)
         assert make_cache(server, prefix).get("k") is None

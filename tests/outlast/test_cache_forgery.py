@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from caches import make_cache
-from outlast.cache import MAC_SIZE, RedisCache
+from outlast.cache import RedisCache
+from outlast.redis.signing import MAC_SIZE
 from outlast.servers import Topology
 from redis import Redis
 

@@ -298,6 +298,20 @@ def test_a_reply_that_says_not_now_opens_the_breaker(reason: str) -> None:
         del kept
 
 
+def test_a_wrong_password_opens_the_breaker() -> None:
+    with Topology(password="right") as server:
+        address = read_address(f"redis://:wrong@127.0.0.1:{server.primary.port}/0")
+        with pytest.raises(Unavailable, match=r"WRONGPASS|invalid username-password"):
+            make_client(address, "canary").get("k")
+
+
+def test_a_node_of_a_cluster_that_has_not_the_slot_opens_the_breaker() -> None:
+    with Topology(shards=3) as cluster:
+        call = ask(cluster.servers[0].port, "SET", "foo", 1)  # in slot 12182, of the third
+        with pytest.raises(Unavailable, match="MOVED 12182"):
+            call()
+
+
 def test_a_replica_without_its_primary_opens_the_breaker() -> None:
     with Topology(lines=["replica-serve-stale-data no"]) as server:
         call = ask(server.primary.port, "GET", "k")

@@ -1,5 +1,6 @@
 """TLS to servers and to Sentinels, with an authority of its own."""
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import pytest
 import trustme
 from caches import forget_clients
 from outlast.cache import RedisCache, Unavailable
+from outlast.channels.redis import PubSubLayer
 from outlast.servers import SERVICE, ServerError, Topology
 from tls import speak_tls
 
@@ -62,6 +64,40 @@ def test_servers_and_sentinels(quorum: Topology, authority: Path) -> None:
         cache = cache_of(quorum, authority, **own)
         cache.strict.set("k", own)
         assert cache.strict.get("k") == own
+
+
+async def echo(layer: PubSubLayer) -> Any:
+    channel = await layer.new_channel()
+    async with asyncio.timeout(5):
+        await layer.send(channel, {"type": "hello"})
+        return await layer.receive(channel)
+
+
+def test_live_messages(quorum: Topology, authority: Path) -> None:
+    options = cache_of(quorum, authority)._options
+    layer = PubSubLayer([{"address": f"rediss://{SERVICE}/0", **options}], "site")
+    assert asyncio.run(echo(layer)) == {"type": "hello"}
+    options["sentinel_kwargs"] = {}
+    deaf = PubSubLayer([{"address": f"rediss://{SERVICE}/0", **options}], "site")
+    with pytest.raises(TimeoutError):
+        asyncio.run(echo(deaf))
+    assert "No master found" in str(deaf.last_error)
+
+
+def test_a_cluster(authority: Path) -> None:
+    forget_clients()
+    with Topology(shards=3, kind="redis", tls=authority, password="s3cret") as cluster:
+        nodes = [f"rediss://127.0.0.1:{node.port}" for node in cluster.servers]
+        tls = {"ssl_ca_certs": str(authority / "ca.pem"), "password": "s3cret", "cluster": True}
+        cache = RedisCache(nodes, {"OPTIONS": tls})
+        cache.strict.set_many({f"k{n}": n for n in range(30)})
+        assert len(cache.strict.get_many([f"k{n}" for n in range(30)])) == 30
+        layer = PubSubLayer([{"address": nodes, **tls}], "site")
+        assert asyncio.run(echo(layer)) == {"type": "hello"}
+        wrong = RedisCache(nodes, {"OPTIONS": tls | {"ssl_ca_certs": None}})
+        with pytest.raises(Unavailable, match="certificate verify failed") as caught:
+            wrong.strict.get("k1")
+        assert "s3cret" not in str(caught.value)
 
 
 def test_a_server_that_demands_a_certificate(quorum: Topology, authority: Path) -> None:

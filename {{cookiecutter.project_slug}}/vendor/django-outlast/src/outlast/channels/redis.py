@@ -356,8 +356,7 @@ class PrimaryConnection(connections.Connection):
         self._primary = primary
 
     async def _connect(self) -> None:
-        await asyncio.to_thread(self._primary.refresh)
-        self.host, self.port = self._primary.sentinel_manager.primary or ("", 0)
+        self.host, self.port = await asyncio.to_thread(self._primary.get_master_address)
         await super()._connect()
 
 

@@ -7,12 +7,12 @@ passwords and choose time-outs here. See `outlast.cache` for the settings.
 from outlast.addresses import Address, HostPort, hide_secrets, read_address, split_secrets
 
 from .breaker import COOLDOWN, Breaker, Unavailable
-from .clients import LARGE, Client, get_client, make_client
+from .clients import Client, get_client, make_client
 from .cluster import ClusterClient
 from .connections import PrimaryPool, impatient
 
 __all__ = [
-    "COOLDOWN", "LARGE", "Address", "Breaker", "Client", "ClusterClient", "HostPort",
+    "COOLDOWN", "Address", "Breaker", "Client", "ClusterClient", "HostPort",
     "PrimaryPool", "Unavailable", "get_client", "hide_secrets", "impatient", "make_client",
     "read_address", "split_secrets",
 ]  # fmt: skip

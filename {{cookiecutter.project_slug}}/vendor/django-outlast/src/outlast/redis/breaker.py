@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from redis import exceptions
 
@@ -13,6 +13,7 @@ from outlast.addresses import Address, hide_secrets
 logger = logging.getLogger(__name__)
 
 COOLDOWN = 2.0  # seconds that a failed Redis is left alone
+LARGE = 1_000_000  # bytes of a value that may take longer than a time-out to send
 
 
 class Unavailable(ConnectionError):  # noqa: N818
@@ -72,6 +73,8 @@ class Breaker:
             self._probe()
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None:
+            return
         if isinstance(error, exceptions.MaxConnectionsError):
             raise Unavailable(self._crowded()) from error
         if is_outage(error) and not isinstance(error, Unavailable):
@@ -80,6 +83,8 @@ class Breaker:
     def record_failure(self, error: BaseException | None) -> Unavailable:
         """Open the breaker, and return what to raise; log it if Redis was in use until now."""
         reason = str(error).strip().rstrip(".") or type(error).__name__
+        code = getattr(error, "status_code", None)  # which redis-py may cut off, as of MOVED
+        reason = reason if not code or code in reason else f"{code} {reason}"
         with self._lock:
             begins = not self.reason
             self.reason = hide_secrets(reason, self.address.secrets)
@@ -92,6 +97,19 @@ class Breaker:
                 "%s The site goes on without it and tries again every %g s; 'manage.py doctor' "
                 "says more.", self._unavailable(), COOLDOWN)  # fmt: skip
         return self._unavailable()
+
+    def excuse_large_value(self, error: Exception, args: Iterable[object]) -> None:
+        """Raise Unavailable if it was the size of an argument, and Redis can be used.
+
+        Redis hangs up on more than proto-max-bulk-len, 512 MB, and a network takes its time for
+        less: no reason to stop using it for other values.
+        """
+        size = max((len(arg) for arg in args if isinstance(arg, bytes)), default=0)
+        if size > LARGE:
+            self.check()
+            sentence = f"Redis at {self.address} did not take a value of {size:,} bytes."
+            logger.warning(sentence)
+            raise Unavailable(sentence) from without_secrets(error, self.address.secrets)
 
     def probe_soon(self) -> None:
         """Let the next caller probe: there are signs that Redis can be used again."""

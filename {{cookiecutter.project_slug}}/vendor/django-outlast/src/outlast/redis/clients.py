@@ -1,6 +1,5 @@
 """One client for each address, as redis-py makes it, behind one breaker."""
 
-import logging
 import os
 import threading
 from typing import Any
@@ -10,13 +9,10 @@ from redis.connection import ConnectionPool, SSLConnection
 
 from outlast.addresses import Address
 
-from .breaker import Breaker, Unavailable, without_secrets
+from .breaker import Breaker
 from .cluster import ClusterClient
 from .connections import PrimaryPool, Sentinels, greet, impatient
 
-logger = logging.getLogger(__name__)
-
-LARGE = 1_000_000  # bytes of a value that may take longer than TIMEOUT to send
 MAX_CONNECTIONS = 1000  # redis-py's 100 are too few where each request has its own thread
 
 
@@ -36,16 +32,8 @@ class Client(Redis):
             try:
                 return super().execute_command(*args, **options)
             except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-                size = max((len(arg) for arg in args if isinstance(arg, bytes)), default=0)
-                if size <= LARGE:
-                    raise
-                # Redis hangs up on more than proto-max-bulk-len, 512 MB, and a network takes
-                # its time for less: no reason to stop using it for other values.
-                self.breaker.check()
-                where = self.breaker.address
-                sentence = f"Redis at {where} did not take a value of {size:,} bytes."
-                logger.warning(sentence)
-                raise Unavailable(sentence) from without_secrets(error, where.secrets)
+                self.breaker.excuse_large_value(error, args)
+                raise
 
 
 def make_client(address: Address, canary: str) -> Any:

@@ -83,7 +83,11 @@ class ClusterClient(RedisCluster):
             return super().execute_command(*args, **options)
         with self.breaker:
             self._start()
-            return super().execute_command(*args, **options)
+            try:
+                return super().execute_command(*args, **options)
+            except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+                self.breaker.excuse_large_value(error, args)
+                raise
 
     def mget(self, keys: Any, *args: Any) -> Any:
         """As of one server: the keys may be on several nodes."""

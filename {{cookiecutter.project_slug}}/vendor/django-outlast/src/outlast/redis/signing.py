@@ -1,0 +1,46 @@
+"""Signed bytes: HMAC(cache key, payload) + payload.
+
+Who can write to Redis could run code through pickle, or move a value to another key. So nothing
+is unpickled whose signature is not right for its key.
+"""
+
+import functools
+import hmac
+
+from django.conf import settings
+from django.utils.encoding import force_bytes
+from redis.typing import KeyT
+
+MAC_SIZE = 32  # of SHA-256
+
+
+class ForgedValueError(ValueError):
+    """A value in Redis was not written by this site, or not under this key."""
+
+
+@functools.lru_cache(maxsize=16)
+def _hmac(secret: str | bytes) -> hmac.HMAC:
+    """Return an HMAC to copy, whose key no other use of SECRET_KEY shares."""
+    return hmac.new(hmac.digest(force_bytes(secret), b"outlast.cache", "sha256"), None, "sha256")
+
+
+def _mac(secret: str | bytes, key: KeyT, payload: bytes) -> bytes:
+    name, mac = force_bytes(key), _hmac(secret).copy()
+    mac.update(b"%d:%s%s" % (len(name), name, payload))  # no key and payload are read as others
+    return mac.digest()
+
+
+def sign(key: KeyT, payload: bytes) -> bytes:
+    """Return `payload` with a signature for `key` in front."""
+    return _mac(settings.SECRET_KEY, key, payload) + payload
+
+
+def unsign(key: KeyT, data: bytes) -> bytes:
+    """Return the payload; raise ForgedValueError if `sign` did not sign it for this key."""
+    mac, payload = data[:MAC_SIZE], data[MAC_SIZE:]
+    if hmac.compare_digest(mac, _mac(settings.SECRET_KEY, key, payload)):
+        return payload
+    for secret in settings.SECRET_KEY_FALLBACKS:
+        if hmac.compare_digest(mac, _mac(secret, key, payload)):
+            return payload
+    raise ForgedValueError("its signature is wrong")
