@@ -46,7 +46,7 @@ MUTATIONS = [
     ),
     Mutation(
         "sessions end by their row's times",
-        f"{LIBRARY}/sessions/db.py",
+        f"{LIBRARY}/sessions/reading.py",
         "if self.row is None or self.row.ends_at() <= timezone.now():",
         "if self.row is None:",
         {"library", "profile(database)"},

@@ -14,7 +14,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.utils.functional import SimpleLazyObject
 
-from outlast.sessions.db import IDENTITY, SessionStore
+from outlast.sessions.db import SessionStore
+from outlast.sessions.reading import IDENTITY
 
 
 class SessionMiddleware(session_middleware.SessionMiddleware):

@@ -1,8 +1,8 @@
 """Sessions in the database: Django's engine `db`, in one query together with the user."""
 
 import logging
+import math
 import uuid
-from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from copy import copy
 from datetime import timedelta
@@ -11,149 +11,43 @@ from ipaddress import ip_address
 from typing import Any, cast
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends import db
-from django.contrib.sessions.backends.base import (
-    VALID_KEY_CHARS,
-    CreateError,
-    SessionBase,
-    UpdateError,
-)
-from django.db import Error, IntegrityError, connections, models, router, transaction
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends import base
+from django.db import Error, IntegrityError, connections, models, transaction
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 
 from outlast.conf import conf
-from outlast.models import AbstractSession, Session
+from outlast.models import AbstractSession
 from outlast.sessions import files
-from outlast.sessions.lookup import find
+from outlast.sessions.reading import ReadingStore
 
 logger = logging.getLogger(__name__)
 
-IDENTITY = {SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY}
 # Columns that stay as they are when a session is saved again.
 KEPT = ("created", "authenticated", "public_id", "address", "user_agent")  # these two: if new
 BATCH = 500
 
 
-class SessionStore(db.SessionStore):
+class SessionStore(ReadingStore):
     """Keeps a session in its row. Who is logged in is read without the session's data.
 
     To extend it, override `get_model_class()` with a child of `outlast.models.AbstractSession`,
     and `create_model_instance()`, as Django documents for its engine.
     """
 
-    reads_data = True  # together with the row
     may_return = True  # by cycle_key(), after its row was deleted
     password_given = False  # the next save writes `authenticated`
     address: str | None = None
     user_agent = ""
-    _get_session: Callable[..., dict[str, Any]]
-    _aget_session: Callable[..., Awaitable[dict[str, Any]]]
-
-    def __init__(self, session_key: str | None = None) -> None:
-        super().__init__(session_key)
-        self.row: AbstractSession | None = None  # as it was found or written last
-        self.user: Any = None  # came with the row
-        self._unread = False  # the row was looked up, and its data not yet taken from it
-        self._replaced: AbstractSession | None = None  # whose key is being replaced
-        self._random_key = ""
-
-    @classmethod
-    def get_model_class(cls) -> type[AbstractSession]:
-        return Session
-
-    @classmethod
-    def rows(cls) -> Any:
-        """All rows, where they are written: a replica may not know yet that a session ended."""
-        model = cls.get_model_class()
-        return model._default_manager.using(router.db_for_write(model))
-
-    def _validate_session_key(self, key: str | None) -> bool:
-        """Ask the database about no key that Django cannot have made."""
-        return key is not None and 8 <= len(key) <= 40 and set(key) <= set(VALID_KEY_CHARS)
+    _replaced: AbstractSession | None = None  # whose key is being replaced
+    _random_key = ""
 
     def _get_new_session_key(self) -> str:
         """Return 165 random bits, without Django's query whether they are in use already."""
-        self._random_key = get_random_string(32, VALID_KEY_CHARS)
+        self._random_key = get_random_string(32, base.VALID_KEY_CHARS)
         return self._random_key
-
-    # --- Reading ---
-
-    def look_up(self, with_data: bool | None = None) -> AbstractSession | None:
-        """Read the row again; return None, and forget the key, if the session has ended."""
-        if self.session_key is None:
-            return None
-        with_data = self.reads_data if with_data is None else with_data
-        self.row, self.user = find(
-            self.get_model_class(), self.session_key, self.rows().db, with_data
-        )
-        self._unread = True
-        if self.row is None or self.row.ends_at() <= timezone.now():
-            self.row = self.user = self._session_key = None
-            if not hasattr(self, "_session_cache"):
-                self._session_cache: dict[str, Any] = {}
-        return self.row
-
-    def found(self) -> AbstractSession | None:
-        """Return the row of the session, looked up once."""
-        return self.row or self.look_up()
-
-    def load(self) -> dict[str, Any]:
-        row = self.row if self._unread else self.look_up()
-        while row:
-            self._unread = False
-            data = self.fetch(row)
-            if data is not None:
-                return dict(self.decode(data))
-            before, row = row, self.look_up(with_data=True)
-            if row and files.in_file(row) and row.version == before.version:
-                return dict(self.decode(row.session_data))  # its file is lost, or elsewhere
-        return {}
-
-    def fetch(self, row: AbstractSession) -> str | None:
-        """Return the encoded data of a session from where it is; None if it is not there."""
-        if files.in_file(row):
-            return files.read(row)
-        data: str | None = row.__dict__.get("session_data")  # missing if it was not selected
-        return data
-
-    def exists(self, session_key: str) -> bool:
-        return bool(self.rows().filter(pk=session_key).exists())
-
-    # --- Who is logged in ---
-
-    def _known(self, key: str) -> dict[str, Any]:
-        """Return the data; for who is logged in, the columns that say the same."""
-        if key in IDENTITY and not hasattr(self, "_session_cache"):
-            self.accessed = True
-            if (row := self.found()) and row.version:
-                return row.identity()
-        return self._get_session()
-
-    def __contains__(self, key: Any) -> bool:
-        return key in self._known(key)
-
-    def has_key(self, key: Any) -> bool:
-        return key in self._known(key)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._known(key)[key]
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self._known(key).get(key, default)
-
-    async def _aknown(self, key: str) -> dict[str, Any]:
-        if hasattr(self, "_session_cache"):
-            return await self._aget_session()
-        return await sync_to_async(self._known)(key)
-
-    async def ahas_key(self, key: str) -> bool:
-        return key in await self._aknown(key)
-
-    async def aget(self, key: str, default: Any = None) -> Any:
-        return (await self._aknown(key)).get(key, default)
 
     # --- Writing ---
 
@@ -189,7 +83,7 @@ class SessionStore(db.SessionStore):
             with transaction.atomic(using) if chosen else nullcontext():
                 session.save(force_insert=True, using=using)
         except IntegrityError as error:
-            raise CreateError from error
+            raise base.CreateError from error
         self.row, self.user = session, None
 
     def _update(self, session: AbstractSession) -> None:
@@ -200,7 +94,7 @@ class SessionStore(db.SessionStore):
         values = {field.attname: field.pre_save(session, add=False) for field in fields}
         values = {k: v for k, v in values.items() if k not in KEPT or v is not None}
         if not self.rows().filter(pk=session.session_key).update(**values):
-            raise UpdateError
+            raise base.UpdateError
         if before is None:
             self.row = session
             return
@@ -281,8 +175,8 @@ class SessionStore(db.SessionStore):
         files.remove_orphans(cls.get_model_class(), cls.rows().db)
 
     # Django's engine has asynchronous copies of all methods; these call those above in a thread.
-    aload, asave = SessionBase.aload, SessionBase.asave
-    acreate, adelete = SessionBase.acreate, SessionBase.adelete
+    aload, asave = base.SessionBase.aload, base.SessionBase.asave
+    acreate, adelete = base.SessionBase.acreate, base.SessionBase.adelete
 
     @classmethod
     async def aclear_expired(cls) -> None:
@@ -332,10 +226,8 @@ class SessionStore(db.SessionStore):
 
 def _last_seen_interval() -> timedelta:
     """At most a tenth of the idle time-out, which is exact to that."""
-    seconds: float = conf.SESSION_LAST_SEEN_SECONDS
-    if conf.SESSION_IDLE_SECONDS:
-        seconds = min(seconds, conf.SESSION_IDLE_SECONDS / 10)
-    return timedelta(seconds=seconds)
+    tenth = conf.SESSION_IDLE_SECONDS / 10 or math.inf
+    return timedelta(seconds=min(conf.SESSION_LAST_SEEN_SECONDS, tenth))
 
 
 def _update_unless_locked(rows: models.QuerySet[Any], key: str, values: dict[str, Any]) -> None:

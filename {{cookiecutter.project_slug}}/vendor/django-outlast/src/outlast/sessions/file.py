@@ -8,6 +8,7 @@ from typing import Any
 
 from outlast.models import AbstractSession
 from outlast.sessions import db, files
+from outlast.sessions.reading import IDENTITY
 
 EXPIRY = "_session_expiry"  # Django's name for the value of `set_expiry()`
 
@@ -29,7 +30,7 @@ class SessionStore(db.SessionStore):
         data = self._get_session(no_load=must_create)
         files.write(session, session.session_data)
         session.session_data = self.encode(
-            {key: data[key] for key in (*sorted(db.IDENTITY), EXPIRY) if key in data}
+            {key: data[key] for key in (*sorted(IDENTITY), EXPIRY) if key in data}
         )
         try:
             super().write(session, must_create)
