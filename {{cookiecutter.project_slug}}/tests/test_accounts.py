@@ -6,7 +6,6 @@ from urllib.request import urlopen
 
 import pytest
 from django.contrib.auth import authenticate
-from django.core import mail
 from django.core.management import call_command
 from django.db import IntegrityError, OperationalError, connection
 from django.test import Client
@@ -39,20 +38,6 @@ def test_users_are_known_by_their_address() -> None:
 
 def test_no_account_comes_with_the_site() -> None:
     assert not User.objects.exists()
-
-
-def test_the_client_logs_in(user: User, client: Client) -> None:
-    assert authenticate(email=user.email, password=PASSWORD) == user
-    assert client.login(username=user.email, password=PASSWORD)
-    assert client.session["_auth_user_id"] == str(user.pk)
-    client.logout()
-    client.force_login(user)
-    assert client.session["_auth_user_id"] == str(user.pk)
-
-
-def test_mail_is_in_the_outbox_right_after_the_request(user: User, https: Client) -> None:
-    https.post("/accounts/password/reset/", {"email": user.email})
-    assert [message.to for message in mail.outbox] == [[user.email]]
 
 
 def test_a_live_server(live_server: Any, settings: Any) -> None:

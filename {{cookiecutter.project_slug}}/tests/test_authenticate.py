@@ -57,7 +57,7 @@ def test_without_a_request_there_is_no_throttle(user: User, client: Client) -> N
     for _ in range(9):
         assert authenticate(username=user.email, password=WRONG) is None
     assert authenticate(username=user.email, password=PASSWORD) == user
-    assert client.login(username=user.email, password=PASSWORD)
+    assert client.login(email=user.email, password=PASSWORD)
     user_logged_in.send(sender=User, request=None, user=user)  # as channels.auth.login does
 
 

@@ -71,20 +71,6 @@ def test_an_hour_later_the_link_does_nothing(https: Client) -> None:
         assert not works(https, link_in_mail())
 
 
-def test_two_links_for_one_address_make_one_account(https: Client, new_browser: Any) -> None:
-    """Both were opened before the first of them was used."""
-    ask(https)
-    first, other = link_in_mail(), new_browser()
-    ask(https)
-    second: Any = other.get(link_in_mail(), follow=True)
-    assert second.context["validlink"]
-    assert choose_password(https, first, PASSWORD).status_code == 302
-    form = {"new_password1": "another password", "new_password2": "another password"}
-    response = other.post(second.request["PATH_INFO"], form)
-    assert response.status_code == 200 and not response.context["validlink"]
-    assert User.objects.get().check_password(PASSWORD)
-
-
 def test_two_sign_ups_at_once_make_one_account(https: Client) -> None:
     save = User.save
 
