@@ -1,5 +1,6 @@
 """Connections that are too slow, or whose requests can be read in two ways."""
 
+import asyncio
 import socket
 import ssl
 import threading
@@ -19,6 +20,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 async def application(scope: Any, receive: Any, send: Any) -> None:
     while (await receive()).get("more_body"):
         pass
+    await asyncio.sleep(1.2 if scope["path"] == "/slow" else 0)
     start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
     await send(start)
     await send({"type": "http.response.body", "body": b"ok"})
@@ -67,7 +69,7 @@ def ends(connection: socket.socket) -> bool:
     """Whether the server closes the connection before the client gives up waiting."""
     try:
         return connection.recv(1) == b""
-    except ConnectionError:
+    except (ConnectionError, ssl.SSLEOFError):
         return True
 
 
@@ -95,6 +97,13 @@ def test_a_body_may_take_its_time(connect: Any) -> None:
         time.sleep(0.8)
         connection.sendall(b"cd")
         assert answer(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_a_response_may_take_its_time_while_the_next_request_waits(connect: Any) -> None:
+    with connect() as connection:
+        connection.sendall(GET.replace(b"/ ", b"/slow ") + b"GET / HT")
+        assert answer(connection).startswith(b"HTTP/1.1 200")
+        assert ends(connection)
 
 
 @pytest.mark.parametrize("headers", [LENGTH + CHUNKED, CHUNKED + LENGTH])

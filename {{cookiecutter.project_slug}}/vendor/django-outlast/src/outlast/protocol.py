@@ -37,7 +37,14 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def _wait(self) -> None:
         if self._waiting is None:
-            self._waiting = self.loop.call_later(SECONDS, self.transport.abort)
+            self._waiting = self.loop.call_later(SECONDS, self._expire)
+
+    def _expire(self) -> None:
+        self._waiting = None
+        if self.cycle and not self.cycle.response_complete:
+            self._wait()  # uvicorn reads the next head only after this response
+        else:
+            self.transport.abort()
 
     def _stop(self) -> None:
         if self._waiting:
