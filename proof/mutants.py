@@ -13,7 +13,6 @@ import json
 import os
 import random
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,32 +21,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
+
+from proof.mutations import LIBRARY, copy_of_template
 
 TEMPLATE = Path(__file__).parent.parent
 SECONDS = 60  # for the tests of one mutant; a mutant that takes longer is noticed
-Place = tuple[int, int]  # line, from 1, and column, from 0
+OF_LIBRARY = ["-c", "tests/outlast/pytest.ini"]
 
 
 class Part(NamedTuple):
-    """Modules that belong together, their tests, and the profile of the site these run in.
+    """Modules that belong together, and pytest's arguments; slow tests run too.
 
-    Without a profile they run in a copy of the template. Slow tests run too.
+    `in_site`: they are those of a generated site on the profile `database`.
     """
 
     modules: list[str]
     tests: list[str]
-    profile: str = ""
+    in_site: bool = False
 
 
 def library(modules: list[str], tests: list[str]) -> Part:
     """Return a part of django-outlast with its tests on the stock project."""
-    folder = "{{cookiecutter.project_slug}}/vendor/django-outlast/src/outlast"
-    named = [f"tests/outlast/test_{name}.py" for name in tests]
-    return Part([f"{folder}/{module}" for module in modules], ["-c", LIBRARY_INI, *named])
+    named = (f"tests/outlast/test_{name}.py" for name in tests)
+    return Part([f"{LIBRARY}/{module}" for module in modules], [*OF_LIBRARY, *named])
 
 
-LIBRARY_INI = "tests/outlast/pytest.ini"
 PARTS = {
     "sessions": library(
         ["sessions", "middleware.py"],
@@ -55,44 +54,29 @@ PARTS = {
          "session_times", "session_secrets"],
     ),
     "cache": library(["cache.py"], ["cache", "cache_values", "cache_forgery", "cache_outage"]),
-    "breaker": library(["redis"], ["redis_breaker", "redis_address", "redis_client"]),
+    "breaker": library(["redis/breaker.py"], ["redis_breaker"]),
     "handler": library(["handler.py", "threads.py"], ["handler"]),
     "channels": library(["channels"], ["channels", "channels_redis"]),
-    "throttle": Part(["accounts/throttle.py"], ["tests/test_throttle.py"], "database"),
-    "profiles": Part(
-        ["config/profiles.py"], ["tests/test_profiles.py", "tests/test_settings.py"], "database"
-    ),
+    "throttle": Part(["accounts/throttle.py"], ["tests/test_throttle.py"], in_site=True),
+    "profiles": Part(["config/profiles.py"], ["tests/test_profiles.py", "tests/test_settings.py"],
+                     in_site=True),
     "hooks": Part(
         ["hooks/pre_gen_project.py", "hooks/post_gen_project.py"],
-        ["tests/test_pre_gen.py", "tests/test_post_gen.py"],
+        ["tests/test_pre_gen.py", "tests/test_post_gen.py", "tests/test_post_gen_commands.py"],
     ),
 }  # fmt: skip
 
 
-def copy_of(part: Part, folder: Path) -> Path:
-    """Return a copy of the template, or a new site, that mutants may live in."""
-    if part.profile:
-        subprocess.run(
-            [sys.executable, "-m", "cookiecutter", str(TEMPLATE), "--no-input", "-o", str(folder),
-             f"profile={part.profile}", "install=no"],
-            check=True, stdout=subprocess.DEVNULL, timeout=120,
-        )  # fmt: skip
-        return folder / "my-site"
-    copy = folder / "template"
-    left = shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", ".*_cache")
-    return Path(shutil.copytree(TEMPLATE, copy, ignore=left))
-
-
-def configure(part: Part, folder: Path, variables: dict[str, str]) -> None:
-    """Write cosmic-ray's settings into the copy; raise if a part's tests are not all there."""
+def prepare(part: Part, folder: Path, variables: dict[str, str]) -> Path:
+    """Return a copy of the template, or a new site, with cosmic-ray's settings in it."""
+    copy = copy_of_template(folder)
+    if part.in_site:
+        command = [sys.executable, "-m", "cookiecutter", str(copy), "--no-input", f"-o{folder}"]
+        subprocess.run([*command, "install=no"], check=True, stdout=subprocess.DEVNULL)
+        copy = folder / "my-site"
+        variables["PYTHONPATH"] = "vendor/django-outlast/src"
     pytest = [sys.executable, "-m", "pytest", "-x", "-q", "--timeout=30", "-p", "no:cacheprovider",
               f"--session-timeout={SECONDS}"]  # fmt: skip
-    options = part.tests[:2] if "-c" in part.tests else []
-    for tests in part.tests[len(options) :]:  # each must collect some
-        subprocess.run(
-            [*pytest, *options, "--collect-only", tests],
-            cwd=folder, env=variables, check=True, stdout=subprocess.DEVNULL, timeout=SECONDS,
-        )  # fmt: skip
     lines = [
         "[cosmic-ray]",
         f"module-path = {json.dumps(part.modules)}",
@@ -102,35 +86,33 @@ def configure(part: Part, folder: Path, variables: dict[str, str]) -> None:
         "[cosmic-ray.distributor]",
         'name = "local"',
     ]
-    (folder / "mutants.toml").write_text("\n".join(lines), "utf-8")
+    (copy / "mutants.toml").write_text("\n".join(lines), "utf-8")
+    return copy
 
 
-def annotations(module: Path) -> Iterator[tuple[Place, Place]]:
-    """Give where each annotation of a module begins and ends."""
+def annotations(module: Path) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Give the line and column where each annotation of a module begins and ends."""
     for node in ast.walk(ast.parse(module.read_text("utf-8"))):
         for field in ("annotation", "returns"):
             if found := getattr(node, field, None):
-                yield (
-                    (found.lineno, found.col_offset),
-                    (found.end_lineno, found.end_col_offset),
-                )
+                yield (found.lineno, found.col_offset), (found.end_lineno, found.end_col_offset)
 
 
 def draw(database: WorkDB, folder: Path, sample: int, seed: int) -> tuple[int, int]:
     """Skip the mutants of annotations and all but a sample; return how many are left, of how many.
 
-    A broken annotation says nothing about the tests: `int - None` fails at the import, and from
-    Python 3.14 on nothing evaluates it.
+    A broken annotation says nothing about the tests: from Python 3.14 on nothing evaluates it.
     """
     items = sorted(database.work_items, key=lambda item: str(item.mutations))
     modules = {item.mutations[0].module_path for item in items}
     unseen = {module: [*annotations(folder / module)] for module in modules}
-    wanted = [
-        item
-        for item in items
-        for mutation in item.mutations
-        if not any(a <= mutation.start_pos < b for a, b in unseen[mutation.module_path])
-    ]
+
+    def counts(item: WorkItem) -> bool:
+        (mutation,) = item.mutations
+        places = unseen[mutation.module_path]
+        return not any(first <= mutation.start_pos < last for first, last in places)
+
+    wanted = list(filter(counts, items))
     size = min(sample or len(wanted), len(wanted))
     kept = {item.job_id for item in random.Random(seed).sample(wanted, size)}
     unwanted = [item.job_id for item in items if item.job_id not in kept]
@@ -141,26 +123,25 @@ def draw(database: WorkDB, folder: Path, sample: int, seed: int) -> tuple[int, i
 def survivors(database: WorkDB) -> list[str]:
     """Return what was changed without any test noticing, as lines of differences."""
     found = []
-    modules = {item.job_id: item.mutations[0] for item in database.work_items}
+    mutations = {item.job_id: item.mutations[0] for item in database.work_items}
     for job, result in database.results:
         if result.test_outcome == TestOutcome.SURVIVED:
-            changed = [
-                line
-                for line in (result.diff or "").splitlines()
-                if line[:1] in "+-" and line[:3] not in ("+++", "---")
-            ]
-            place = f"{modules[job].module_path}:{modules[job].start_pos[0]}"
+            lines = (result.diff or "").splitlines()
+            changed = (
+                line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")
+            )
+            place = f"{mutations[job].module_path}:{mutations[job].start_pos[0]}"
             found.append("\n    ".join([place, *changed]))
     return sorted(found)
 
 
 def examine(name: str, part: Part, sample: int, seed: int) -> None:
     """Try the mutants of a part and print its score and survivors."""
-    variables = {k: v for k, v in os.environ.items() if not k.startswith(("DJANGO_", "REDIS_"))}
+    variables = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="mutants ", ignore_cleanup_errors=True) as folder:
         variables |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)
-        copy = copy_of(part, Path(folder))
-        configure(part, copy, variables)
+        copy = prepare(part, Path(folder), variables)
+        database = str(copy / "mutants.sqlite")
 
         def cosmic_ray(*arguments: str) -> None:
             command = [sys.executable, "-m", "cosmic_ray.cli", *arguments]
@@ -169,12 +150,12 @@ def examine(name: str, part: Part, sample: int, seed: int) -> None:
         cosmic_ray("baseline", "mutants.toml")
         # Two mutants of one second and one size would share their bytecode.
         variables["PYTHONDONTWRITEBYTECODE"] = "1"
-        cosmic_ray("init", "mutants.toml", "mutants.sqlite")
-        with use_db(str(copy / "mutants.sqlite"), WorkDB.Mode.open) as database:
-            tried, of = draw(database, copy, sample, seed)
-        cosmic_ray("exec", "mutants.toml", "mutants.sqlite")
-        with use_db(str(copy / "mutants.sqlite"), WorkDB.Mode.open) as database:
-            alive = survivors(database)
+        cosmic_ray("init", "mutants.toml", database)
+        with use_db(database, WorkDB.Mode.open) as opened:
+            tried, of = draw(opened, copy, sample, seed)
+        cosmic_ray("exec", "mutants.toml", database)
+        with use_db(database, WorkDB.Mode.open) as opened:
+            alive = survivors(opened)
     print(f"{name}: {tried - len(alive)} of {tried} mutants noticed (of {of}, seed {seed})")
     print(*(f"  {survivor}" for survivor in alive), sep="\n", flush=True)
 
@@ -182,12 +163,10 @@ def examine(name: str, part: Part, sample: int, seed: int) -> None:
 def main() -> None:
     """Examine the parts that the command line names, or all."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("parts", nargs="*", help=", ".join(PARTS))
-    parser.add_argument("--sample", type=int, default=20, help="mutants of each part; 0: all")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("--sample", type=int, default=60, help="mutants of each part; 0: all")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     if hasattr(os, "nice"):
         os.nice(10)
     for name in options.parts or PARTS:

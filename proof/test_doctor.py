@@ -4,7 +4,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from typing import Any, NamedTuple
 
 import httpx2
@@ -33,157 +33,95 @@ class World(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Something that breaks, where, and what must be said of it.
+    """Something that breaks, where, what repairs it, and what must be said of it.
 
     `needed`: whether it keeps people from logging in, so that `/readyz` says 503.
     """
 
     profiles: str
-    begin: Callable[[World], AbstractContextManager[Any]]
+    begin: Callable[[World], Any]
+    end: Callable[[World], Any]
     service: str
     words: str
     remedy: str
     needed: bool = False
 
 
-@contextmanager
-def table_away(world: World) -> Iterator[None]:
+def execute(world: World, statement: str) -> None:
     with closing(sqlite3.connect(world.site.folder / "var" / "db.sqlite3")) as database:
-        database.execute("ALTER TABLE accounts_user RENAME TO away")
-        try:
-            yield
-        finally:
-            database.execute("ALTER TABLE away RENAME TO accounts_user")
+        database.execute(statement)
+        database.commit()
 
 
-@contextmanager
-def file_in_the_way(world: World) -> Iterator[None]:
+def rename(table: str, name: str) -> Callable[[World], None]:
+    return lambda world: execute(world, f"ALTER TABLE {table} RENAME TO {name}")
+
+
+def put_file_in_the_way(world: World) -> None:
     folder = world.site.folder / "var" / "sessions"
     folder.rename(folder.with_name("away"))
     folder.touch()
-    try:
-        yield
-    finally:
-        folder.unlink()
-        folder.with_name("away").rename(folder)
 
 
-@contextmanager
-def stopped(world: World) -> Iterator[None]:
-    world.topology.primary.kill()
-    try:
-        yield
-    finally:
-        world.topology.primary.start()
+def take_it_away(world: World) -> None:
+    folder = world.site.folder / "var" / "sessions"
+    folder.unlink()
+    folder.with_name("away").rename(folder)
 
 
-@contextmanager
-def hung(world: World) -> Iterator[None]:
-    world.topology.primary.pause()
-    try:
-        yield
-    finally:
-        world.topology.primary.resume()
-
-
-def told(*command: str) -> Callable[[World], AbstractContextManager[Any]]:
-    """Return a fault that CONFIG SET begins, and that a restart ends."""
-
-    @contextmanager
-    def fault(world: World) -> Iterator[None]:
-        with world.topology.primary.client() as client:
-            client.execute_command(*command)
-        try:
-            yield
-        finally:
-            world.topology.primary.kill()
-            world.topology.primary.start()
-
-    return fault
-
-
-@contextmanager
-def first_sentinel_gone(world: World) -> Iterator[None]:
-    world.topology.sentinels[0].kill()
-    try:
-        yield
-    finally:
-        world.topology.sentinels[0].start()
-
-
-@contextmanager
-def all_sentinels_hung(world: World) -> Iterator[None]:
-    for sentinel in world.topology.sentinels:
-        sentinel.pause()
-    try:
-        yield
-    finally:
-        for sentinel in world.topology.sentinels:
-            sentinel.resume()
-
-
-@contextmanager
-def shard_gone(world: World) -> Iterator[None]:
-    """A primary and its replica, which the others notice within two seconds."""
-    gone, witness = world.topology.servers[::3], world.topology.servers[1]
-    for server in gone:
+def kill_shard(world: World) -> None:
+    """Kill a primary and its replica, which the others notice within two seconds."""
+    for server in world.topology.servers[::3]:
         server.kill()
+    witness = world.topology.servers[1]
 
     def is_noticed() -> bool:
         with witness.client() as client:
             return bool(client.cluster("info")["cluster_state"] == "fail")
 
     module("outlast.servers").wait_until(is_noticed, "the cluster to notice")
-    try:
-        yield
-    finally:
-        for server in gone:
-            server.start()
-        world.topology.wait_ready()
 
 
-@contextmanager
-def all_nodes_gone(world: World) -> Iterator[None]:
+def each(of: str, do: str) -> Callable[[World], None]:
+    """Return a function that does something to all servers or Sentinels."""
+
+    def act(world: World) -> None:
+        for server in getattr(world.topology, of):
+            getattr(server, do)()
+
+    return act
+
+
+def start_nodes(world: World) -> None:
     for server in world.topology.servers:
-        server.kill()
-    try:
-        yield
-    finally:
-        for server in world.topology.servers:
+        if not server.running:
             server.start(wait=False)
-        world.topology.wait_ready()
+    world.topology.wait_ready()
 
 
-ALL = "database file dummy redis redis-sentinel redis-cluster"
 FAULTS = {
     "missing table": Fault(
-        ALL, table_away, "database", "missing", "python manage.py migrate", needed=True
+        "database file dummy redis redis-sentinel redis-cluster",
+        rename("accounts_user", "away"), rename("away", "accounts_user"),
+        "database", "missing", "python manage.py migrate", needed=True,
     ),
-    "folder": Fault("file", file_in_the_way, "files", "cannot be written", "", needed=True),
-    "stopped": Fault(
-        "redis", stopped, "redis", "Nothing listens at 127.0.0.1:", "DJANGO_PROFILE=database"
-    ),
-    "hung": Fault("redis", hung, "redis", "does not answer", "SLOWLOG"),
-    "password": Fault(
-        "redis", told("CONFIG", "SET", "requirepass", "x"),
-        "redis", "requires a password", "REDIS_",
-    ),
-    "full": Fault(
-        "redis",
-        told("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "1"),
-        "redis", "is full", "maxmemory-policy allkeys-lru",
-    ),
-    "replica": Fault(
-        "redis", told("REPLICAOF", "127.0.0.1", "1"), "redis", "is a replica", "redis-sentinel"
-    ),
+    "folder": Fault("file", put_file_in_the_way, take_it_away,
+                    "files", "cannot be written", "", needed=True),
+    "stopped": Fault("redis", each("servers", "kill"), each("servers", "start"),
+                     "redis", "Nothing listens at 127.0.0.1:", "DJANGO_PROFILE=database"),
+    "hung": Fault("redis", each("servers", "pause"), each("servers", "resume"),
+                  "redis", "does not answer", "SLOWLOG"),
     "one sentinel": Fault(
-        "redis-sentinel", first_sentinel_gone, "sentinel 1", "Nothing listens", "devredis"
+        "redis-sentinel", lambda world: world.topology.sentinels[0].kill(),
+        lambda world: world.topology.sentinels[0].start(),
+        "sentinel 1", "Nothing listens", "devredis",
     ),
-    "sentinels": Fault(
-        "redis-sentinel", all_sentinels_hung, "redis", "None of the 3 Sentinels", "Sentinels"
-    ),
-    "shard": Fault("redis-cluster", shard_gone, "redis", "; lost: 127.0.0.1:", "Start the lost"),
-    "nodes": Fault("redis-cluster", all_nodes_gone, "redis", "Nothing listens at", "devredis"),
+    "sentinels": Fault("redis-sentinel", each("sentinels", "pause"), each("sentinels", "resume"),
+                       "redis", "None of the 3 Sentinels", "Sentinels"),
+    "shard": Fault("redis-cluster", kill_shard, start_nodes,
+                   "redis", "; lost: 127.0.0.1:", "Start the lost"),
+    "nodes": Fault("redis-cluster", each("servers", "kill"), start_nodes,
+                   "redis", "Nothing listens at", "devredis"),
 }  # fmt: skip
 
 
@@ -246,7 +184,8 @@ def test_all_checks_pass(world: World, profile: str) -> None:
 
 
 def test_a_fault_is_found_and_its_end_as_well(world: World, fault: Fault) -> None:
-    with fault.begin(world):
+    fault.begin(world)
+    try:
         code, found = examine(world.site)
         assert code == 1
         assert found[fault.service]["state"] == "down"
@@ -258,16 +197,17 @@ def test_a_fault_is_found_and_its_end_as_well(world: World, fault: Fault) -> Non
         assert answer.status_code == (503 if fault.needed else 200)
         with world.site.browser() as browser:
             assert browser.get("/healthz").text == "ok\n"
+    finally:
+        fault.end(world)
     wait_for(world.site, 200)
 
 
 def test_a_cache_table_that_is_missing(world: World, profile: str) -> None:
     if profile != "database":
         return
-    with closing(sqlite3.connect(world.site.folder / "var" / "db.sqlite3")) as database:
-        database.execute("ALTER TABLE site_cache RENAME TO away")
-        code, found = examine(world.site)
-        database.execute("ALTER TABLE away RENAME TO site_cache")
+    rename("site_cache", "away")(world)
+    code, found = examine(world.site)
+    rename("away", "site_cache")(world)
     assert code == 1
     assert found["cache round trip"]["state"] == "down"
     assert found["cache round trip"]["remedies"] == ["Create them: python manage.py migrate"]
@@ -275,9 +215,7 @@ def test_a_cache_table_that_is_missing(world: World, profile: str) -> None:
 
 
 def test_a_migration_that_nobody_applied(world: World) -> None:
-    with closing(sqlite3.connect(world.site.folder / "var" / "db.sqlite3")) as database:
-        database.execute("DELETE FROM django_migrations WHERE app = 'outlast'")
-        database.commit()
+    execute(world, "DELETE FROM django_migrations WHERE app = 'outlast'")
     code, found = examine(world.site)
     assert (code, found["migrations"]["state"]) == (1, "warning")
     assert found["migrations"]["remedies"] == ["Apply them: python manage.py migrate"]

@@ -1,17 +1,15 @@
 """Requests as attackers send them: planted cookies, unreadable forms, and 5,000 at random."""
 
-import asyncio
 import re
 import ssl
 from collections import Counter
 from socket import create_connection
 
 import pytest
-from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
-from websockets.typing import Origin
 
 from proof import fuzz
+from proof.page import opened
 from proof.site import Site
 
 pytestmark = pytest.mark.any_profile
@@ -27,23 +25,13 @@ def dashboard(site: Site, cookies: bytes) -> int:
         return browser.get("/dashboard/", headers=[(b"cookie", cookies)]).status_code
 
 
-def socket(site: Site, cookies: str) -> bool:
+def socket(site: Site, cookie: str) -> bool:
     """Whether a WebSocket with these cookies is let in."""
-    trust = ssl.create_default_context()
-    site.authority.configure_trust(trust)
-
-    async def opened() -> bool:
-        try:
-            async with connect(
-                site.url.replace("https", "wss") + "/ws/events/",
-                ssl=trust, origin=Origin(site.url), proxy=None,
-                additional_headers={"Cookie": cookies},
-            ):  # fmt: skip
-                return True
-        except InvalidStatus:
-            return False
-
-    return asyncio.run(opened())
+    try:
+        with site.browser() as browser, opened(site, site.port, browser, cookie=cookie):
+            return True
+    except InvalidStatus:
+        return False
 
 
 def test_only_the_exact_name_of_the_session_cookie_counts(site: Site) -> None:

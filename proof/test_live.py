@@ -1,26 +1,19 @@
 """Live events from outside: uvicorn, TLS, cookies, and as many processes as the profile has."""
 
-import asyncio
-import json
-import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
 from threading import Event, Thread
 from typing import Any
 
-import httpx2
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.typing import Origin
 
+from proof.page import Page, opened
 from proof.postgres import Postgres
 from proof.site import EMAIL, PASSWORD, Browser, Site, free_port
 
-OVERLAY = Path(__file__).parent / "overlay"
 STRANGER = "eve@example.com"
 # Hashing the password a second time would take as long as a login.
 MAKE_STRANGER = f"""
@@ -28,7 +21,6 @@ from accounts.models import User
 User.objects.create(email={STRANGER!r}, password=User.objects.get(email={EMAIL!r}).password)
 """
 LIMIT = 64 * 1024  # bytes of a message, OUTLAST["WEBSOCKET_MAX_BYTES"]
-SECOND = 1.0  # what an event and the end of a session may take
 
 
 @pytest.fixture(scope="module")
@@ -44,40 +36,8 @@ def ports(site: Site, profile: str, postgres: Postgres | None) -> Iterator[list[
     site.stop(server)
 
 
-@contextmanager
-def opened(
-    site: Site, port: int, browser: Browser, *, origin: str | None = "", cookie: str | None = None
-) -> Iterator["Page"]:
-    """The socket of a page in a browser.
-
-    `origin`: another than the site's, None for a client that names none.
-    `cookie`: other cookies than the browser's.
-    """
-    trust = ssl.create_default_context()
-    site.authority.configure_trust(trust)
-    cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-    with asyncio.Runner() as runner:
-        connection = runner.run(
-            _connect(
-                f"wss://127.0.0.1:{port}/ws/events/",
-                ssl=trust,
-                origin=None if origin is None else Origin(origin or site.url),
-                additional_headers={"Cookie": cookies if cookie is None else cookie},
-                proxy=None,
-            )
-        )
-        try:
-            yield Page(runner, connection)
-        finally:
-            runner.run(connection.close())
-
-
-async def _connect(address: str, **options: Any) -> ClientConnection:
-    return await connect(address, **options)
-
-
 @pytest.fixture
-def page(site: Site, ports: list[int]) -> Iterator[Callable[..., "Page"]]:
+def page(site: Site, ports: list[int]) -> Iterator[Callable[..., Page]]:
     """A function that opens the socket of a page, at the first process or the second."""
     with ExitStack() as stack:
 
@@ -85,53 +45,6 @@ def page(site: Site, ports: list[int]) -> Iterator[Callable[..., "Page"]]:
             return stack.enter_context(opened(site, ports[process], browser, **headers))
 
         yield page
-
-
-class Page:
-    """The socket of a page, for synchronous tests.
-
-    (The synchronous client of websockets reads and writes TLS in two threads, and now and
-    then they wait for each other.)
-    """
-
-    def __init__(self, runner: asyncio.Runner, connection: ClientConnection) -> None:
-        self._runner, self._connection = runner, connection
-
-    def send(self, frame: str | bytes) -> None:
-        self._runner.run(self._connection.send(frame))
-
-    def _receive(self, deadline: float) -> dict[str, str]:
-        async def receive() -> str | bytes:
-            async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
-                return await self._connection.recv()
-
-        event: dict[str, str] = json.loads(self._runner.run(receive()))
-        return event
-
-    def hear(self, kind: str, seconds: float = SECOND) -> dict[str, str]:
-        """Return the next event of a kind."""
-        deadline = time.monotonic() + seconds
-        while (event := self._receive(deadline))["type"] != kind:
-            pass
-        return event
-
-    def end(self, seconds: float = SECOND) -> int:
-        """Return the code that the server closes the socket with, 1006 if it just hangs up."""
-        deadline = time.monotonic() + seconds
-        with pytest.raises(ConnectionClosed) as closed:
-            while True:
-                self._receive(deadline)
-        return closed.value.rcvd.code if closed.value.rcvd else 1006
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing but heartbeats comes within a moment."""
-        deadline = time.monotonic() + 0.5
-        with suppress(TimeoutError):
-            while self._receive(deadline)["type"] == "heartbeat":
-                pass
-            return False
-        return True
 
 
 @pytest.fixture
@@ -237,34 +150,6 @@ def test_idles_and_ends_though_the_message_was_lost(
     )  # fmt: skip
     deadline = time.monotonic() + 30
     assert [each.end(deadline - time.monotonic()) for each in pages] == [4401, 4401]
-
-
-@pytest.mark.slow
-def test_ends_though_the_process_that_should_say_so_was_killed(
-    site: Site,
-    browsers: Callable[..., Browser],
-    page: Callable[..., Page],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Between the commit of a logout and its message, which is never sent."""
-    ada = browsers()
-    port = free_port()
-    with monkeypatch.context() as patch:
-        patch.setitem(site.variables, "PYTHONPATH", str(OVERLAY))
-        patch.setitem(site.variables, "DJANGO_SETTINGS_MODULE", "killed.settings")
-        mortal = site.start(port=port)
-    try:
-        here = page(ada)
-        here.hear("heartbeat")
-        form = ada.get(f"https://127.0.0.1:{port}/dashboard/")
-        with pytest.raises(httpx2.TransportError):
-            ada.post_form(form, {}, f"https://127.0.0.1:{port}/accounts/logout/")
-        logged_out = time.monotonic()
-        assert mortal.wait(10) == 137
-        assert not ada.logged_in
-        assert here.end(logged_out + 30 - time.monotonic()) == 4401
-    finally:
-        site.stop(mortal)
 
 
 @pytest.mark.any_profile

@@ -5,10 +5,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from proof.page import opened
 from proof.pgbouncer import PgBouncer, find_pgbouncer
 from proof.postgres import Postgres
 from proof.site import Site, free_port
-from proof.test_live import opened
 
 has_pgbouncer = pytest.mark.skipif(not find_pgbouncer(), reason="PgBouncer is not on this machine")
 

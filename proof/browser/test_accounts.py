@@ -91,20 +91,6 @@ def test_one_browser_ends_the_session_of_another(window: Callable[..., Page], pe
     expect(here.get_by_role("status")).to_contain_text("One session has ended.")
     there.get_by_role("link", name="Dashboard").click()
     expect_login(there)
-    here.get_by_role("link", name="Dashboard").click()
-    expect_dashboard(here)
-
-
-def test_ending_all_other_sessions(window: Callable[..., Page], person: str) -> None:
-    here, *others = window(), window(), window()
-    for page in (here, *others):
-        log_in(page, person)
-    here.goto("/accounts/sessions/")
-    press(here, "End all other sessions")
-    expect(here.get_by_role("status")).to_contain_text("2 sessions have ended.")
-    for page in others:
-        page.goto("/dashboard/")
-        expect_login(page)
 
 
 @pytest.mark.parametrize("remember", [True, False])
@@ -128,22 +114,6 @@ def test_remember_me_across_a_restart_of_the_browser(
             expect_dashboard(page)
         else:
             expect_login(page)
-
-
-def test_changing_the_password(window: Callable[..., Page], person: str) -> None:
-    here, there = window(), window()
-    log_in(here, person)
-    log_in(there, person)
-    here.get_by_role("link", name="Password").click()
-    here.get_by_label("Old password").fill(PASSWORD)
-    here.get_by_label("New password", exact=True).fill(NEW)
-    here.get_by_label("New password confirmation").fill(NEW)
-    press(here, "Change password")
-    expect(here.get_by_role("status")).to_contain_text("Your password has been changed.")
-    there.goto("/dashboard/")
-    expect_login(there)
-    log_in(there, person, NEW)
-    expect_dashboard(there)
 
 
 def test_a_forgotten_password(page: Page, person: str, mailbox: Path) -> None:
@@ -252,16 +222,6 @@ def test_dates_are_in_the_readers_zone_and_manner(
     moment = datetime.fromisoformat(since.get_attribute("datetime") or "")
     there = moment.astimezone(ZoneInfo("Asia/Tokyo"))
     expect(since).to_have_text(f"{there.day} {there:%b %Y, %H:%M}")
-
-
-def test_without_scripts(window: Callable[..., Page], person: str) -> None:
-    page = window(java_script_enabled=False)
-    log_in(page, person)
-    expect_dashboard(page)
-    page.get_by_role("link", name="Sessions").click()
-    expect(page.get_by_role("time").first).to_contain_text("UTC")
-    press(page, "Log out")
-    expect_login(page)
 
 
 def test_the_admin(page: Page, site: Site) -> None:

@@ -60,7 +60,7 @@ def test_a_session_that_is_ended_takes_its_page_away(
 def test_a_new_password_leaves_this_browser_connected(
     window: Callable[..., Page], person: str
 ) -> None:
-    """Its session is replaced; a second tab goes on with the new one."""
+    """Its session is replaced; a second tab goes on with the new one, all others ended."""
     here, there = watch(window(), person), watch(window(), person)
     tab = here.context.new_page()
     tab.goto("/accounts/password/change/")
@@ -72,6 +72,8 @@ def test_a_new_password_leaves_this_browser_connected(
     expect(there.get_by_role("alert")).to_contain_text("This session was ended elsewhere.")
     expect(here.locator("#live-state")).to_have_text("connected")
     expect(here.get_by_role("alert")).to_have_count(0)
+    log_in(there, person, "a rather long new one")
+    expect(there.get_by_role("heading", name="Hello, Ada")).to_be_visible()
 
 
 def test_reconnects_and_fetches_what_was_missed(
@@ -104,6 +106,10 @@ def test_without_scripts_it_is_a_plain_page(window: Callable[..., Page], person:
     log_in(page, person)
     expect(page.get_by_role("heading", name="Hello, Ada")).to_be_visible()
     expect(page.locator("#live")).to_be_hidden()
+    page.get_by_role("link", name="Sessions").click()
+    expect(page.get_by_role("time").first).to_contain_text("UTC")
+    press(page, "Log out")
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
 
 
 def test_without_websockets_it_is_a_plain_page(page: Page, person: str) -> None:

@@ -16,10 +16,10 @@ import httpx2
 import psycopg
 import pytest
 
+from proof.page import opened
 from proof.pgbouncer import PgBouncer, find_pgbouncer
 from proof.postgres import Postgres, find_postgres
 from proof.site import Browser, Site
-from proof.test_live import opened
 
 TIMEOUT = 2  # seconds that writers wait on SQLite, here
 THREADS = 8
