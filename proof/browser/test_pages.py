@@ -1,6 +1,7 @@
 """Every page fits a phone and can be read, in light and in dark; pictures of all on request.
 
 nox -s "browser(database)" -- --screenshots=docs/screenshots
+pngquant --force --ext=.png docs/screenshots/*.png
 """
 
 import html
