@@ -110,7 +110,7 @@ def free_ports(count: int) -> list[int]:
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert time.monotonic() < deadline, f"waited for {what}, without success"
         time.sleep(0.1)
 
 

@@ -77,7 +77,7 @@ def test_what_others_write_is_a_miss_and_removed(
 ) -> None:
     plant(redis, "secret-key", value)
     assert cache.get("secret-key", "default") == "default"
-    assert "A foreign value in the cache is a miss" in caplog.text
+    assert "Deleted a value from the cache that this site did not write" in caplog.text
     assert "secret-key" not in caplog.text
     assert str(value) not in caplog.text or not value
     assert cache.add("secret-key", 1)

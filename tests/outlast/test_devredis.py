@@ -120,8 +120,11 @@ def test_sentinels_where_the_site_looks_for_them(folder: Path) -> None:
         primary = Sentinel([("127.0.0.1", port) for port in ports]).discover_master("mymaster")
         shut_down(*primary)
         assert process.stderr
-        assert f"port {primary[1]} ended by itself" in process.stderr.readline()
-        assert any("The other servers go on" in line for line in iter(process.stderr.readline, ""))
+        assert f"port {primary[1]} exited." in process.stderr.readline()
+        assert any(
+            "The other servers are still running" in line
+            for line in iter(process.stderr.readline, "")
+        )
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
 
@@ -165,7 +168,7 @@ def test_a_server_that_ends_is_named(folder: Path) -> None:
     with running(folder, at(f"redis://127.0.0.1:{port}/0")) as (process, _):
         shut_down("127.0.0.1", port)
         _, err = process.communicate(timeout=10)
-        assert f"CommandError: The server on port {port} ended by itself, saying:" in err
+        assert f"CommandError: The server on port {port} exited. Its last output:" in err
         assert process.returncode == 1
 
 
@@ -179,4 +182,4 @@ def test_no_server_program(folder: Path) -> None:
 
 def test_settings_without_redis(folder: Path) -> None:
     done = once(folder, '{"BACKEND": "django.core.cache.backends.dummy.DummyCache"}')
-    assert done.stdout == "The settings use no Redis: there is nothing to start.\n"
+    assert done.stdout == "The settings do not use Redis: there is nothing to start.\n"

@@ -1,4 +1,4 @@
-"""The one parser of Redis addresses, and the one place that hides secrets.
+"""Parse addresses of Redis, and hide secrets in messages.
 
 It imports redis-py only to read an address: sites on the other profiles start without it.
 """
@@ -15,7 +15,7 @@ HostPort = tuple[str, int]
 
 SCHEMES = {"redis": "redis", "rediss": "rediss", "unix": "unix",
            "valkey": "redis", "valkeys": "rediss"}  # fmt: skip
-# Not of connections, or such that the cache and the layer would not share one client.
+# Options of clients, or options with which cache and layer could not share a client.
 DJANGO_OPTIONS = {"serializer", "pool_class", "parser_class", "driver_info"}
 
 
@@ -24,9 +24,9 @@ class Address:
     """Where Redis is. Neither `str` nor `repr` shows a user name or a password.
 
     `hosts`: the server, the Sentinels or some nodes of the cluster; empty for a socket.
-    `service`: the name by which the Sentinels know the servers; else empty.
-    `options`: arguments of redis-py's connections to servers, `host` and `port` excepted.
-    `sentinel_options`: those of connections to Sentinels.
+    `service`: the name of the servers in the Sentinels, otherwise empty.
+    `options`: arguments of redis-py's connections to servers, except `host` and `port`.
+    `sentinel_options`: arguments of connections to Sentinels.
     """
 
     hosts: tuple[HostPort, ...]
@@ -52,7 +52,7 @@ class Address:
 
     @property
     def secrets(self) -> list[str]:
-        """The passwords, to strike them out of messages."""
+        """The passwords, to hide them in messages."""
         found = [self.options.get("password"), self.sentinel_options.get("password")]
         return [str(secret) for secret in found if secret]
 
@@ -60,7 +60,7 @@ class Address:
 def read_address(
     location: str | Sequence[str], options: Mapping[str, Any] | None = None
 ) -> Address:
-    """Return the address that LOCATION and OPTIONS of a cache, or a channel layer, describe.
+    """Return the address in LOCATION and OPTIONS of a cache or a channel layer.
 
     Raise ImproperlyConfigured, without repeating the address, if it cannot be read.
     """
@@ -88,8 +88,8 @@ def read_address(
     if cluster:
         if connection.pop("db", 0):
             raise ImproperlyConfigured(
-                "The address in REDIS_CLUSTER ends in a number other than 0, but a cluster has "
-                "one database only: remove it."
+                "The address in REDIS_CLUSTER has a database number, but a cluster has only "
+                "one database: remove the number."
             )
         nodes = ((each.get("host", host), each.get("port", 6379)) for _, each in read)
         return Address(tuple(nodes), "", True, connection)
@@ -97,7 +97,7 @@ def read_address(
 
 
 def _read_url(url: str, variable: str = "REDIS_URL") -> tuple[str, dict[str, Any]]:
-    """Return the host as it is written and redis-py's connection arguments."""
+    """Return the host as written, and redis-py's connection arguments."""
     from redis.connection import Connection, parse_url
 
     try:
@@ -144,7 +144,7 @@ def split_secrets(url: str, variable: str = "REDIS_URL") -> tuple[str, dict[str,
 
 
 def hide_secrets(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` without the secrets, as they are and as they are written in an address."""
+    """Return `text` without the secrets, plain or escaped as in an address."""
     written = {form for secret in secrets if secret
                for form in (secret, quote(secret, safe=""), unquote(secret))}  # fmt: skip
     for secret in sorted(written, key=len, reverse=True):

@@ -11,7 +11,7 @@ from outlast.conf import conf
 
 
 class BackendsConfig(AppConfig):
-    """What makes a profile dependable: cache, sessions, channel layer, probes, commands."""
+    """Sessions, cache, channel layers, health checks and commands."""
 
     name = "outlast"
 
@@ -39,18 +39,18 @@ class BackendsConfig(AppConfig):
 
 
 def create_cache_table(using: str, verbosity: int, **kwargs: Any) -> None:
-    """Create the table of the profile `database`, whichever profile is active.
+    """Create the cache table of the profile `database`, on every profile.
 
-    `migrate` leaves that to a command of its own that people forget, and a site that
-    switches its profile by one variable must find the table there.
+    Django needs a separate command for that, which people forget. A site that switches to the
+    profile must find the table.
     """
     call_command("createcachetable", "site_cache", database=using, verbosity=verbosity - 1)
 
 
 def limit_statements(connection: Any, **kwargs: Any) -> None:
-    """Have PostgreSQL end statements after `DATABASE_STATEMENT_SECONDS`.
+    """Let PostgreSQL cancel statements after `DATABASE_STATEMENT_SECONDS`.
 
-    Not those of commands, which run in the main thread: an index may take an hour to build.
+    Commands run in the main thread and are exempt: creating an index may take an hour.
     """
     seconds = conf.DATABASE_STATEMENT_SECONDS
     if seconds and connection.vendor == "postgresql" and current_thread() is not main_thread():

@@ -1,4 +1,4 @@
-"""For a project's asgi.py, in place of `django.core.asgi`."""
+"""Replaces `django.core.asgi` in a project's asgi.py."""
 
 import django
 

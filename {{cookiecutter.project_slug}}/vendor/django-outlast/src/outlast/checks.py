@@ -21,7 +21,7 @@ register(check_settings)
 
 @register(Tags.caches)
 def check_redis(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse an address that cannot be read; warn of too few Sentinels, or an open server."""
+    """Refuse an address that cannot be read; warn of too few Sentinels or a missing password."""
     if not health.uses_redis():
         return []
     try:
@@ -36,7 +36,7 @@ def check_redis(**kwargs: Any) -> list[CheckMessage]:
             f"REDIS_SENTINELS names {sentinels}: with fewer than three, no majority is left "
             "to choose a new primary when one machine fails."
         )
-        hint = "Run three, on machines that do not fail together, and name them all."
+        hint = "Run three on machines that do not fail together, and list all of them."
         found.append(Warning(message, hint=hint, id="outlast.W001"))
     remote = sorted({host for host, _ in address.hosts} - LOOPBACK)
     if remote and not settings.DEBUG and not address.tls and not address.options.get("password"):
@@ -54,7 +54,7 @@ def check_redis(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.caches, deploy=True)
 def check_workers(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse several processes with a channel layer that stays within one."""
+    """Refuse several processes with a channel layer for one process."""
     layer = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("BACKEND")
     one_process = ("outlast.channels.local.LocalLayer", "channels.layers.InMemoryChannelLayer")
     if layer not in one_process or conf.WORKERS <= 1:
@@ -62,7 +62,7 @@ def check_workers(**kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             f"WEB_CONCURRENCY is {conf.WORKERS}, but without PostgreSQL or Redis, live messages "
-            "do not leave their process, and most people miss most of them.",
+            "only reach the process that sends them, so people miss most of them.",
             hint="Set WEB_CONCURRENCY=1, DATABASE_URL to a PostgreSQL, or DJANGO_PROFILE to a "
             "profile with Redis.",
             id="outlast.E002",
@@ -72,7 +72,7 @@ def check_workers(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_listening(**kwargs: Any) -> list[CheckMessage]:
-    """Warn of live messages through what looks like a connection pooler for PostgreSQL."""
+    """Warn of live messages through a connection pooler for PostgreSQL."""
     layer = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {})
     if layer.get("BACKEND") != "outlast.channels.postgres.PostgresLayer":
         return []
@@ -94,7 +94,7 @@ def check_listening(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.staticfiles, deploy=True)
 def check_static_files(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse static files that are newer than the last `collectstatic`: pages would fail."""
+    """Refuse static files that were not collected: pages with them would fail."""
     storage = staticfiles_storage
     if not isinstance(storage, ManifestFilesMixin):  # as while developing
         return []
@@ -108,7 +108,7 @@ def check_static_files(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            f"{len(missing)} static files are not collected, {missing[0]} for instance: pages "
+            f"{len(missing)} static files are not collected, such as {missing[0]}: pages "
             "that use one fail with status 500.",
             hint="Run: python manage.py collectstatic --noinput",
             id="outlast.E005",
@@ -161,14 +161,14 @@ def check_vendored_copy(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_session_engine(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse a session engine without the rows by which sessions are listed and ended."""
+    """Refuse a session engine without rows: its sessions can neither be listed nor ended."""
     from outlast.sessions import db, file  # import models, which are not ready before this runs
 
     engine = settings.SESSION_ENGINE
     store = import_module(engine).SessionStore
     if issubclass(store, file.SessionStore) and not settings.SESSION_FILE_PATH:
         message = "SESSION_FILE_PATH is not set, but the session engine keeps data in files."
-        hint = "Set it to a folder that only this site uses: it is made private."
+        hint = "Set it to a folder that only this site uses. It will be made private."
         return [Error(message, hint=hint, id="outlast.E006")]
     if issubclass(store, db.SessionStore):
         return []

@@ -15,36 +15,36 @@ from django.core.checks import CheckMessage, Error
 DEFAULTS: dict[str, Any] = {
     # Threads of a process that serve pages, and so its connections to each database.
     "PAGE_THREADS": 8,
-    # POSTs to addresses that begin so hold at most half of these threads; the others wait.
+    # Prefixes of paths: POSTs to them use at most half of these threads; the others wait.
     "PAGE_QUEUED_PATHS": (),
-    # Seconds after which PostgreSQL ends a statement of a page; 0: never. It does not work
-    # through a pooler such as PgBouncer in transaction mode: set the role's statement_timeout.
+    # Seconds after which PostgreSQL cancels a statement of a page; 0: never. Does not work with
+    # a pooler such as PgBouncer in transaction mode: set the role's statement_timeout instead.
     "DATABASE_STATEMENT_SECONDS": 0,
     # Seconds without a request after which a session ends; 0: never.
     "SESSION_IDLE_SECONDS": 14 * 24 * 3600,
     # Seconds since the login after which a session ends; 0: never.
     "SESSION_ABSOLUTE_SECONDS": 30 * 24 * 3600,
-    # `last_seen` of a session is written at most once in so many seconds.
+    # `last_seen` of a session is written at most once in this many seconds.
     "SESSION_LAST_SEEN_SECONDS": 300,
-    # The site's address, with which the checks find debug pages on a public site; "": not checked.
+    # The site's address. A check warns if a public site has DEBUG on; "": no check.
     "SITE_URL": "",
-    # What /readyz and the doctor call the chosen set of backends.
+    # The name of the chosen backends in /readyz and doctor.
     "PROFILE": "",
-    # Server processes; live messages of some layers stay within one.
+    # Number of server processes; some channel layers only reach one.
     "WORKERS": 1,
     # Bytes of a message that a WebSocket accepts; a larger one closes it with code 1009.
     "WEBSOCKET_MAX_BYTES": 64 * 1024,
-    # Live sockets that a session and a user may have open; one more closes the oldest with
-    # code 4429. 0: any number.
+    # Live WebSockets per session and per user; one more closes the oldest with code 4429.
+    # 0: no limit.
     "SOCKETS_PER_SESSION": 20,
     "SOCKETS_PER_USER": 100,
-    # A bearer token that opens /metrics; "": there is no such page.
+    # The bearer token of /metrics; "": /metrics is 404.
     "METRICS_TOKEN": "",
 }
 
 
 class Conf:
-    """Reads `OUTLAST` at each access, so that `override_settings` works in tests."""
+    """Read `OUTLAST` at each access, so that `override_settings` works in tests."""
 
     def __getattr__(self, name: str) -> Any:
         """Return the setting; raise AttributeError if `DEFAULTS` does not declare it."""

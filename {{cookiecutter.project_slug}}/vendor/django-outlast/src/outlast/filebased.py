@@ -1,8 +1,8 @@
 """Django's file cache, made safe for concurrent use on Windows.
 
 Windows refuses to replace or remove a file that another thread or process has open
-(PermissionError), and Django's way to replace one is not atomic there. So the calls take turns.
-Elsewhere nothing changes.
+(PermissionError), and there Django does not replace files atomically. So calls run one at a time.
+Nothing changes on other systems.
 """
 
 import os

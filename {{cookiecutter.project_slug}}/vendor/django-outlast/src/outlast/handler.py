@@ -1,4 +1,4 @@
-"""Pages in a fixed pool of threads, as a threaded WSGI server has them."""
+"""Run pages in a fixed pool of threads, like a threaded WSGI server."""
 
 import asyncio
 from contextlib import nullcontext, suppress
@@ -16,10 +16,10 @@ from outlast.threads import GeneratorThreads, Threads
 
 
 class ASGIHandler(asgi.ASGIHandler):
-    """Django's handler, where one thread of a pool runs a request from its start to its end.
+    """Django's handler, but one thread of a pool runs a request from its start to its end.
 
-    The event loop reads bodies, sends responses, and runs asynchronous views. Threads live on,
-    and with `CONN_MAX_AGE` their connections do.
+    The event loop reads bodies, sends responses, and runs asynchronous views. Threads are kept,
+    and with `CONN_MAX_AGE` their connections, too.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class ASGIHandler(asgi.ASGIHandler):
         return response
 
     async def stream(self, response: Any, receive: Any, send: Any) -> None:
-        """Send a stream until it ends or its client is gone, then close it."""
+        """Send a stream until it ends or its client disconnects, then close it."""
         is_generator = not (response.is_async or isinstance(response, FileResponse))
         threads = await self.generators.get() if is_generator else self.pages
         if not response.is_async:

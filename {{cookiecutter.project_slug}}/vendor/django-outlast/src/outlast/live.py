@@ -1,6 +1,6 @@
 """Live events: `publish` sends one to all open pages of a user, `LiveConsumer` is their WebSocket.
 
-Nothing is stored: a page that is not connected misses an event, and is current when it is loaded.
+Events are not stored: a page that is not connected misses them, and must fetch the current state.
 """
 
 import asyncio
@@ -100,7 +100,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
     async def dispatch(self, message: Any) -> None:
         """Call the handler of a message; drop one of the layer that `messages` does not list.
 
-        This leaves out Channels' trip to the database's thread for each message.
+        Unlike Channels', this does not use the database's thread for each message.
         """
         kind = message.get("type") if isinstance(message, dict) else None
         known = self.messages.get(kind) if isinstance(kind, str) else None
@@ -125,7 +125,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self.watching = asyncio.create_task(self.watch(self.visitor))
 
     async def watch(self, visitor: Visitor) -> None:
-        """Look at the session from time to time, the first time at once, and end with it."""
+        """Check the session at once and then regularly; close when it has ended."""
         try:
             await self.announce(is_open=True)
             ends_at = None
@@ -168,7 +168,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
                     await self.end(TOO_MANY)
 
     async def session_ended(self, message: dict[str, Any]) -> None:
-        """Receive the end of one of the user's sessions."""
+        """Close if this session was ended."""
         if self.visitor and message["session"] == self.visitor.public_id:
             await self.end(NOT_LOGGED_IN, _("This session was ended elsewhere."))
         else:
@@ -192,7 +192,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
             await self.send(text_data=json.dumps(what))
 
     async def end(self, code: int, text: str = "") -> None:
-        """Tell the browser why, if `text` says so, and close the socket."""
+        """Send `text`, if any, to the browser, and close the WebSocket."""
         if text:
             await self.tell(event("session_ended", text))
         if not self.over:

@@ -1,4 +1,4 @@
-"""The checksums of a vendored copy of this library, by which changes in it are noticed.
+"""The checksums of a vendored copy of this library, to detect changes in it.
 
 The template writes them when it makes or updates a site; `manage.py check` compares them. The
 published package has none.
@@ -12,7 +12,7 @@ NAME = "MANIFEST"
 
 
 def checksums() -> dict[str, str]:
-    """Return the checksum of each file of the library, whatever its line ends are."""
+    """Return the checksum of each file of the library, ignoring line ends."""
     files = [path for path in sorted((FOLDER / "src").rglob("*")) if path.is_file()]
     return {
         path.relative_to(FOLDER).as_posix(): sha256(

@@ -19,7 +19,7 @@ from outlast.sessions.reading import IDENTITY
 
 
 class SessionMiddleware(session_middleware.SessionMiddleware):
-    """Django's, which also notes who opened a session and when it was last used."""
+    """Django's; also records who opened a session and when it was last used."""
 
     def process_request(self, request: HttpRequest) -> None:
         super().process_request(request)
@@ -35,7 +35,7 @@ class SessionMiddleware(session_middleware.SessionMiddleware):
 
 
 class AuthenticationMiddleware(auth_middleware.AuthenticationMiddleware):
-    """Django's, which uses the user that came with the session."""
+    """Django's, with the user that was loaded with the session."""
 
     def process_request(self, request: HttpRequest) -> None:
         super().process_request(request)
@@ -46,7 +46,7 @@ class AuthenticationMiddleware(auth_middleware.AuthenticationMiddleware):
 
 @contextmanager
 def _ending_for_good(session: Any) -> Iterator[None]:
-    """Do not let `get_user()`, which may replace the key, bring back an ended session."""
+    """Prevent `get_user()`, which may replace the key, from restoring an ended session."""
     if isinstance(session, SessionStore):
         session.may_return = False
     try:
@@ -76,9 +76,9 @@ async def _aget_user(request: HttpRequest) -> Any:
 
 
 def user_of(session: Any) -> Any:
-    """Return the user that came with the session, if Django would return the very same.
+    """Return the user that was loaded with the session, if Django would return the same.
 
-    Return None where `django.contrib.auth.get_user()` does more than read the user's row: no
+    Return None if `django.contrib.auth.get_user()` does more than read the user's row: no
     user, an authentication backend with its own `get_user()` or no longer in the settings, an
     inactive user, a password or SECRET_KEY that was changed. Django decides in these cases.
     """

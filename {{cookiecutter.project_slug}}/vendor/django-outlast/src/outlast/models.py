@@ -48,8 +48,8 @@ class AbstractSession(AbstractBaseSession):
     """A base for session models, as `AbstractBaseSession` is for Django's engine.
 
     The engine writes `user`, `backend` and `auth_hash` from the session's data at each save.
-    They are valid while `version` is not NULL. Code that writes `session_data` in another way,
-    such as Django's own engine, leaves `version` NULL: the data is decoded then.
+    They are valid while `version` is not NULL. Other code that writes `session_data`, such as
+    Django's own engine, leaves `version` NULL; then the data is decoded.
     """
 
     # No constraint: SQLite would have to copy the table to add one. No relation from the user,
@@ -89,7 +89,7 @@ class AbstractSession(AbstractBaseSession):
         return str(self.public_id)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save as Django does; a change outside of the engine makes copies of the data invalid."""
+        """Save as Django does; changes outside of the engine make copies of the data invalid."""
         rows = type(self)._base_manager.using(kwargs.get("using") or self._state.db)
         update_fields = kwargs.get("update_fields")
         if update_fields is None and not kwargs.get("force_insert"):
@@ -101,7 +101,7 @@ class AbstractSession(AbstractBaseSession):
         super().save(*args, **kwargs)
 
     def get_decoded(self) -> dict[str, Any]:
-        """Return the data, from its file if it is in one."""
+        """Return the data, if necessary from its file."""
         from outlast.sessions import files  # imports this module
 
         data = files.read(self) if files.in_file(self) else None
@@ -109,7 +109,7 @@ class AbstractSession(AbstractBaseSession):
         return dict(decode(self.session_data if data is None else data))
 
     def ends_at(self) -> datetime:
-        """Return when the session expires unless it is used before."""
+        """Return when the session expires if it is not used before."""
         ends = [self.expire_date]
         if conf.SESSION_IDLE_SECONDS and self.last_seen:
             ends.append(self.last_seen + timedelta(seconds=conf.SESSION_IDLE_SECONDS))
@@ -118,7 +118,7 @@ class AbstractSession(AbstractBaseSession):
         return min(ends)
 
     def identity(self) -> dict[str, Any]:
-        """Return what Django's session data says about the user, read from the columns."""
+        """Return the user's part of Django's session data, from the columns."""
         user_id = None if self.user_id is None else str(self.user_id)
         found = {
             SESSION_KEY: user_id,

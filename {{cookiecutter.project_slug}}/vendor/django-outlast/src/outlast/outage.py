@@ -1,7 +1,6 @@
-"""What the site answers while a service that it cannot do without is stopped.
+"""The responses of the site while a service that it needs is unavailable.
 
-That is the relational database; and Redis for a view that must know what Redis says, and
-therefore uses `caches["default"].strict` or the client itself.
+That is the database; and Redis for a view that uses `caches["default"].strict` or the client.
 """
 
 import re
@@ -27,10 +26,10 @@ AWAY = ("08", "53", "57P0", "58")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """The view of errors, `handler500`: 503 and when to come back, if a service is away.
+    """Return 503 with Retry-After if a service is unavailable; for `handler500`.
 
-    Here and not in a middleware, since only here errors of views and of middleware alike
-    come by. Django's session middleware leaves the cookie alone where the status is 5xx.
+    A middleware would not see errors of other middleware. Django's session middleware does not
+    change the cookie if the status is 5xx.
     """
     if not is_outage(sys.exc_info()[1]):
         return errors.server_error(request)
@@ -39,7 +38,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Return whether a service could not be used; a statement that failed is no outage.
+    """Return whether a service could not be used; a failed statement is not an outage.
 
     Databases raise OperationalError for both: also for a missing table (SQLite), a deadlock
     or a statement that took too long (PostgreSQL).
@@ -62,10 +61,10 @@ def is_outage(error: BaseException | None) -> bool:
 
 
 class ExceptionReporter(debug.ExceptionReporter):
-    """Django's page of errors while developing, with what to do where a service is away.
+    """Django's error page for development; says what to do if a service is unavailable.
 
-    Changes the page alone, and for outages alone: a sentence and the command that mends it
-    instead of the sockets' traceback, which is still there to be unfolded.
+    Only changes the HTML page, and only for outages: it shows a sentence and the command that
+    fixes the problem, with the traceback folded.
     """
 
     def __init__(self, request: Any, exc_type: Any, exc_value: Any, *args: Any, **kw: Any) -> None:
@@ -87,10 +86,10 @@ class ExceptionReporter(debug.ExceptionReporter):
 
 
 class ExceptionReporterFilter(debug.SafeExceptionReporterFilter):
-    """Django's, which hides settings by their names, and here passwords in addresses too.
+    """Django's, which hides settings by their names; here also passwords in addresses.
 
-    Reports of errors list all settings, in debug pages and in mail to the admins; the
-    password in the LOCATION of a cache is in neither of Django's lists of names.
+    Error reports list all settings, in debug pages and in mail to the admins. Django does not
+    hide the password in the LOCATION of a cache.
     """
 
     def cleanse_setting(self, key: Any, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Time limits of connections that uvicorn lacks.
+"""Time limits of connections that uvicorn does not have.
 
 `uvicorn.run(..., http="outlast.protocol:HTTPProtocol", loop="outlast.protocol:new_event_loop")`.
 httptools refuses requests with both Content-Length and Transfer-Encoding; h11 accepts them.
@@ -53,7 +53,7 @@ class HTTPProtocol(HttpToolsProtocol):
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return uvicorn's event loop, whose servers bound the time of a TLS handshake."""
+    """Return uvicorn's event loop, with a time limit for TLS handshakes."""
     is_worker = multiprocessing.parent_process() is not None
     loop = auto_loop_factory(use_subprocess=is_worker)()
     create_server = loop.create_server

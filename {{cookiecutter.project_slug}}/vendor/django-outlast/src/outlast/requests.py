@@ -1,4 +1,4 @@
-"""Requests that no browser of the site's users sends: planted cookies, unusable charsets."""
+"""Refuse forged cookies and unusable charsets."""
 
 from functools import lru_cache
 
@@ -28,8 +28,8 @@ def exact_cookies(header: str) -> dict[str, str]:
     """Return the session and the CSRF cookie of a Cookie header decoded as Latin-1.
 
     Django strips Unicode spaces from names. Browsers do not, and let a sibling subdomain set
-    "\\xa0__Host-sessionid", which would count as the site's own. One that is there twice is left
-    out, since only one of the two can be the site's.
+    "\\xa0__Host-sessionid", which Django would accept. A cookie that is sent twice is left out,
+    because only one of the two can be the site's.
     """
     found: dict[str, list[str]] = {
         settings.SESSION_COOKIE_NAME: [],
@@ -47,8 +47,8 @@ def exact_cookies(header: str) -> dict[str, str]:
 def is_usable(charset: str) -> bool:
     """Return whether forms can be read in a charset that Python knows.
 
-    It must contain ASCII, as UTF-16 does not, and replace what it cannot decode: idna, hex or
-    undefined raise an error of their own.
+    It must contain ASCII, unlike UTF-16, and replace bytes that it cannot decode: idna, hex and
+    undefined raise errors.
     """
     try:
         return "a=&b".encode(charset) == b"a=&b" and bool(b"\xff".decode(charset, "replace"))

@@ -13,7 +13,7 @@ from django.db import connections
 
 
 class Threads(Executor):
-    """Run functions in at most `limit` threads; start one when no other is free.
+    """Run functions in at most `limit` threads; start a thread if none is idle.
 
     Unlike those of ThreadPoolExecutor, a thread that hangs does not keep the process from
     exiting, and a thread that ends closes its database connections.
@@ -28,7 +28,7 @@ class Threads(Executor):
         self._jobs = queue.SimpleQueue()
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function in a thread; `async_to_sync` in it comes back to this event loop."""
+        """Call a function in a thread, where `async_to_sync` uses this event loop."""
         pool = cast(ThreadPoolExecutor, self)  # asgiref's type hint; any Executor will do
         return await sync_to_async(function, thread_sensitive=False, executor=pool)(*args)
 
@@ -48,7 +48,7 @@ class Threads(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the threads end after the calls that are waiting; never wait for them."""
+        """End the threads after the waiting calls; do not wait for them."""
         for _ in range(self.started):
             self._jobs.put(None)
 
@@ -80,7 +80,7 @@ class GeneratorThreads:
         return Threads(1, "stream")
 
     def close(self, thread: Threads, function: Callable[[], Any]) -> None:
-        """Call a function as the last one; do not wait, since a chunk may hang."""
+        """Call a last function; do not wait for it, because a chunk may hang."""
         closing = asyncio.create_task(thread.run(function))
         closing.add_done_callback(lambda _: thread.shutdown())
         closing.add_done_callback(lambda _: self._free.release())

@@ -1,4 +1,4 @@
-"""Who opens a WebSocket, and until when the session lasts. Nothing here writes."""
+"""Find the user who opens a WebSocket, and when the session ends, without writing."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -37,7 +37,7 @@ class Visitor(NamedTuple):
 
 
 async def admit(scope: Mapping[str, Any]) -> Visitor:
-    """Return who opens the socket; raise RefusedError for a stranger or a foreign page."""
+    """Return who opens the WebSocket; raise RefusedError without a user, or for another site."""
     if not is_own_origin(scope):
         origin = header(scope, b"origin")[:100]
         raise RefusedError(FOREIGN, f"its origin is {origin!r}, and not this site")
@@ -53,7 +53,7 @@ async def admit(scope: Mapping[str, Any]) -> Visitor:
 
 @database_sync_to_async
 def find_visitor(session_key: str | None) -> Visitor | None:
-    """Return who is logged in in a session, by the rules of a request; write nothing."""
+    """Return the user of a session, by the rules of a request; do not write."""
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key or None)
     user = peek_user(session)
     # Without a public id until the next page writes it, if Django's engine wrote the session.
@@ -64,7 +64,7 @@ def find_visitor(session_key: str | None) -> Visitor | None:
 
 @database_sync_to_async
 def find_end(visitor: Visitor) -> datetime:
-    """Return when the session ends unless it is used; a moment gone by if it has ended."""
+    """Return when the session ends if it is not used; a time in the past if it has ended."""
     rows = all_sessions().alive().filter(public_id=visitor.public_id, user_id=visitor.user_id)
     session = rows.select_related("user").defer("session_data").first()
     if (
@@ -84,7 +84,7 @@ def find_end(visitor: Visitor) -> datetime:
 
 
 def is_own_origin(scope: Mapping[str, Any]) -> bool:
-    """Return whether a page of this site opens the socket: any other could, as the user.
+    """Return whether a page of this site opens the WebSocket; pages of other sites could try.
 
     With DEBUG the page may be at any name of this machine, such as 127.0.0.1.
     """

@@ -48,7 +48,7 @@ class LocalLayer(BaseChannelLayer):
 
     @markcoroutinefunction
     def send(self, channel: str, message: dict[str, Any]) -> Coroutine[Any, Any, None]:
-        """Send to a channel, of any process; drop the message if that takes too long."""
+        """Send to a channel of any process; drop the message if that takes too long."""
         self.require_valid_channel_name(channel)
         return self._send("channel", channel, message)
 
@@ -70,12 +70,12 @@ class LocalLayer(BaseChannelLayer):
         return asyncio.sleep(0)
 
     def _publish(self, kind: str, name: str, data: bytes) -> Waiting:
-        """Send to all processes; return what is done once that is sent, or dropped."""
+        """Send to all processes; return a future that is done once it is sent or dropped."""
         self._deliver(kind, name, data)
         return []
 
     def _deliver(self, kind: str, name: str, data: bytes) -> None:
-        """Put a message into the queues that it is for; from any thread."""
+        """Put a message into the queues of its receivers, from any thread."""
         with self._lock:
             names = [name] if kind == "channel" else self._groups.get(name, ())
             receivers = {name: self._channels[name] for name in names if name in self._channels}
@@ -113,7 +113,7 @@ class LocalLayer(BaseChannelLayer):
         return queue
 
     def _listen(self) -> Waiting:
-        """Return what is done once messages of other processes arrive here."""
+        """Return a future that is done once messages of other processes arrive here."""
         return []
 
     async def receive(self, channel: str) -> Any:
@@ -136,7 +136,7 @@ class LocalLayer(BaseChannelLayer):
         with self._lock:
             if channel not in self._channels:
                 raise RuntimeError(
-                    f"The channel {channel!r} is not of this process: only its own can join a "
+                    f"The channel {channel!r} belongs to another process and cannot join a "
                     "group. Consumers join with self.channel_name."
                 )
             self._groups[group].add(channel)
@@ -157,7 +157,7 @@ class LocalLayer(BaseChannelLayer):
 
 
 def check_size(data: bytes) -> bytes:
-    """Return a packed message; raise ValueError if it is larger than all layers can carry."""
+    """Return a packed message; raise ValueError if it is larger than LIMIT."""
     if len(data) > LIMIT:
         raise ValueError(f"A message of {len(data)} bytes is too large: {LIMIT} are allowed.")
     return data
@@ -178,11 +178,11 @@ async def _wait_for(futures: Waiting) -> None:
 
 
 def _put(queue: asyncio.Queue[Any], data: bytes) -> None:
-    """Give a consumer a copy of its own; runs in the event loop of the queue."""
+    """Put a copy of the message into the queue; runs in the queue's event loop."""
     if queue.full():
         logger.info("Channel layer: a consumer is too slow, %d bytes dropped.", len(data))
         return
     try:
         queue.put_nowait(msgpack.unpackb(data, strict_map_key=False))
     except Exception:
-        logger.warning("Channel layer: ignored %d bytes that are no message.", len(data))
+        logger.warning("Channel layer: ignored %d bytes that are not a message.", len(data))

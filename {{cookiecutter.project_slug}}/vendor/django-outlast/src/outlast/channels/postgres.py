@@ -34,7 +34,7 @@ ANSWER = 0.7  # seconds that it waits for an answer
 CONNECT = 2.0  # seconds for a new connection to one host
 RETRY = 0.2  # seconds between two attempts to connect, and up to twice as many
 
-# The commit of a message alone needs not wait for the disk; nothing of it must survive a crash.
+# Commits of messages need not wait for the disk: messages do not have to survive a crash.
 NOTIFY = (
     "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, part)"
     " FROM unnest(%s::text[]) AS part"
@@ -49,8 +49,8 @@ POOLED = (
 class PostgresLayer(LocalLayer):
     """`LocalLayer` for all processes that use the same database.
 
-    `listen` names the database to connect to, `using` by default; another one is needed where
-    `using` leads through a connection pooler. `prefix` is the name of the NOTIFY channel.
+    `listen` names the database to connect to, by default `using`. Another one is needed if
+    `using` is a connection pooler. `prefix` is the name of the NOTIFY channel.
     """
 
     def __init__(self, *, listen: str = "", prefix: str = "outlast", **options: Any) -> None:
@@ -101,10 +101,10 @@ class PostgresLayer(LocalLayer):
                 del self.parts[ident]
                 self._deliver(kind, name, base64.b64decode("".join(parts)))
         except ValueError:
-            logger.warning("Channel layer: ignored %d bytes, no message.", len(payload))
+            logger.warning("Channel layer: ignored %d bytes that are not a message.", len(payload))
 
     def parameters(self) -> dict[str, Any]:
-        """Return how to connect: as Django does, without what is for its own cursors."""
+        """Return the arguments to connect as Django does, without those for its cursors."""
         wrapper = connections[self.listen]
         if wrapper.vendor != "postgresql":
             raise ImproperlyConfigured(
@@ -117,10 +117,10 @@ class PostgresLayer(LocalLayer):
 
 
 class Wire(threading.Thread):
-    """The connections of a process, in a thread and an event loop of their own.
+    """The connections of a process, in a separate thread with its own event loop.
 
-    So a busy or blocked event loop of the site is no outage, all threads and event loops of
-    the process share them, and they work on Windows, where psycopg needs this event loop.
+    A blocked event loop of the site does not affect them, all threads and event loops of the
+    process share them, and they work on Windows, where psycopg needs this event loop.
     """
 
     def __init__(self, layer: PostgresLayer) -> None:
@@ -139,7 +139,7 @@ class Wire(threading.Thread):
     # Called by any thread.
 
     def send(self, parts: list[str]) -> Waiting:
-        """Send a message of some parts; drop it while the server is known to be away."""
+        """Send a message in parts; drop it while the server is known to be unavailable."""
         now = time.monotonic()
         if now < self._dropping_until:
             return []
@@ -148,7 +148,7 @@ class Wire(threading.Thread):
         return [] if 0 < self._since < now - PATIENCE else [sent]
 
     def listen(self) -> Waiting:
-        """Return what is done as soon as this process listens, nothing if it is deaf."""
+        """Return a future that is done once this process listens; None during an outage."""
         if self._listening.is_set():
             return []
         listening = asyncio.run_coroutine_threadsafe(self._start_listening(), self._loop)
@@ -171,7 +171,7 @@ class Wire(threading.Thread):
                 runner.run(self._sender.close())
 
     async def _send(self, parts: list[str]) -> None:
-        """Send what waits; the first to come here sends for all."""
+        """Send all waiting messages; the first caller sends for all."""
         self._outbox += parts
         async with self._sending:
             batch, self._outbox = self._outbox, []
@@ -189,7 +189,7 @@ class Wire(threading.Thread):
                 self._since = 0.0
 
     async def _notify(self, parts: list[str]) -> None:
-        """Send on the connection, or on a new one: one that was lost while idle costs nothing."""
+        """Send on the connection, or on a new one if it was lost while idle."""
         seconds = ANSWER + len(parts) / 500  # the largest message has 1,500 parts
         for connection in (self._sender, None):
             self._sender = connection or await self._connect()
@@ -243,9 +243,9 @@ class Wire(threading.Thread):
     async def _ask(
         self, connection: Any, query: Any, values: Any = None, seconds: float = ANSWER
     ) -> Any:
-        """Return the cursor of a query; raise TimeoutError without an answer in time.
+        """Return the cursor of a query; raise TimeoutError if there is no answer in time.
 
-        Cancelling the query would have psycopg ask a silent server to do so, for ten seconds.
+        If the query were cancelled, psycopg would wait ten seconds for the silent server.
         """
         answer = self._loop.create_task(connection.execute(query, values))
         await asyncio.wait([answer], timeout=seconds)
@@ -257,15 +257,15 @@ class Wire(threading.Thread):
         return answer.result()
 
     def _failed(self, error: Exception) -> None:
-        """Take notice of an outage; say so if it begins."""
+        """Record an outage, and log its start."""
         if not isinstance(error, (psycopg.Error, OSError)):
-            logger.exception("Channel layer: a connection ended by a mistake of ours.")
+            logger.exception("Channel layer: a connection ended because of a bug.")
         self._layer.last_error = error
         if not self._is_away:
             self._is_away = True
             logger.warning(
-                "Channel layer: PostgreSQL cannot be used (%s). Sockets stay open; messages are "
-                "dropped until it can.",
+                "Channel layer: PostgreSQL cannot be used (%s). WebSockets stay open; "
+                "messages are dropped until it can be used again.",
                 str(error).strip() or "no answer in time",
             )
 
@@ -280,9 +280,9 @@ _layers: "weakref.WeakSet[PostgresLayer]" = weakref.WeakSet()
 
 @receiver(connection_created)
 def let_databases_go(connection: Any, **kwargs: Any) -> None:
-    """Disconnect before a test database is created, copied or dropped, which needs it alone.
+    """Disconnect before a test database is created, copied or dropped.
 
-    Django connects without a database for that, and for nothing else.
+    That needs exclusive access; Django connects without a database only for that.
     """
     if connection.alias == NO_DB_ALIAS:
         for layer in list(_layers):

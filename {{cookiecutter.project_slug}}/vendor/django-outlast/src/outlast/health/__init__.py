@@ -1,10 +1,10 @@
 """`/healthz`, `/readyz` and `/metrics` for machines, and the diagnostics of `manage.py doctor`.
 
-`/healthz` answers 200 while the process lives, whatever it depends on: a restart would not
-repair a database. `/readyz` answers 503 if people cannot log in here: the database decides,
-and with sessions in files their folder. Redis does not, since the site works without it, and
-a 503 of all servers at once would be an outage. `/readyz?strict` answers 503 for any service
-that is down, for alarms.
+`/healthz` answers 200 while the process is running, even if a service is down: a restart would
+not repair a database. `/readyz` answers 503 if people cannot log in, so it depends on the
+database, and on the folder of session files. It does not depend on Redis, because the site works
+without it, and a 503 from all servers at once would be an outage. `/readyz?strict` answers 503 if
+any service is down, for alerts.
 """
 
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def readiness(seconds: float = READY_SECONDS) -> list[Finding]:
 
 
 def run_diagnostics(seconds: float = DOCTOR_SECONDS) -> list[Finding]:
-    """Ask the services, then look closer at those that answer; take `2 * seconds` at most."""
+    """Check the services, then check more of those that answer; in at most `2 * seconds`."""
     results, closer = readiness(seconds), diagnostics()
     missing = {result.name for result in results if result.state is State.DOWN}
     results += ask([probe for probe in closer if probe.needs not in missing], seconds)
@@ -84,7 +84,7 @@ def run_diagnostics(seconds: float = DOCTOR_SECONDS) -> list[Finding]:
 
 
 def summary_line() -> str:
-    """Return one line on the services; take a second at most."""
+    """Return one line about the services, within a second."""
     results = readiness()
     line = ", ".join(f"{each.name} {each.state} ({each.milliseconds:.0f} ms)" for each in results)
     bad = next((each for each in results if each.state is not State.OK), None)
@@ -92,10 +92,10 @@ def summary_line() -> str:
 
 
 def health(get_response: GetResponse) -> GetResponse:
-    """A middleware that answers these addresses before other middleware sees the request.
+    """Return a middleware that answers these URLs before other middleware.
 
-    Load balancers ask over plain HTTP and by IP address: neither the redirect to HTTPS nor
-    `ALLOWED_HOSTS` may refuse them, and no session is loaded.
+    Load balancers use plain HTTP and IP addresses, so neither the redirect to HTTPS nor
+    `ALLOWED_HOSTS` may refuse them. No session is loaded.
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -113,7 +113,7 @@ def health(get_response: GetResponse) -> GetResponse:
 
 
 def alive() -> HttpResponse:
-    """Return 200: the process lives."""
+    """Return 200, because the process is running."""
     headers = {"Cache-Control": "no-store", "Content-Length": "3"}
     return HttpResponse("ok\n", "text/plain", headers=headers)
 

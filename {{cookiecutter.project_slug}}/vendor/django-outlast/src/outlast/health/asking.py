@@ -1,4 +1,4 @@
-"""Ask several services at the same time, each for a limited time."""
+"""Run several health checks at the same time, each for a limited time."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a probe found, in words, and remedies of one line each. `ask` adds the rest.
+    """The result of a probe as a sentence, and remedies of one line each. `ask` adds the rest.
 
     `required`: people cannot log in without this service, so `/readyz` depends on it.
     """
@@ -52,9 +52,9 @@ def down(text: str, *remedies: str) -> Finding:
 
 @dataclass(frozen=True)
 class Probe:
-    """One question. `ask` returns a finding, or raises an error for `explain`.
+    """One health check. `ask` returns a finding, or raises an error for `explain`.
 
-    `needs`: the service without which the question is skipped.
+    `needs`: the service without which the check is skipped.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Probe:
 
 
 def ask(probes: Iterable[Probe], seconds: float) -> list[Finding]:
-    """Ask all probes at the same time; one without an answer after `seconds` is down.
+    """Run all probes at the same time; one without a result after `seconds` is down.
 
-    A question that is open, or was answered within FRESH_SECONDS, is not asked again: many
-    requests to `/readyz` make one question, and a service that hangs occupies one thread.
+    A probe that is running, or has a result of the last FRESH_SECONDS, is not run again: many
+    requests to `/readyz` run it once, and a service that hangs occupies one thread.
     """
     asked = [(probe, *_question(probe)) for probe in probes]
     deadline = max((at for _, at, _ in asked), default=0) + seconds
@@ -88,21 +88,21 @@ _lock = threading.Lock()
 
 
 def _question(probe: Probe) -> tuple[float, "Future[Finding]"]:
-    """Return when the probe was asked and its answer; ask it if there is no fresh question."""
+    """Return when the probe was started, and its result; start it if that is not recent."""
     with _lock:
         now = time.monotonic()
         asked_at, future = _questions.get(probe.name, (0.0, None))
         if future is None or (future.done() and now - asked_at > FRESH_SECONDS):
             asked_at, future = _questions[probe.name] = now, Future()
-            # A daemon: a service that hangs must not keep the process from ending.
+            # A daemon thread: a service that hangs must not keep the process from exiting.
             threading.Thread(target=_answer, args=(probe, future), daemon=True).start()
         return asked_at, future
 
 
 def _answer(probe: Probe, future: "Future[Finding]") -> None:
     started = time.perf_counter()
-    # The answer must come, whatever fails: an open question is never asked again.
-    finding = down("The check failed in an unexpected way.")
+    # There must always be a result: a probe that is running is not started again.
+    finding = down("The check failed unexpectedly.")
     try:
         try:
             finding = probe.ask()

@@ -1,4 +1,4 @@
-"""Explain errors of Redis and of the database by the table in errors.toml."""
+"""Explain errors of Redis and of the database with the table in errors.toml."""
 
 import platform
 import re
@@ -28,7 +28,7 @@ class ServiceError(Exception):
 
 @dataclass(frozen=True)
 class Service:
-    """How sentences name a service. `kind`: "redis", "sentinel" or "database"."""
+    """The names of a service in sentences. `kind`: "redis", "sentinel" or "database"."""
 
     kind: str
     name: str
@@ -81,7 +81,7 @@ def explain(error: BaseException) -> tuple[str, ...]:
 
 
 def read_redis_address() -> Address:
-    """Return where the default cache has its Redis; raise ImproperlyConfigured."""
+    """Return the Redis address of the default cache; raise ImproperlyConfigured."""
     cache = settings.CACHES["default"]
     return read_address(cache.get("LOCATION", ""), cache.get("OPTIONS", {}))
 
@@ -94,7 +94,7 @@ def _redis_address_or_none() -> Address | None:
 
 
 def redis_service(address: Address | None) -> Service:
-    """Return how sentences name the Redis at `address`; None if the cache is elsewhere."""
+    """Return the names of the Redis at `address`, or general names without an address."""
     if not address:
         return Service("redis", "Redis", "its address", "", 6379, "its address")
     if not address.hosts:
@@ -109,7 +109,7 @@ def redis_service(address: Address | None) -> Service:
 
 
 def database_service() -> Service:
-    """Return how sentences name the database."""
+    """Return the names of the database."""
     config = settings.DATABASES["default"]
     if config["ENGINE"].endswith("sqlite3"):
         return Service("database", "SQLite", str(config["NAME"]), variable="DATABASE_URL")

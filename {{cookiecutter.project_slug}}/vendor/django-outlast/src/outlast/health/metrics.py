@@ -46,7 +46,7 @@ def gauge(name: str, text: str, label: str, values: dict[str, float]) -> GaugeMe
 
 
 class SiteCollector(Collector):
-    """Ask the services at the time of the request, in bounded time."""
+    """Run the health checks at the time of the request, for a limited time."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         results = health.readiness()

@@ -51,7 +51,7 @@ def database() -> Finding:
 
 
 def migrations() -> Finding:
-    """Whether all migrations are applied."""
+    """Check that all migrations are applied."""
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
@@ -63,7 +63,7 @@ def migrations() -> Finding:
 
 
 def session_rows() -> Finding:
-    """How many sessions are open, and whether expired ones are cleared."""
+    """Count open sessions; warn if expired ones are not deleted."""
     alive = all_sessions().alive().count()
     expired = all_sessions().count() - alive
     text = f"{alive:,} open, {expired:,} expired"
@@ -80,13 +80,13 @@ def session_rows() -> Finding:
 
 
 def versions() -> Finding:
-    """What the site runs on."""
+    """Report the versions of Python and packages."""
     found = [f"{name} {version(name)}" for name in ("django", "channels", "redis", "uvicorn")]
     return ok(f"Python {platform.python_version()}, {', '.join(found)}, {platform.system()}")
 
 
 def system_checks() -> Finding:
-    """Django's system checks, in production with those of `check --deploy`."""
+    """Run Django's system checks, in production with those of `check --deploy`."""
     deploy = not settings.DEBUG
     found = [m for m in run_checks(include_deployment_checks=deploy) if not m.is_silenced()]
     if not found:
@@ -109,14 +109,14 @@ def folders_in_use() -> list[Path]:
 
 
 def files() -> Finding:
-    """Whether these folders are writable, and closed to other users."""
+    """Check that these folders are writable, and not readable by other users."""
     folders = folders_in_use()
     for folder in folders:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
         if os.name == "posix" and folder.stat().st_mode & 0o077:
-            text = f"{folder} is open to other users of this machine."
+            text = f"{folder} can be read by other users of this machine."
             return warning(text, f"chmod 700 {folder}")
     return ok("writable and private: " + ", ".join(folder.name for folder in folders))
 

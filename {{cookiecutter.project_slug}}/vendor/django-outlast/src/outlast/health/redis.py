@@ -42,7 +42,7 @@ def services(patience: Patience) -> list[Probe]:
 
 
 def diagnostics() -> list[Probe]:
-    """Return probes that look closer at the primary."""
+    """Return further probes of the primary."""
     found = [Probe("redis memory", memory, needs="redis")]
     if read_redis_address().service:
         found.append(Probe("redis replicas", replicas, needs="redis"))
@@ -135,7 +135,7 @@ def agreed_primary(patience: Patience) -> HostPort:
 
 
 def server(patience: Patience) -> Finding:
-    """Write a key for a second, as the site does all the time."""
+    """Write a key with a time to live of a second."""
     key = f"{settings.CACHES['default'].get('KEY_PREFIX', '')}:doctor"
     with primary(patience) as client:
         if read_redis_address().cluster:
@@ -151,7 +151,7 @@ def server(patience: Patience) -> Finding:
 
 
 def cluster(client: Redis) -> Finding:
-    """Whether the cluster serves all slots and has lost no node, as one of its nodes sees it."""
+    """Check that the cluster serves all slots and no node has failed, as one node reports."""
     state, nodes = client.cluster("info")["cluster_state"], client.cluster("nodes")
     lost = sorted(place for place, node in nodes.items() if "fail" in node["flags"])
     text = f"cluster of {len(nodes)} nodes, state {state}"
@@ -164,7 +164,7 @@ def cluster(client: Redis) -> Finding:
 
 
 def sentinel(number: int, patience: Patience) -> Finding:
-    """Which primary this Sentinel names, and whether it knows enough others for a failover."""
+    """Report the primary that this Sentinel names; warn if it does not know the others."""
     address = read_redis_address()
     host, port = address.hosts[number - 1]
     with sentinel_at((host, port), patience) as client:
@@ -183,7 +183,7 @@ def sentinel(number: int, patience: Patience) -> Finding:
 
 
 def memory() -> Finding:
-    """How much memory is used, and what happens when it is full."""
+    """Report the memory in use; warn without a limit or eviction."""
     with primary() as client:
         info = client.info("everything")
     used, limit, policy = info["used_memory"], info["maxmemory"], info["maxmemory_policy"]
@@ -204,7 +204,7 @@ def memory() -> Finding:
 
 
 def replicas() -> Finding:
-    """Which replicas follow the primary, how far behind they are, and which are missing."""
+    """Report the replicas and their lag; warn if one is missing."""
     with primary() as client:
         info = client.info("replication")
     found = [info[f"slave{number}"] for number in range(info["connected_slaves"])]

@@ -1,4 +1,4 @@
-"""Add the columns to `django_session`; take over the sessions of this template's first edition."""
+"""Add the columns to `django_session`; import the sessions of cookiecutter-django-profiles 0.1."""
 
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,7 @@
-"""Redis for the whole process: where it is, one client for each address, one breaker for each.
+"""Redis for the whole process: addresses, one client per address, one breaker per client.
 
-The cache, the channel layer, the health checks and the system checks all read addresses, hide
-passwords and choose time-outs here. See `outlast.cache` for the settings.
+The cache, the channel layer, the health checks and the system checks use these to read addresses,
+to hide passwords and to choose time-outs. See `outlast.cache` for the settings.
 """
 
 from outlast.addresses import Address, HostPort, hide_secrets, read_address, split_secrets

@@ -1,4 +1,4 @@
-"""One client for each address, as redis-py makes it, behind one breaker."""
+"""One redis-py client for each address, behind one breaker."""
 
 import os
 import threading
@@ -17,9 +17,9 @@ MAX_CONNECTIONS = 1000  # redis-py's 100 are too few where each request has its 
 
 
 class Client(Redis):
-    """redis-py's client, each command of which goes through `breaker`; pipelines do not.
+    """redis-py's client; each command goes through `breaker`, but pipelines do not.
 
-    Raises Unavailable for what `is_outage`; other errors of redis-py as they are.
+    Raises Unavailable for errors that mean an outage, and other errors of redis-py unchanged.
     """
 
     def __init__(self, pool: ConnectionPool, breaker: Breaker):
@@ -78,7 +78,7 @@ def get_client(address: Address, canary: str) -> Any:
 
 
 def _renew_locks() -> None:
-    """Replace locks that another thread may have held in a process that forked."""
+    """After a fork, replace locks that another thread may have held."""
     global _lock
     _lock = threading.Lock()
     for client in _clients.values():

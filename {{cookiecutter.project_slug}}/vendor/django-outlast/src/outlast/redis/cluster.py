@@ -16,11 +16,11 @@ from .connections import TIMEOUT, impatient
 
 
 class ClusterClient(RedisCluster):
-    """redis-py's client of a cluster, each command of which goes through `breaker`.
+    """redis-py's client of a cluster; each command goes through `breaker`.
 
-    redis-py's connects in its constructor, where it raises while the cluster is away; this one
-    connects at its first command. And redis-py asks all nodes in turn who has which slots; here
-    a thread does so, and no caller waits for it longer than TIMEOUT.
+    redis-py's connects in its constructor, which raises if the cluster is unavailable; this one
+    connects at its first command. redis-py asks all nodes in turn for the slots; here a thread
+    does so, and no caller waits for it longer than TIMEOUT.
     """
 
     def __init__(self, address: Address, canary: str):
@@ -37,7 +37,7 @@ class ClusterClient(RedisCluster):
         return list(dict.fromkeys([*known, *self.breaker.address.hosts]))
 
     def _in_thread(self, work: Callable[[], None], seconds: float = TIMEOUT) -> None:
-        """Do `work` in a thread, unless there is one, and wait for so long at most."""
+        """Do `work` in a thread, unless one is running, and wait at most this long."""
 
         def run() -> None:
             try:

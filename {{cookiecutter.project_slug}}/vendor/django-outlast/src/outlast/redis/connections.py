@@ -1,4 +1,4 @@
-"""How redis-py connects here: with short time-outs, and to the primary that Sentinels name."""
+"""Connections of redis-py: short time-outs, and the primary that Sentinels name."""
 
 import contextlib
 import logging
@@ -23,9 +23,9 @@ SENTINEL_INTERVAL = 1.0  # seconds between two questions to the Sentinels
 
 
 def impatient(seconds: float = TIMEOUT) -> dict[str, Any]:
-    """Return the arguments by which a connection gives up soon, and tries once.
+    """Return the arguments of a connection with short time-outs and without retries.
 
-    redis-py's own: 5 s, ten retries, and 10 s whenever the server announces maintenance.
+    redis-py's defaults: 5 s, ten retries, and 10 s when the server announces maintenance.
     """
     return {
         "socket_timeout": seconds,
@@ -36,10 +36,10 @@ def impatient(seconds: float = TIMEOUT) -> dict[str, Any]:
 
 
 def greet(connection: Any) -> None:
-    """Log in as redis-py does; raise ConnectionError for whatever goes wrong on the way.
+    """Log in as redis-py does; raise ConnectionError for all errors.
 
     redis-py treats any reply to HELLO with credentials as success, and raises ResponseError,
-    AttributeError and others for replies of what is no Redis.
+    AttributeError and others for replies of other servers.
     """
     try:
         connection.on_connect()
@@ -50,7 +50,7 @@ def greet(connection: Any) -> None:
         code = f"{error.status_code} " if error.status_code else ""
         raise exceptions.ConnectionError(f"{code}{error}") from error
     except Exception as error:
-        what = "what answers is no Redis, or one older than 6.0"
+        what = "the server is not Redis, or is older than 6.0"
         raise exceptions.ConnectionError(what) from error
     if role != b"master" and isinstance(connection, SentinelManagedConnection):
         # Sentinels hear of a change, and tell it, a moment late.
@@ -59,7 +59,7 @@ def greet(connection: Any) -> None:
 
 
 class Sentinels(Sentinel):
-    """redis-py's, which asks for each new connection; here one caller asks, once in a while.
+    """redis-py's, which asks for each new connection; here one caller asks at intervals.
 
     Until then, and if no Sentinel answers, the primary that is known stays in use.
     """
@@ -92,7 +92,7 @@ class Sentinels(Sentinel):
             self.asking.release()
         if self.primary and found != self.primary:
             new, old = (f"{host}:{port}" for host, port in (found, self.primary))
-            logger.warning("Redis: the primary of %s is %s now, after %s.", service_name, new, old)
+            logger.warning("Redis: the primary of %s is %s, was %s.", service_name, new, old)
         self.primary = found
         return found
 

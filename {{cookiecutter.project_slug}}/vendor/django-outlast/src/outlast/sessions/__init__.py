@@ -22,7 +22,7 @@ session_ended = Signal()
 
 
 def all_sessions() -> Any:
-    """Return the rows of the active engine, whose model may be a project's own."""
+    """Return the rows of the active engine; a project can have its own model."""
     return import_module(settings.SESSION_ENGINE).SessionStore.rows()
 
 
@@ -59,7 +59,7 @@ def remember(instance: Any, using: str, **kwargs: Any) -> None:
 
 
 def cascade(instance: Any, using: str, **kwargs: Any) -> None:
-    """Receive `pre_delete` of our model: delete what packages relate to Django's own model."""
+    """Receive `pre_delete` of our model: delete objects of packages that refer to Django's."""
     from django.contrib.sessions.models import Session as DjangoSession
 
     related = DjangoSession._meta.get_fields(include_hidden=True)
@@ -81,7 +81,7 @@ def compare(instance: Any, using: str, update_fields: Any = None, **kwargs: Any)
 
 
 def distrust(instance: Any, created: bool, using: str, **kwargs: Any) -> None:
-    """Receive `post_save` of Django's own model: columns and copies no longer fit new data."""
+    """Receive `post_save` of Django's own model: columns and copies no longer match the data."""
     from outlast.models import Session
 
     if not created and not instance._outlast_same:

@@ -1,7 +1,7 @@
 """Sessions in the database, with their data in files of this machine.
 
-The row says who is logged in and until when, and its version names the file. A file is written
-once: a save has a new version, and counts when its row is committed, or not at all.
+The row contains the user and the expiry, and its version is part of the file's name. A file is
+written once: each save makes a new version, which is valid when its row is committed.
 """
 
 from typing import Any
@@ -14,9 +14,9 @@ EXPIRY = "_session_expiry"  # Django's name for the value of `set_expiry()`
 
 
 class SessionStore(db.SessionStore):
-    """Keeps the session's data in a file of the private folder SESSION_FILE_PATH.
+    """Keeps the session's data in a file in the private folder SESSION_FILE_PATH.
 
-    The row's own data is who is logged in, so a lost file logs no user out.
+    The row contains the user, so a lost file logs no user out.
     """
 
     reads_data = False

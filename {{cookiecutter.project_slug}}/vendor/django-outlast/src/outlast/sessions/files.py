@@ -1,7 +1,7 @@
-"""Session data in places that others may write to: files of this machine, and Redis.
+"""Session data outside of the database: in files on this machine, and in Redis.
 
-What is there is named by a hash of the session's key, and sealed with the key and the version
-of its row. Neither is known to someone who reads or writes the place.
+Its name is a hash of the session's key, and it is signed with the key and the version of the row.
+People who can read or write files or Redis know neither of them.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 
 from outlast.models import AbstractSession
 
-MARK = "file-"  # a version that begins so says that the data is in a file
+MARK = "file-"  # prefix of a version whose data is in a file
 NAME = re.compile(r"[0-9a-f]{64}")  # what `name_of` returns
 
 
@@ -36,7 +36,7 @@ def seal(session: AbstractSession, data: str) -> str:
 
 
 def unseal(session: AbstractSession, sealed: Any) -> str | None:
-    """Return the data if it was sealed for this session and its version, else None."""
+    """Return the data if it was signed for this session and its version, otherwise None."""
     if not isinstance(sealed, str):
         return None
     signature, _, data = sealed.partition(" ")
@@ -52,7 +52,7 @@ def _signature(session: AbstractSession, data: str, secret: str | bytes) -> str:
 
 
 def read(session: AbstractSession) -> str | None:
-    """Return the data in the session's file; None if it is not there, or not ours."""
+    """Return the data in the session's file, or None without a file that we have signed."""
     for attempts_left in reversed(range(5)) if settings.SESSION_FILE_PATH else ():
         try:
             return unseal(session, _path(session).read_text("ascii"))
@@ -77,14 +77,14 @@ def write(session: AbstractSession, data: str) -> None:
 
 
 def remove(session: AbstractSession) -> None:
-    """Remove the session's file, or leave it to `clearsessions` if Windows says it is in use."""
+    """Remove the session's file, or leave it to `clearsessions` if it is in use on Windows."""
     if in_file(session) and settings.SESSION_FILE_PATH:
         with suppress(FileNotFoundError, PermissionError):
             _path(session).unlink()
 
 
 def remove_orphans(model: type[AbstractSession], using: str) -> None:
-    """Remove files that no row names. Younger ones may belong to a row not yet committed."""
+    """Remove old files without a row. New ones may belong to a row that is not committed yet."""
     an_hour_ago = time.time() - 3600
     old = {}
     known = bool(settings.SESSION_FILE_PATH) and folder().is_dir()
@@ -108,8 +108,8 @@ def folder() -> Path:
     """Return the folder; raise ImproperlyConfigured without one, as `write` makes it private."""
     if not settings.SESSION_FILE_PATH:
         raise ImproperlyConfigured(
-            "SESSION_FILE_PATH is not set: the session engine outlast.sessions.file keeps data in "
-            "a folder of its own. Set it to a path that only this site uses."
+            "SESSION_FILE_PATH is not set, but the session engine outlast.sessions.file needs it. "
+            "Set it to the path of a folder that only this site uses."
         )
     return Path(settings.SESSION_FILE_PATH)
 

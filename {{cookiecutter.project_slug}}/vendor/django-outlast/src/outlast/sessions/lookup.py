@@ -1,7 +1,7 @@
 """The one query of a request: the session and its user.
 
-Django makes two, through the ORM, which writes the SQL again each time: that costs more than
-running it. Here the ORM writes it once.
+Django makes two queries, and the ORM compiles their SQL each time, which takes longer than running
+it. Here the ORM compiles one query once.
 """
 
 from functools import cache
@@ -25,7 +25,7 @@ class _Statement(NamedTuple):
 
 
 def find(model: type[AbstractSession], key: str, using: str, with_data: bool) -> tuple[Any, Any]:
-    """Return the row of the session `key` and its user; None for each that is not there."""
+    """Return the row of the session `key` and its user; None for each that is missing."""
     statement = _statement(model, using, with_data)
     connection = connections[using]
     with connection.cursor() as cursor:
@@ -69,7 +69,7 @@ def _statement(model: type[AbstractSession], using: str, with_data: bool) -> _St
 
 
 def _joins_user(using: str) -> bool:
-    """Whether Django would read the user from this database too, and without any condition.
+    """Return whether Django would read the user from this database, without conditions.
 
     Otherwise the query leaves the user out, and the authentication backend loads it.
     """

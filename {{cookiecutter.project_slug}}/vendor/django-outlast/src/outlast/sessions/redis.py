@@ -1,8 +1,8 @@
 """Sessions in the database, with copies of their data in Redis.
 
-Redis forgets (evictions, restarts, a write lost in a failover) and remembers too much (an old
-snapshot, a deletion that never arrived). So the query for the user brings the version of the
-data along, and a copy counts if it was sealed with that version. An ended session has no row.
+Copies can be missing (evictions, restarts, a write lost in a failover) or out of date (an old
+snapshot, a lost deletion). So the query for the user also loads the version of the data, and a
+copy is used only if it was signed with that version. An ended session has no row.
 """
 
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 class SessionStore(db.SessionStore):
     """Adds a copy of the data in the cache SESSION_CACHE_ALIAS to the engine `db`.
 
-    It is read when code first uses the session's data. Without it the row is read.
+    The copy is read when code first uses the session's data. Without a copy, the row is read.
     """
 
     reads_data = False
@@ -64,7 +64,7 @@ def _set_copy(session: AbstractSession, sealed: str) -> None:
 
 
 def _call(method: str, session: AbstractSession, *args: Any) -> Any:
-    """Call the cache; without an answer there is no copy."""
+    """Call the cache; return None if it cannot be used."""
     try:
         return getattr(copies(), method)(name_of(session.session_key), *args)
     except Exception as error:

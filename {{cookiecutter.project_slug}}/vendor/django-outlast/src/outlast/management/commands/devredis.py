@@ -15,7 +15,7 @@ LOCAL = {"127.0.0.1", "localhost"}
 
 
 class Command(BaseCommand):
-    help = "Starts the Redis or Valkey servers that the settings name, until Ctrl-C."
+    help = "Starts the Redis or Valkey servers in the settings, until Ctrl-C."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -23,7 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *, check: bool, **options: Any) -> None:
         if not health.uses_redis():
-            self.stdout.write("The settings use no Redis: there is nothing to start.")
+            self.stdout.write("The settings do not use Redis: there is nothing to start.")
             return
         found = health.readiness(health.DOCTOR_SECONDS)[-1]
         try:
@@ -60,7 +60,7 @@ class Command(BaseCommand):
             role = "Sentinel" if server in topology.sentinels else role
             self.stdout.write(f"  {role:<10}{servers.HOST}:{server.port}")
         if not as_set:
-            self.stdout.write("\nThe site looks elsewhere. Put this into .env:\n\n")
+            self.stdout.write("\nThe settings have other servers. Put this into .env:\n\n")
             for name, value in topology.environment().items():
                 self.stdout.write(f"  {name}={value}")
         self.stdout.write("\nAll data is lost when it stops. Stop it with Ctrl-C.")
@@ -76,7 +76,7 @@ class Command(BaseCommand):
                     server.kill()
                     if not any(server.running for server in topology.servers):
                         raise
-                    self.stderr.write(f"{error}\nThe other servers go on.")
+                    self.stderr.write(f"{error}\nThe other servers are still running.")
             time.sleep(0.3)
 
 

@@ -17,9 +17,9 @@ from outlast.conf import conf
 
 
 class UvicornServer:
-    """What Django's command asks of a server class, with uvicorn behind it.
+    """A server class for Django's command, with uvicorn.
 
-    Binds at once, so that the command can say in a sentence why that did not work.
+    It binds at once, so that the command can report errors in one sentence.
     """
 
     daemon_threads = True  # of a server that has threads for requests
@@ -34,7 +34,7 @@ class UvicornServer:
 
     def serve_forever(self) -> None:
         logs = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
-        logs["loggers"]["uvicorn.error"] = {"level": "WARNING"}  # Django has said that it starts
+        logs["loggers"]["uvicorn.error"] = {"level": "WARNING"}  # Django reports the start
         config = uvicorn.Config(
             self.application,
             lifespan="off",
@@ -63,8 +63,8 @@ class Command(runserver.Command):
         host = f"[{self.addr}]" if ":" in self.addr else self.addr
         if conf.SITE_URL and not validate_host(host, settings.ALLOWED_HOSTS):
             self.stdout.write(
-                f"Pages open at {conf.SITE_URL} only. To open them at another address, as "
-                f"from a phone, set it in .env: SITE_URL=http://ADDRESS:{server_port}"
+                f"The site answers at {conf.SITE_URL} only. To open it at another address, such "
+                f"as from a phone, set SITE_URL=http://ADDRESS:{server_port} in .env."
             )
         profile = f"Profile {conf.PROFILE}. " if conf.PROFILE else ""
         self.stdout.write(profile + health.summary_line())
