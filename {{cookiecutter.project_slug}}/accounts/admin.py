@@ -1,4 +1,4 @@
-"""Users and groups in the admin, where staff can take no right that they lack."""
+"""Users and groups in the admin, where staff cannot gain permissions."""
 
 from smtplib import SMTPException
 from typing import Any
@@ -26,7 +26,7 @@ admin.site.unregister(Group)
 
 
 class UserCreationForm(AdminUserCreationForm):
-    """Django's form, for users known by their address."""
+    """Django's form, for users with an email address instead of a username."""
 
     class Meta:
         model = User
@@ -35,9 +35,9 @@ class UserCreationForm(AdminUserCreationForm):
 
 
 class GuardedAdmin(admin.ModelAdmin):
-    """Only superusers change rights, and no lookup of an address compares secrets.
+    """Only superusers change permissions, and filters in URLs cannot compare secrets.
 
-    `?sessions__session_key__startswith=a` would tell staff session keys, letter by letter.
+    `?sessions__session_key__startswith=a` would reveal session keys to staff, letter by letter.
     """
 
     rights: tuple[str, ...]
@@ -58,7 +58,7 @@ class GroupAdmin(GuardedAdmin, DjangoGroupAdmin):
 
 @admin.register(User)
 class UserAdmin(GuardedAdmin, DjangoUserAdmin):
-    """Django's page for users, and invitations: the page to add one, at `?invite=1`."""
+    """Django's pages for users, with invitations: the page to add a user, with `?invite=1`."""
 
     rights = RIGHTS
     add_form = UserCreationForm
@@ -75,7 +75,7 @@ class UserAdmin(GuardedAdmin, DjangoUserAdmin):
     actions = ("end_sessions", "invite")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        """Leave out users who have a right that this one lacks: a new password is theirs."""
+        """Leave out users with permissions that this user lacks: setting a password gains them."""
         users, by = super().get_queryset(request), request.user
         if by.is_superuser:
             return users
@@ -103,7 +103,7 @@ class UserAdmin(GuardedAdmin, DjangoUserAdmin):
 
     @admin.action(description=_("Invite the selected users again"), permissions=["change"])
     def invite(self, request: HttpRequest, users: QuerySet[User]) -> None:
-        """Send a link to those who have no password yet."""
+        """Send a link to selected users who have no password yet."""
         for user in users.filter(is_active=True):
             if user.has_usable_password():
                 continue

@@ -1,10 +1,10 @@
-"""A browser and its system in words, out of the header User-Agent."""
+"""The name of a browser and its system, from the header User-Agent."""
 
 import re
 
 from django.utils.translation import gettext as _
 
-# The first that is in the header: browsers claim to be those further down as well.
+# The first match is used, because browsers also claim to be those further down.
 BROWSERS = {
     "Edge": r"\bEdg(A|iOS|e)?/",
     "Opera": r"\bOPR/|\bOpera\b",
@@ -25,7 +25,7 @@ SYSTEMS = {
 
 
 def describe(user_agent: str) -> str:
-    """Return the header as people say it, such as "Firefox on Windows" or "curl"."""
+    """Return a name such as "Firefox on Windows" or "curl"."""
     browser, system = (
         next((name for name, pattern in names.items() if re.search(pattern, user_agent)), "")
         for names in (BROWSERS, SYSTEMS)

@@ -1,4 +1,4 @@
-"""Live events: what happens to an account, sent to every open page of its owner."""
+"""Live events about an account, sent to all open pages of its user."""
 
 from typing import Any
 
@@ -36,12 +36,12 @@ def tell_of_password(instance: Any, created: bool, **kwargs: Any) -> None:
 
 @receiver(session_ended)
 def tell_of_end(session: Any, **kwargs: Any) -> None:
-    """Close the sockets of a session. Those of one that was too old have closed themselves."""
+    """Close the WebSockets of a session; those of an expired one have closed themselves."""
     if session.user_id is not None and session.ends_at() > timezone.now():
         message = {"type": "session.ended", "session": str(session.public_id)}
         send_to_user(session.user_id, message)
 
 
 def browser_of(request: HttpRequest | None) -> str:
-    """The browser of a request in words; a login over a WebSocket has no request."""
+    """Return the name of a request's browser; a login over a WebSocket has no request."""
     return browsers.describe(request.META.get("HTTP_USER_AGENT", "") if request else "")

@@ -1,4 +1,4 @@
-"""Email addresses and client addresses in the one spelling that is stored and compared."""
+"""Email addresses and client addresses, normalised before they are stored and compared."""
 
 import unicodedata
 from contextlib import suppress
@@ -12,7 +12,7 @@ from django.utils.encoding import punycode
 
 
 class FoldedEmailField(models.EmailField):
-    """An email address in one spelling: lower case, NFKC, the domain in ASCII (IDNA).
+    """A normalised email address: lower case, NFKC, the domain in ASCII (IDNA).
 
     Changes `EmailField`, which keeps the spelling: here all spellings of an address are one
     value wherever it is written or searched for, so that `unique=True` means one account.
@@ -44,20 +44,20 @@ class FoldedEmailField(models.EmailField):
 
 
 class FoldedEmailFormField(forms.EmailField):
-    """The field of forms, which folds an address before it looks whether it is one."""
+    """The form field, which normalises an address before it is validated."""
 
     def to_python(self, value: Any) -> Any:
         return FoldedEmailField.fold(super().to_python(value) or "")
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """Return the address to count by: of IPv6 the network, as a customer has 2**64 addresses.
+    """Return the address for limits: for IPv6 the network, because a user has 2**64 addresses.
 
     It is the connection's; uvicorn replaces it by a header of proxies that it trusts only.
     """
     try:
         address = ip_address(request.META.get("REMOTE_ADDR", ""))
-    except ValueError:  # a Unix socket, or a proxy that does not say
+    except ValueError:  # a Unix socket, or a proxy that does not send it
         return None
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64)
@@ -65,7 +65,7 @@ def client_address(request: HttpRequest) -> str | None:
 
 
 def is_text(text: str) -> bool:
-    """Return whether a database can be asked for it: no NUL, no half of a surrogate pair."""
+    """Return whether databases accept the text: no NUL, and no half of a surrogate pair."""
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:

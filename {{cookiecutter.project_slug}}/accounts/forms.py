@@ -14,7 +14,7 @@ from accounts.fields import FoldedEmailFormField
 
 
 class EmailForm(forms.Form):
-    """The address that a link is sent to."""
+    """The email address that a link is sent to."""
 
     email = FoldedEmailFormField(
         label=_("Email address"),
@@ -35,7 +35,7 @@ class LoginForm(auth_forms.AuthenticationForm):
 
 
 class OwnPasswordForm(forms.Form):
-    """Checks the password of the user who is logged in; the throttle counts guesses."""
+    """Checks the password of the logged-in user; failures are counted."""
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -10,20 +10,20 @@ from django.contrib.auth import hashers
 
 
 def _let_pages_go_first() -> None:
-    """Lower the priority of a thread, which only Linux can."""
+    """Lower the priority of the thread, on Linux."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, get_native_id(), 10)
 
 
-# More at once than there are processors would not be quicker, and take memory.
+# More than one per processor would not be faster, but need more memory.
 _threads = ThreadPoolExecutor(os.cpu_count() or 1, "hasher", _let_pages_go_first)
 
 
 class Argon2PasswordHasher(hashers.Argon2PasswordHasher):
     """Argon2id at 64 MiB instead of Django's 100 MiB, with three passes instead of two.
 
-    RFC 9106's second recommended option. Sixteen logins at once take 1.8 GB at Django's
-    figures, and anybody can send a hundred: here further logins wait in line.
+    RFC 9106's second recommended option. With Django's parameters, sixteen logins at the same time
+    need 1.8 GB, and anyone can send a hundred; here further logins wait.
     """
 
     time_cost = 3

@@ -1,4 +1,4 @@
-"""Mail with links: to a new password, to a new account, to an account by invitation."""
+"""Mail with links: to reset a password, to sign up, to accept an invitation."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class LinkTokenGenerator(PasswordResetTokenGenerator):
-    """Django's tokens, which do nothing after the account was disabled, if only for a while."""
+    """Django's tokens, but invalid after the account was disabled, even if it is enabled again."""
 
     def _make_hash_value(self, user: Any, timestamp: int) -> str:
         return f"{super()._make_hash_value(user, timestamp)}{user.disabled_at}"
@@ -31,7 +31,7 @@ tokens = LinkTokenGenerator()
 
 
 def build(kind: str, email: str) -> EmailMessage | None:
-    """Return the mail that was asked for; None if this address gets none."""
+    """Return the mail, or None if this address gets none."""
     user, link = User.objects.filter(email=email).first(), reverse("login")
     if kind == "password_reset":
         if user is None or not user.is_active or not user.has_usable_password():
@@ -59,7 +59,7 @@ def _link(name: str, uid: Any, token: str) -> str:
 
 
 def send(kind: str, email: str) -> None:
-    """Send a mail, by the worker if there is one; raise what the mail server raises."""
+    """Send a mail, with the worker if there is one; raise the errors of the mail server."""
     if has_worker():
         from accounts.tasks import send_later
 
@@ -71,8 +71,8 @@ def send(kind: str, email: str) -> None:
 def send_link(kind: str, email: str) -> None:
     """Send a mail in the same time whether or not there is an account, and log failures.
 
-    Without a worker that is `MAIL_SECONDS`; a thread waits for a mail server that needs longer.
-    With 0, as in tests, the mail is sent first.
+    Without a worker, the time is `MAIL_SECONDS`; if the mail server needs longer, a thread waits
+    for it. With 0, as in tests, the mail is sent first.
     """
     if has_worker():
         return send(kind, email)
@@ -87,7 +87,7 @@ def _send_and_log(message: EmailMessage | None) -> None:
     try:
         if message:
             message.send()
-    except Exception:  # the page stays the same, or it would tell that there is an account
+    except Exception:  # the page must not reveal that there is an account
         logger.exception("Mail could not be sent")
 
 
@@ -98,10 +98,9 @@ def has_worker() -> bool:
 
 
 class ConsoleBackend(console.EmailBackend):
-    """Prints mail as it is read.
+    """Prints mail as people read it.
 
-    Django's backend prints mail as it travels: with long lines cut, in which the link to
-    a new password leads nowhere.
+    Django's backend prints encoded mail, with long lines cut, so that links do not work.
     """
 
     def write_message(self, message: EmailMessage) -> Any:

@@ -1,4 +1,4 @@
-"""The user, known by an email address, and the attempts that limits count."""
+"""The user, with an email address as the login name, and the attempts that limits count."""
 
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from accounts.fields import FoldedEmailField
 
 
 class UserManager(BaseUserManager["User"]):
-    """Makes users by email address; Django's own manager wants a username."""
+    """Creates users by email address; Django's own manager needs a username."""
 
     use_in_migrations = True
 
@@ -32,7 +32,7 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractUser):
-    """Django's user with the email address, in one spelling, as the login name."""
+    """Django's user with the normalised email address as the login name."""
 
     # Django's way to leave out a field of a model above; its types know of none.
     username = None  # type: ignore[assignment]
@@ -45,7 +45,7 @@ class User(AbstractUser):
         error_messages={"unique": _("An account with this email address already exists.")},
     )
 
-    # What ends the links that were sent before; set by `save()`.
+    # Invalidates links that were sent before; set by `save()`.
     disabled_at = models.DateTimeField(_("disabled"), null=True, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]  # no username
@@ -56,9 +56,9 @@ class User(AbstractUser):
     _password: str | None  # set by `set_password()`, and not where only the hash is renewed
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """As Django; and a new password or the end of the account ends all its sessions.
+        """Save the user; a new password, or disabling the account, ends all its sessions.
 
-        Django notices both at the next request of a session, but a WebSocket makes none.
+        Django notices both at the next request of a session, but a WebSocket makes no requests.
         """
         ended = self._password is not None or not self.is_active
         if not self.is_active:
@@ -102,14 +102,14 @@ class Attempt(models.Model):
 
     @staticmethod
     def fold(name: str) -> str:
-        """Return the login name in one spelling, cut to the length of the column."""
+        """Return the normalised login name, cut to the length of the column."""
         return FoldedEmailField.fold(name)[:254]
 
     @classmethod
     def admit_mail(cls, email: str, address: str | None) -> datetime | None:
         """Count a request for mail, or return when the next one of its kind is admitted.
 
-        It is counted before it is judged: of many at once none slips through.
+        It is counted before the limit is checked, for the sake of simultaneous requests.
         """
         request = cls.objects.create(kind="mail", name=cls.fold(email), address=address)
         recent = cls.objects.filter(kind="mail", at__gt=request.at - cls.MAIL_WINDOW)
@@ -124,12 +124,12 @@ class Attempt(models.Model):
 
     @classmethod
     def forget_failures(cls, name: str) -> int:
-        """Lift the throttle of an account; return how many failures were counted."""
+        """Delete the failed logins of an account; return their number."""
         return cls.objects.filter(kind="failure", name=cls.fold(name)).delete()[0]
 
     @classmethod
     def clear_expired(cls) -> None:
-        """Delete what no longer counts towards a limit."""
+        """Delete attempts that no longer count towards a limit."""
         now = timezone.now()
         cls.objects.filter(at__lte=now - timedelta(days=1)).exclude(kind="login").delete()
         cls.objects.filter(at__lte=now - cls.KNOWN).delete()

@@ -1,4 +1,4 @@
-"""Your sessions: where you are logged in, and how to end that."""
+"""The page "Your sessions", which lists and ends sessions."""
 
 from datetime import timedelta
 from typing import Any
@@ -25,8 +25,8 @@ from accounts import browsers, events
 from accounts.forms import ConfirmForm
 from accounts.views import OwnPasswordView
 
-# How long after a login sessions can be ended without the password: a person who finds a
-# browser open, or steals a session, must not throw its owner out (ASVS 5, 7.5.2).
+# Sessions can be ended without the password for this long after a login: a person who finds an
+# open browser, or steals a session, must not be able to log the owner out (ASVS 5, 7.5.2).
 CONFIRMED = timedelta(minutes=15)
 SHOWN = 100
 
@@ -34,7 +34,7 @@ SHOWN = 100
 @never_cache
 @login_required
 def sessions(request: Any) -> HttpResponse:
-    """Show the open sessions of the user: this one, then the others, the last used first."""
+    """Show the user's open sessions: this one, then the others, last used first."""
     found = Session.objects.alive().filter(user=request.user).defer("session_data")
     shown = [
         {
@@ -52,7 +52,7 @@ def sessions(request: Any) -> HttpResponse:
 @login_required
 @require_POST
 def end_session(request: Any, public_id: UUID) -> HttpResponse:
-    """End one session of the user, or none if it has ended already."""
+    """End one session of the user, if it has not ended already."""
     session = Session.objects.filter(user=request.user, public_id=public_id)
     if session.filter(session_key=request.session.session_key).exists():
         logout(request)
@@ -63,7 +63,7 @@ def end_session(request: Any, public_id: UUID) -> HttpResponse:
 @login_required
 @require_POST
 def end_other_sessions(request: Any) -> HttpResponse:
-    """End all sessions of the user but the one that asks."""
+    """End all sessions of the user except the current one."""
     found = Session.objects.filter(user=request.user)
     return _end(request, found.exclude(session_key=request.session.session_key))
 
@@ -82,7 +82,7 @@ def _end(request: Any, ending: QuerySet[Session]) -> HttpResponse:
 
 
 def confirmed(request: Any) -> bool:
-    """Return whether the user has given their password lately."""
+    """Return whether the user has entered the password recently."""
     session = Session.objects.filter(session_key=request.session.session_key, user=request.user)
     return bool(session.filter(authenticated__gt=timezone.now() - CONFIRMED).exists())
 
@@ -99,5 +99,5 @@ class ConfirmView(LoginRequiredMixin, OwnPasswordView):
     def form_valid(self, form: ConfirmForm) -> HttpResponse:
         session = self.request.session
         login(self.request, self.request.user, session[BACKEND_SESSION_KEY])
-        session.cycle_key()  # login() leaves that out for one's own session
+        session.cycle_key()  # login() does not do that for the user's own session
         return super().form_valid(form)

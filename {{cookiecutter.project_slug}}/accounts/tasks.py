@@ -7,6 +7,6 @@ from accounts import mail
 
 @task
 def send_later(kind: str, email: str) -> None:
-    """Send a mail; a failure is the worker's to report and to repeat."""
+    """Send a mail; the worker reports and repeats failures."""
     if message := mail.build(kind, email):
         message.send()

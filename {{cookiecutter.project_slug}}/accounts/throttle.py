@@ -1,11 +1,13 @@
-"""Limit password guesses wherever `authenticate()` is called with a request.
+"""Limit failed logins for all calls of `authenticate()` with a request.
 
 Failures are counted per account in one table, so that the limits hold without a cache:
 - `THROTTLE_PAIR_LIMIT` per account and client address in `THROTTLE_SECONDS`,
 - `THROTTLE_ACCOUNT_LIMIT` per account in `THROTTLE_SECONDS`, `THROTTLE_DAY_LIMIT` in a day.
-  Addresses where the account has logged in before are exempt: strangers lock no owner out.
-An address alone is never limited, as a whole school may share it. Refused attempts do not
-count, so that a wait ends. Unknown names are limited in the same way as accounts.
+  Addresses from which the account has logged in before are exempt, so that other people cannot
+  lock its owner out.
+
+There is no limit per address alone, because many people can share one. Refused attempts do not
+count, so waiting always helps. Unknown names have the same limits as accounts.
 """
 
 import logging
@@ -43,13 +45,13 @@ class Throttle:
         for kind, at, address in rows.order_by("-at").values_list("kind", "at", "address"):
             if kind == "login":
                 logins.setdefault(address, at)
-            elif kind == "failure" and address not in logins:  # a login forgives those before it
+            elif kind == "failure" and address not in logins:  # earlier ones do not count
                 self.failures.append((at, address))
         self.known = logins.get(self.address) if self.address else None
 
     @property
     def until(self) -> datetime | None:
-        """When the next attempt is admitted; None: now."""
+        """When the next attempt is allowed; None: now."""
         span = timedelta(seconds=settings.THROTTLE_SECONDS)
         anywhere = [at for at, _ in self.failures]
         here = [at for at, address in self.failures if address == self.address]
@@ -65,7 +67,7 @@ class Throttle:
         self.failures.insert(0, (row.at, self.address))
 
     def record_login(self) -> None:
-        """Remember the address and forgive its failures, unless a row says so already."""
+        """Save the address, so that its failures no longer count, unless it is saved already."""
         others = [failure for failure in self.failures if failure[1] != self.address]
         if others != self.failures or not self.known or self.known < timezone.now() - DAY:
             row = Attempt.objects.create(kind="login", name=self.name, address=self.address)
@@ -73,7 +75,7 @@ class Throttle:
 
 
 class ThrottledBackend(ModelBackend):
-    """ModelBackend with the throttle: one query before the password is hashed, one after."""
+    """ModelBackend with limits: one query before the password is hashed, one after."""
 
     @sensitive_variables("password")
     def authenticate(
@@ -82,7 +84,7 @@ class ThrottledBackend(ModelBackend):
         """Return the user or None; raise PermissionDenied if the account has to wait."""
         name = username or kwargs.get(User.USERNAME_FIELD) or kwargs.get(User.EMAIL_FIELD)
         if not name or password is None or not is_text(f"{name}{password}"):
-            return None  # nothing that could be an account
+            return None  # cannot be an account
         if request is None:
             return super().authenticate(request, name, password)
         throttle = request.throttle = Throttle(str(name), client_address(request))
@@ -90,7 +92,7 @@ class ThrottledBackend(ModelBackend):
             user = super().authenticate(request, name, password)
             if user is None:
                 return None  # `count_failure()` follows if no other backend accepts it either
-            throttle.look()  # a thousand guesses sent at once have all been admitted
+            throttle.look()  # many guesses sent at the same time have all been allowed
             if not throttle.until:
                 throttle.record_login()
                 return user
@@ -111,7 +113,7 @@ def count_failure(request: Any = None, **kwargs: Any) -> None:
 
 @receiver(user_logged_in)
 def remember_address(request: Any, user: User, **kwargs: Any) -> None:
-    """Remember the address of a login by another backend or by a link as well."""
+    """Save the address of a login, also with another backend or a link."""
     name, throttle = Attempt.fold(user.get_username()), getattr(request, "throttle", None)
     address = client_address(request) if request else None  # a WebSocket's login has none
     if address and (throttle is None or throttle.name != name):

@@ -29,7 +29,7 @@ from accounts.models import Attempt, User
 
 
 def wait_page(request: HttpRequest, until: datetime) -> HttpResponse:
-    """Return the page that says when to try again."""
+    """Return the page that shows when to try again."""
     seconds = max(1, ceil((until - timezone.now()).total_seconds()))
     context = {"until": until, "minutes": ceil(seconds / 60)}
     response = render(request, "accounts/wait.html", context, status=429)
@@ -38,7 +38,7 @@ def wait_page(request: HttpRequest, until: datetime) -> HttpResponse:
 
 
 class ThrottledView(FormView):
-    """A form view that shows the wait page when the throttle refused its form."""
+    """A form view that shows the wait page if a limit was reached."""
 
     def form_invalid(self, form: BaseForm) -> HttpResponse:
         throttle = getattr(self.request, "throttle", None)
@@ -57,7 +57,7 @@ class OwnPasswordView(ThrottledView):
 class LoginView(ThrottledView, auth_views.LoginView):
     """Django's login with "remember me"; the admin uses it as well.
 
-    Django's `redirect_authenticated_user` sends people without permission round in circles.
+    Django's `redirect_authenticated_user` causes a redirect loop for users without permission.
     """
 
     template_name = "accounts/login.html"
@@ -67,7 +67,7 @@ class LoginView(ThrottledView, auth_views.LoginView):
         return super().get_context_data(sign_up=settings.SIGN_UP, **kwargs)
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Show the form; with 403 and a sentence if a logged-in user was sent here."""
+        """Show the form; with 403 and a message if a logged-in user was redirected here."""
         if not request.user.is_authenticated:
             return super().get(request, *args, **kwargs)
         if not self.get_redirect_url():
@@ -84,7 +84,7 @@ class LoginView(ThrottledView, auth_views.LoginView):
 
 @method_decorator(never_cache, name="dispatch")
 class DashboardView(LoginRequiredMixin, TemplateView):
-    """Who is logged in, and where this site keeps sessions, cache and messages."""
+    """The dashboard: the user, the profile, services and live events."""
 
     template_name = "accounts/dashboard.html"
 
@@ -101,7 +101,7 @@ class DashboardView(LoginRequiredMixin, TemplateView):
 
 @method_decorator(never_cache, name="dispatch")
 class PasswordChangeView(auth_views.PasswordChangeView, OwnPasswordView):
-    """Django's change of a password; it ends the other sessions, see `User.save()`."""
+    """Django's page to change the password; ends the other sessions, see `User.save()`."""
 
     template_name = "accounts/password_change.html"
     form_class = forms.PasswordChangeForm
@@ -117,9 +117,9 @@ class PasswordChangeView(auth_views.PasswordChangeView, OwnPasswordView):
 
 @method_decorator(never_cache, name="dispatch")
 class LinkMixin(TemplateResponseMixin, View):
-    """A page about a link by mail; those to sign up are 404 unless `SIGN_UP` opens the site."""
+    """A page about links in mails; those to sign up are 404 unless `SIGN_UP` is on."""
 
-    kind = ""  # a kind of accounts/mail.py that people ask for
+    kind = ""  # a kind of mail in accounts/mail.py
     page = ""
 
     def dispatch(self, *args: Any, **kwargs: Any) -> Any:
@@ -132,7 +132,7 @@ class LinkMixin(TemplateResponseMixin, View):
 
 
 class LinkView(LinkMixin, FormView):
-    """Asks for an address and sends a link to it: the same answer for every address."""
+    """Sends a link to an email address, with the same response for all addresses."""
 
     form_class = forms.EmailForm
 
@@ -149,7 +149,7 @@ class LinkSentView(LinkMixin, TemplateView):
 
 
 class LinkConfirmView(auth_views.PasswordResetConfirmView):
-    """Django's page for a link; of two people who use one link at once, one gets it."""
+    """Django's page for a link; if two people use it at the same time, one succeeds."""
 
     token_generator = mail.tokens
 
@@ -157,7 +157,7 @@ class LinkConfirmView(auth_views.PasswordResetConfirmView):
         user, same = form.user, User.objects.filter(pk=form.user.pk, is_active=True)
         try:
             with transaction.atomic():
-                # Django's `save()` changes the password whatever happened since it was read.
+                # Django's `save()` would change the password even if the link was used meanwhile.
                 if user.pk and not same.filter(password=self.former).update(
                     password=make_password(None)
                 ):
@@ -173,13 +173,13 @@ class LinkConfirmView(auth_views.PasswordResetConfirmView):
         return user
 
     def find(self, uidb64: str) -> User | None:
-        """Return the user of the link; None for one who must not log in."""
+        """Return the user of the link, or None if the user is not allowed to log in."""
         user = super().get_user(uidb64)
         return user if user and user.is_active else None
 
 
 class PasswordResetConfirmView(LinkConfirmView):
-    """A new password by the link in the mail, and then the login page."""
+    """Set a new password with the link in the mail, then show the login page."""
 
     template_name = "accounts/password_reset_confirm.html"
     success_url = reverse_lazy("login")
@@ -195,7 +195,7 @@ class PasswordResetConfirmView(LinkConfirmView):
 
 
 class SignUpConfirmView(LinkConfirmView):
-    """The password of a new account, by the link to sign up or of an invitation."""
+    """Set the password of a new account, with the link of a sign-up or an invitation."""
 
     template_name = "accounts/sign_up_confirm.html"
     success_url = reverse_lazy("dashboard")
@@ -203,7 +203,7 @@ class SignUpConfirmView(LinkConfirmView):
     post_reset_login_backend = "accounts.throttle.ThrottledBackend"
 
     def find(self, uidb64: str) -> User | None:
-        """Return the invited user, or one that is not saved yet if everybody may sign up."""
+        """Return the invited user, or with `SIGN_UP` an unsaved user."""
         try:
             email = FoldedEmailField.fold(urlsafe_base64_decode(uidb64).decode())
         except ValueError:

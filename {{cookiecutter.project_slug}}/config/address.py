@@ -17,10 +17,10 @@ AMBIGUOUS = set("ßς\u200c\u200d")
 
 
 def normalise(variable: str, url: str, schemes: tuple[str, ...] = ("https",)) -> tuple[str, str]:
-    """Return the address as browsers write it in `Origin`, and its host as `Host` has it.
+    """Return the address as browsers write it in `Origin`, and its host as in `Host`.
 
-    Lower case, IDNA, no default port, no slash at the end. Raise ImproperlyConfigured for what
-    is not the address of a site.
+    Lower case, IDNA, no default port, no slash at the end. Raise ImproperlyConfigured if it is
+    not the address of a site.
     """
     wanted = "must be the site's address as people type it, such as https://www.example.com"
     if not url.strip():
@@ -69,7 +69,7 @@ def site(request: HttpRequest) -> dict[str, str]:
 
 @register(Tags.security)
 def check_cookies(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse cookies that every browser drops because of their name."""
+    """Refuse cookies that all browsers ignore because of their name."""
     found: list[CheckMessage] = []
     for kind in ("SESSION_COOKIE", "CSRF_COOKIE"):
         name, domain, path, secure = (

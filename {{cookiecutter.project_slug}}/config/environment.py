@@ -1,4 +1,4 @@
-"""The environment, with a sentence for each value that cannot be read."""
+"""Read environment variables; explain values that cannot be read in one sentence."""
 
 import codecs
 import io
@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 BOOLEANS = dict.fromkeys(("1", "true", "on", "yes", "y"), True) | dict.fromkeys(
     ("0", "false", "off", "no", "n", ""), False
 )
-# A name, then a value in quotes or another one, then perhaps a comment.
+# A name, a value with or without quotes, and an optional comment.
 ASSIGNMENT = re.compile(
     r"""(?:export\s+)?(\w+)\s*=(?:\s*('[^']*'|"(?:[^"\\]|\\.)*")|(.*?))(?:\s+#.*)?"""
 )
@@ -29,13 +29,13 @@ SWITCHES = {
 
 
 class Env(environ.FileAwareEnv):
-    """django-environ's, whose errors name no variable.
+    """django-environ's, but with the name of the variable in errors.
 
-    No address is repeated in a sentence, because it may hold a password.
+    Errors do not contain addresses, because these may contain a password.
     """
 
     def read_file(self, path: Path) -> None:
-        """Read `.env` if it is there; variables that are set already win.
+        """Read `.env` if it exists; variables in the environment take precedence.
 
         Lines are NAME=value, as Compose reads them: ` #` begins a comment outside quotes.
         """
@@ -64,7 +64,7 @@ class Env(environ.FileAwareEnv):
         default: Any = environ.Env.NOTSET,
         parse_default: bool = False,
     ) -> Any:
-        """Return the value as it is written; django-environ expands one that begins with $."""
+        """Return the value as written; django-environ would expand one that begins with $."""
         try:
             value = self.ENVIRON[var].lstrip("\ufeff").rstrip("\r\n")  # of a file
         except KeyError:
@@ -87,11 +87,11 @@ class Env(environ.FileAwareEnv):
             ) from error
 
     def list(self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET) -> Any:
-        """As django-environ, without the spaces around commas."""
+        """Like django-environ's, without the spaces around commas."""
         return [item.strip() for item in super().list(var, cast, default) if item.strip()]
 
     def db_url(self, var: str = "DATABASE_URL", *args: Any, **options: Any) -> dict[str, Any]:
-        """As django-environ; raises ImproperlyConfigured for an address that cannot be used."""
+        """Like django-environ's; raises ImproperlyConfigured for an unusable address."""
         read: dict[str, Any] = {}
         # Without "://" django-environ warns, and repeats the value.
         with suppress(ValueError):
@@ -113,7 +113,7 @@ class Env(environ.FileAwareEnv):
         return read | {name: words[text] for name, text in given.items() if text in words}
 
     def email_url(self, var: str = "EMAIL_URL", *args: Any, **options: Any) -> dict[str, Any]:
-        """As django-environ; raises ImproperlyConfigured with the addresses there are."""
+        """Like django-environ's; raises ImproperlyConfigured with examples of addresses."""
         try:
             read: dict[str, Any] = super().email_url(var, *args, **options)
         except (ValueError, ImproperlyConfigured) as error:

@@ -1,7 +1,6 @@
-"""What the site says of itself in production: one JSON object a line, on standard error.
+"""Logs in production: one JSON object per line, on standard error.
 
-Every line that a request causes has that request's id, which is also in the response's
-`X-Request-ID` header: ask people for it, and search the log for it.
+All lines of a request have its ID, which is also in the header `X-Request-ID` of the response.
 """
 
 import json
@@ -27,19 +26,19 @@ CONFIG: dict[str, Any] = {
     "formatters": {"json": {"()": "config.logs.JSONFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
-    # `log_requests` does it, with the id and without the tokens that stand in addresses.
+    # `log_requests` logs requests, with the ID and without the tokens in URLs.
     "loggers": {
         "uvicorn.access": {"level": "WARNING"},
-        "environ": {"level": "WARNING"},  # that there is no .env, as should be in production
+        "environ": {"level": "WARNING"},  # a missing .env is normal in production
     },
 }
 
 
 class JSONFormatter(logging.Formatter):
-    """A record as a line of JSON: time, level, logger, message, request_id, exception, fields.
+    """Format a record as JSON: time, level, logger, message, request_id, exception, fields.
 
-    `fields` are what a call gives as `extra={"fields": {...}}`. Django's own lines of a request
-    name its address, and some come when the middleware is done with it.
+    `fields` come from `extra={"fields": {...}}`. Django's own lines about a request contain its
+    URL, and some are logged after the middleware.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -47,7 +46,7 @@ class JSONFormatter(logging.Formatter):
         if isinstance(request, HttpRequest):
             for path in (request.path, request.path.encode("unicode_escape").decode("ascii")):
                 message = message.replace(path, place_of(request))
-        # What a client did wrong is no fault of the code, and would fill the disk.
+        # No traceback for errors of clients: these are no bugs, and would fill the disk.
         is_refusal = 400 <= getattr(record, "status_code", 0) < 500
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -66,9 +65,9 @@ class JSONFormatter(logging.Formatter):
 
 
 def place_of(request: HttpRequest) -> str:
-    """Return the pattern of the address, not the address, in which a token may stand.
+    """Return the URL pattern, because the URL may contain a token.
 
-    Without a view, return the address without its long parts.
+    Without a view, return the URL without its long parts.
     """
     match = request.resolver_match
     place = f"/{match.route}" if match else re.sub(r"[^/]{32,}", "[hidden]", request.path)
@@ -78,7 +77,7 @@ def place_of(request: HttpRequest) -> str:
 def log_requests(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """A middleware that gives each request an id and writes a line when it is answered."""
+    """Return a middleware that gives each request an ID and logs its response."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         # uvicorn 0.54 sets the port of a client to 0 when a trusted proxy names the client.

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-TIMEOUT = 10  # seconds; without one a mail server that hangs would keep a thread for good
+TIMEOUT = 10  # seconds; otherwise a mail server that hangs would occupy a thread forever
 
 
 def mailer(url: dict[str, Any]) -> dict[str, Any]:

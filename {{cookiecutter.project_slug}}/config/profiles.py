@@ -1,8 +1,8 @@
-"""The profiles: where sessions, cache entries and channel messages live.
+"""The profiles: where sessions, cache entries and live messages are kept.
 
-One function per profile, side by side. `DJANGO_PROFILE` picks one when the site
-starts; nothing else in the code asks which one it is. Adding a profile is adding a
-function here and its name to `PROFILES` (and, if it needs servers, to `SERVERS`).
+There is one function per profile. `DJANGO_PROFILE` selects one when the site starts; no other code
+depends on it. To add a profile, add a function here and its name to `PROFILES` (and, if it needs
+servers, to `SERVERS`).
 """
 
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 from outlast.addresses import split_secrets
 
-# Used while developing, where `manage.py devredis` starts them; never guessed in production.
+# Defaults for development, where `manage.py devredis` starts them; production has no defaults.
 LOCAL_SENTINELS = ["127.0.0.1:26379", "127.0.0.1:26380", "127.0.0.1:26381"]
 LOCAL_CLUSTER = [f"127.0.0.1:{port}" for port in range(7000, 7006)]
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The three settings of Django and Channels that a profile decides."""
+    """The three settings of Django and Channels that depend on the profile."""
 
     session_engine: str
     caches: dict[str, dict[str, Any]]
@@ -29,7 +29,7 @@ class Profile:
 
 
 def database(env: Env, var: Path, prefix: str) -> Profile:
-    """Sessions, cache and, if it is PostgreSQL, messages in the relational database."""
+    """Sessions and cache in the database, and with PostgreSQL also messages."""
     return Profile(
         session_engine="outlast.sessions.db",
         caches={
@@ -44,7 +44,7 @@ def database(env: Env, var: Path, prefix: str) -> Profile:
 
 
 def file(env: Env, var: Path, prefix: str) -> Profile:
-    """Sessions and cache in files of this machine; messages as in `database`."""
+    """Session data and cache in files on this machine; messages as in `database`."""
     return Profile(
         session_engine="outlast.sessions.file",
         caches={
@@ -59,7 +59,7 @@ def file(env: Env, var: Path, prefix: str) -> Profile:
 
 
 def dummy(env: Env, var: Path, prefix: str) -> Profile:
-    """Nothing is cached, to see the site without; the rest as in `database`."""
+    """No cache, to find bugs that a cache hides; the rest as in `database`."""
     return Profile(
         session_engine="outlast.sessions.db",
         caches={"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}},
@@ -68,7 +68,7 @@ def dummy(env: Env, var: Path, prefix: str) -> Profile:
 
 
 def redis(env: Env, var: Path, prefix: str) -> Profile:
-    """One Redis or Valkey at `REDIS_URL` makes it faster; the database holds the truth."""
+    """Sessions in the database with copies in Redis or Valkey; cache and messages there."""
     location, options = split_secrets(env.str("REDIS_URL", default="redis://127.0.0.1:6379/0"))
     if location.startswith("rediss:"):
         options |= _tls_files(env)
@@ -76,7 +76,7 @@ def redis(env: Env, var: Path, prefix: str) -> Profile:
 
 
 def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
-    """As `redis`, with the primary found, and found again, by asking Sentinels."""
+    """Like `redis`, with several servers whose primary the Sentinels name."""
     service = env.str("REDIS_SENTINEL_SERVICE", default="") or "mymaster"
     scheme, options = _login(env)
     options["sentinels"] = _addresses(env, "REDIS_SENTINELS", LOCAL_SENTINELS)
@@ -89,7 +89,7 @@ def redis_sentinel(env: Env, var: Path, prefix: str) -> Profile:
 
 
 def redis_cluster(env: Env, var: Path, prefix: str) -> Profile:
-    """As `redis`, with keys on all nodes of a Redis Cluster; some of them name the others."""
+    """Like `redis`, with keys on all nodes of a Redis Cluster."""
     if "://" in (address := env.str("REDIS_CLUSTER", default="")):
         location, options = split_secrets(address, "REDIS_CLUSTER")
         if location.startswith("rediss:"):
@@ -122,8 +122,8 @@ SERVERS: dict[str, dict[str, Any]] = {
 def load(name: str, env: Env, var: Path, prefix: str) -> Profile:
     """Return the profile `name`.
 
-    Raises ImproperlyConfigured, with the names there are, for an unknown or empty one, and
-    for a prefix by which two sites on one Redis could meet.
+    Raise ImproperlyConfigured, with the valid names, for an unknown or empty name, and for a
+    prefix that does not separate sites on one Redis.
     """
     if name not in PROFILES:
         raise ImproperlyConfigured(
@@ -161,7 +161,7 @@ def _on_redis(location: str | list[str], options: dict[str, Any], prefix: str) -
 
 
 def _login(env: Env) -> tuple[str, dict[str, Any]]:
-    """Return the scheme, and with what to log in, where no address of a server has that."""
+    """Return the scheme and the login for addresses without them."""
     tls = env.bool("REDIS_TLS", default=False)
     options = {
         "username": env.str("REDIS_USERNAME", default="") or None,
@@ -172,7 +172,7 @@ def _login(env: Env) -> tuple[str, dict[str, Any]]:
 
 
 def _tls_files(env: Env) -> dict[str, str]:
-    """Return the authority to trust, and the certificate to show, as redis-py names them."""
+    """Return redis-py's arguments for the trusted authority and the client certificate."""
     found = {}
     for variable, name in (
         ("REDIS_CA_FILE", "ssl_ca_certs"),
@@ -187,7 +187,7 @@ def _tls_files(env: Env) -> dict[str, str]:
 
 
 def _messages_by_database(env: Env) -> dict[str, dict[str, Any]]:
-    """PostgreSQL carries messages between all processes; with SQLite they stay in one."""
+    """Return the layer for PostgreSQL, for all processes; or with SQLite for one process."""
     if env.db_url("DATABASE_URL", default="sqlite://")["ENGINE"].endswith("sqlite3"):
         return {"default": {"BACKEND": "outlast.channels.local.LocalLayer"}}
     listen = "listen" if "DATABASE_LISTEN_URL" in env else "default"  # see DATABASES
@@ -200,14 +200,14 @@ def _messages_by_database(env: Env) -> dict[str, dict[str, Any]]:
 
 
 def _addresses(env: Env, variable: str, local: list[str]) -> list[tuple[str, int]]:
-    """Return what the variable names; those on this machine by default, while developing."""
+    """Return the addresses in the variable; with DJANGO_DEBUG=1, `local` is the default."""
     debug = env.bool("DJANGO_DEBUG", default=False)
     found = []
     for text in env.list(variable, default=local if debug else []):
         host, _, port = text.strip().rpartition(":")
         if not host or not port.isdecimal():
             raise ImproperlyConfigured(
-                f"{variable} holds {text!r}, but each server is written host:port."
+                f"{variable} contains {text!r}, but each server must be written host:port."
             )
         found.append((host.strip("[]"), int(port)))
     if not found:

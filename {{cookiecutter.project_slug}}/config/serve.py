@@ -1,8 +1,8 @@
 """The server of the site, in production and in black-box tests: `python -m config.serve`.
 
-uvicorn (https://www.uvicorn.org/settings/), with the options that this site needs wherever it
-runs; the others are arguments. WEB_CONCURRENCY is the number of processes, and
-FORWARDED_ALLOW_IPS names the proxies whose word is taken for a client's address and scheme.
+uvicorn (https://www.uvicorn.org/settings/) with the options that every deployment of this site
+needs; other options are arguments. WEB_CONCURRENCY is the number of processes, and
+FORWARDED_ALLOW_IPS lists the proxies whose headers for a client's address and scheme are trusted.
 """
 
 import logging.config
@@ -32,12 +32,12 @@ def main() -> None:
     parser.add_argument("--ssl-certfile", help="PEM file, to serve HTTPS without a proxy")
     parser.add_argument("--ssl-keyfile", help="PEM file")
     arguments = vars(parser.parse_args())
-    # For what this process says; in the workers Django does the same by its settings.
+    # For the log of this process; Django configures that of the workers.
     logging.config.dictConfig(logs.CONFIG)
-    # uvicorn ends gracefully, then raises the signal once more: let it end us, not kill us.
+    # uvicorn shuts down gracefully, then raises the signal again: exit with 0 then.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with tempfile.TemporaryDirectory(prefix="metrics-", ignore_cleanup_errors=True) as folder:
-        # Where the workers count, so that any of them can add up: outlast/health/metrics.py.
+        # Files in which workers count; any worker can add them up: outlast/health/metrics.py.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         uvicorn.run(
             "config.asgi:application",

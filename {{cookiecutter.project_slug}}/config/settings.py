@@ -2,8 +2,8 @@
 
 Where a value is not Django's default, a line says why. A setting such as SECURE_CSP is explained
 at https://docs.djangoproject.com/en/6.1/ref/settings/#secure-csp; other links are given below.
-`.env.example` has every variable with a sentence; a variable may also be given as `NAME_FILE`,
-the path of a file that holds it (Docker and Kubernetes hand secrets over that way).
+`.env.example` explains every variable. A variable can also be given as `NAME_FILE`, the path of a
+file that contains the value, as Docker and Kubernetes pass secrets.
 """
 
 import tomllib
@@ -20,7 +20,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 _pyproject = tomllib.loads((BASE_DIR / "pyproject.toml").read_text("utf-8"))
 SLUG, SITE_TITLE = _pyproject["project"]["name"], _pyproject["tool"]["site"]["title"]
 
-# Everything the site writes on this machine; private, since session files are secrets.
+# All files that the site writes; private, because session files are secret.
 VAR = BASE_DIR / "var"
 VAR.mkdir(mode=0o700, exist_ok=True)
 STATIC_ROOT = VAR / "static"
@@ -38,7 +38,7 @@ if not SECRET_KEY:
     )
 SECRET_KEY_FALLBACKS = env.list("DJANGO_SECRET_KEY_FALLBACKS", default=[])
 
-# --- Address: one variable, from which everything that names the site is derived ---
+# --- Address: hosts, origins and cookies are derived from SITE_URL ---
 
 SITE_URL, _host = address.normalise(
     "SITE_URL",
@@ -46,23 +46,23 @@ SITE_URL, _host = address.normalise(
     ("https", "http") if DEBUG else ("https",),
 )
 HTTPS = SITE_URL.startswith("https:")
-# Further names, such as the domain without www; they are redirected to SITE_URL.
+# Other host names, such as the domain without www; they redirect to SITE_URL.
 _names = env.list("SITE_HOSTS", default=[])
 SITE_HOSTS = {address.normalise("SITE_HOSTS", f"https://{name}")[1] for name in _names} - {_host}
 ALLOWED_HOSTS = [_host, *SITE_HOSTS, *(["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])]
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
-# Believe X-Forwarded-Proto, also of a proxy that uvicorn does not know: a client that forges it
+# Trust X-Forwarded-Proto also from other proxies than FORWARDED_ALLOW_IPS: a client that forges it
 # only gets its own page over plain HTTP.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 
-# --- Profile: where sessions, cache entries and channel messages live ---
+# --- Profile: where sessions, cache entries and live messages are kept ---
 
 PROFILE = env.str("DJANGO_PROFILE", default="")
 _profile = profiles.load(PROFILE, env, VAR, env.str("REDIS_PREFIX", default=SLUG))
 SESSION_ENGINE = _profile.session_engine
 CACHES = _profile.caches
 CHANNEL_LAYERS = _profile.channel_layers
-SESSION_FILE_PATH = VAR / "sessions"  # Django's default is shared with every program here
+SESSION_FILE_PATH = VAR / "sessions"  # Django's default is shared with other programs
 SESSION_COOKIE_AGE = 14 * 24 * 3600  # seconds, with "remember me"
 # Sessions end with the browser, unless people ask to be remembered.
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
@@ -72,15 +72,15 @@ SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 OUTLAST = {
     "SITE_URL": SITE_URL,
     "PROFILE": PROFILE,
-    # uvicorn reads it itself; the checks and the doctor want to know it too.
+    # uvicorn reads this variable itself; the checks need it, too.
     "WORKERS": env.int("WEB_CONCURRENCY", default=1),
-    # A bearer token that opens /metrics; without one there is no such page.
+    # The bearer token of /metrics; without it, /metrics is 404.
     "METRICS_TOKEN": env.str("METRICS_TOKEN", default=""),
-    # Seconds without a request, and since the login, after which a session ends; 0: never.
+    # Seconds until a session ends: without a request, and since the login; 0: never.
     "SESSION_IDLE_SECONDS": env.int("SESSION_IDLE_SECONDS", default=SESSION_COOKIE_AGE),
     "SESSION_ABSOLUTE_SECONDS": env.int("SESSION_ABSOLUTE_SECONDS", default=30 * 24 * 3600),
     "PAGE_THREADS": env.int("PAGE_THREADS", default=8),
-    # Checking a password takes long: these POSTs hold at most half of the threads.
+    # Hashing a password takes long: POSTs to these paths use at most half of the threads.
     "PAGE_QUEUED_PATHS": (
         "/accounts/login/",
         "/accounts/confirm/",
@@ -129,7 +129,7 @@ MIDDLEWARE = [
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 WSGI_APPLICATION = "config.wsgi.application"
-# While developing: says what to do where a service is away, instead of a traceback of sockets.
+# For development: if a service is unavailable, the error page says what to do.
 DEFAULT_EXCEPTION_REPORTER = "outlast.outage.ExceptionReporter"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "outlast.outage.ExceptionReporterFilter"
 
@@ -153,19 +153,19 @@ TEMPLATES = [
 # --- Database ---
 
 # https://docs.djangoproject.com/en/6.1/ref/databases/
-# Page threads keep their connections, and replace one that the server has closed meanwhile.
+# Page threads keep their connections, and replace those that the server has closed.
 _database = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True} | env.db_url(
     "DATABASE_URL", default=f"sqlite:///{VAR / 'db.sqlite3'}"
 )
 if _database["ENGINE"].endswith("sqlite3"):
     _database["OPTIONS"] = {
-        # Readers and one writer at the same time. Not "transaction_mode": "IMMEDIATE", with
-        # which a transaction that only reads stops all others.
+        # Allow readers and one writer at the same time. Not "transaction_mode": "IMMEDIATE", with
+        # which a transaction that only reads blocks all others.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         "timeout": 10,  # seconds that writers wait for each other
     } | _database.get("OPTIONS", {})
 elif _database["ENGINE"].endswith("postgresql"):
-    # PgBouncer knows none of these cursors in transaction mode, and the admin uses them.
+    # These cursors, which the admin uses, fail with PgBouncer in transaction mode.
     _database.setdefault("DISABLE_SERVER_SIDE_CURSORS", True)
     _database["OPTIONS"] = {
         "connect_timeout": 3,  # seconds, after which the answer is 503
@@ -174,8 +174,7 @@ elif _database["ENGINE"].endswith("postgresql"):
     } | _database.get("OPTIONS", {})
 DATABASES = {"default": _database}
 if "DATABASE_LISTEN_URL" in env:
-    # For live messages, where DATABASE_URL leads through a connection pooler. In tests it
-    # stands for the test database.
+    # For live messages, if DATABASE_URL is a connection pooler. In tests it is the test database.
     DATABASES["listen"] = env.db_url("DATABASE_LISTEN_URL") | {"TEST": {"MIRROR": "default"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -205,12 +204,12 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     "django.contrib.auth.hashers.ScryptPasswordHasher",
 ]
-PASSWORD_RESET_TIMEOUT = 3600  # seconds, of all links; Django's three days leave them lying about
-# Whether everybody can make an account; people who are invited can in any case.
+PASSWORD_RESET_TIMEOUT = 3600  # seconds, for all links; Django's default of three days is long
+# Whether anyone can sign up; invitations work in any case.
 SIGN_UP = env.bool("SIGN_UP", default=False)
-MAIL_SECONDS = 0.5  # how long a page takes that sends a link, see accounts/mail.py
+MAIL_SECONDS = 0.5  # how long pages that send a link take, see accounts/mail.py
 
-# --- Throttle of password guesses: accounts/throttle.py says what is counted ---
+# --- Limits on failed logins: accounts/throttle.py explains what is counted ---
 
 THROTTLE_SECONDS = 15 * 60
 THROTTLE_PAIR_LIMIT = 5  # failures per account and client address
@@ -232,7 +231,7 @@ else:
     EMAIL_FILE_PATH, EMAIL_TIMEOUT = _options.get("file_path"), mail.TIMEOUT
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"no-reply@{_host}")
 
-# --- Cookies and transport: strict wherever the site is served over HTTPS ---
+# --- Cookies and transport: strict if the site is served over HTTPS ---
 
 # The prefix makes browsers refuse the cookie without Secure, from a subdomain, or with a path.
 SESSION_COOKIE_NAME = "__Host-sessionid" if HTTPS else "sessionid"
@@ -240,10 +239,10 @@ CSRF_COOKIE_NAME = "__Host-csrftoken" if HTTPS else "csrftoken"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_HTTPONLY = True  # scripts take the token from the page: docs/api.md
 SECURE_SSL_REDIRECT = HTTPS
-# An hour, until you are sure: docs/security.md tells how to raise it.
+# An hour at first; docs/security.md explains how to raise it.
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=3600) if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
-# Subdomains and preloading cannot be taken back quickly: both are decisions of the owner.
+# Subdomains and preloading cannot be undone quickly, so owners have to turn them on.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 # Only this site's own files, no inline code; templates may use `csp_nonce`.
 # https://docs.djangoproject.com/en/6.1/ref/csp/
@@ -269,7 +268,7 @@ USE_I18N = True
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-# In production, names hold a hash of the content and are cached for ever.
+# In production, file names contain a hash of the content, so browsers can cache them forever.
 # https://whitenoise.readthedocs.io/en/stable/django.html
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

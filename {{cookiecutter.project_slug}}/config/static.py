@@ -7,9 +7,9 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class StaticFilesStorage(CompressedManifestStaticFilesStorage):
-    """WhiteNoise's storage, which renames imported modules too and tolerates lost source maps.
+    """WhiteNoise's storage; also renames imported modules, and tolerates missing source maps.
 
-    Without the first, a module runs twice that both a page and another module ask for.
+    Otherwise a module that a page and another module import would run twice.
     """
 
     support_js_module_import_aggregation = True

@@ -1,4 +1,4 @@
-"""The addresses of the site; design them once, people and tests rely on them."""
+"""The URLs of the site."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -8,9 +8,9 @@ from accounts.views import LoginView
 
 urlpatterns = [
     path("", include("accounts.urls")),
-    # One login page, throttled; without permission it answers 403.
+    # The site's login page has limits, and answers 403 to users without permission.
     path("admin/login/", LoginView.as_view(next_page="admin:index")),
-    # One page changes passwords, throttled, and it ends the other sessions.
+    # The site's page has limits, and ends the other sessions.
     path("admin/password_change/", RedirectView.as_view(pattern_name="password_change")),
     path("admin/", admin.site.urls),
     # Browsers ask for this one wherever a page names no icon, as the admin's do.

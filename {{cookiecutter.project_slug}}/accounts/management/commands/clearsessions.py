@@ -8,7 +8,7 @@ from accounts.models import Attempt
 
 
 class Command(clearsessions.Command):
-    """Django's command, which also clears attempts that no longer count."""
+    """Django's command; also deletes attempts that no longer count."""
 
     help = "Delete expired sessions, and attempts that no longer count towards a limit."
 
