@@ -35,8 +35,8 @@ _clients: dict[str, RedisCacheClient] = {}
 def _in_thread(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Return the asynchronous twin of the method `name`.
 
-    Django's run in the one thread that all database queries of a task, or of all WebSockets,
-    share; and those of Django 5.2 go key by key, so that `aincr` loses counts.
+    Django's asynchronous methods share one thread with all database queries of a task, or of all
+    WebSockets. Those of Django 5.2 use one command per key, and `aincr` loses counts.
     """
 
     async def twin(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -72,16 +72,16 @@ class StrictRedisCache(django_redis.RedisCache):
         return self._cache.redis
 
     def make_key(self, key: str, version: int | None = None) -> str:
-        """As Django's, under the prefix that `clear()` has changed."""
+        """Like Django's, with the prefix that `clear()` changes."""
         prefix = self._cache.current(self.key_prefix)
         made: str = self.key_func(key, prefix, self.version if version is None else version)
         return made
 
     def clear(self) -> bool:  # type: ignore[override]  # as Django's, which its types forget
-        """Let all keys under this cache's KEY_PREFIX be misses, in all versions.
+        """Make all keys with this cache's KEY_PREFIX misses, in all versions.
 
-        Other processes follow within a second. Values are left to expire or to be evicted: to
-        find them takes SCAN, which shows the keys of others who use the same Redis.
+        Other processes follow within a second. Old values expire or are evicted: finding them
+        needs SCAN, which shows the keys of all sites on the same Redis.
         """
         self._cache.begin(self.key_prefix)
         return True
@@ -93,16 +93,16 @@ class StrictRedisCache(django_redis.RedisCache):
 
 
 class RedisCache(StrictRedisCache):
-    """The same, except that an outage of Redis is a miss and never raised; see `MISSES`.
+    """The same, but reads miss during an outage of Redis and no error is raised; see `MISSES`.
 
-    Other errors are raised, such as those for a value that cannot be pickled. What was set or
-    deleted during an outage is not repeated: an older value may be there afterwards, until it
-    times out.
+    Other errors are raised, such as those for a value that cannot be pickled. Values that are
+    set or deleted during an outage are not written later: an older value may be returned
+    afterwards, until it times out.
     """
 
     @cached_property
     def strict(self) -> StrictRedisCache:
-        """The same cache, by the same client, raising Unavailable."""
+        """The same cache with the same client, but it raises Unavailable."""
         return StrictRedisCache(self._servers, self._params)
 
 

@@ -1,4 +1,4 @@
-"""What keeps all threads away from a Redis that has failed."""
+"""The circuit breaker: after a failure, Redis is not used for a while."""
 
 import logging
 import math
@@ -12,7 +12,7 @@ from outlast.addresses import Address, hide_secrets
 
 logger = logging.getLogger(__name__)
 
-COOLDOWN = 2.0  # seconds that a failed Redis is left alone
+COOLDOWN = 2.0  # seconds for which a failed Redis is not used
 LARGE = 1_000_000  # bytes of a value that may take longer than a time-out to send
 
 
@@ -20,8 +20,8 @@ class Unavailable(ConnectionError):  # noqa: N818
     """Redis cannot be used now. Its text names the address and the reason, never a password."""
 
 
-# Replies that say "not now" or "not to you", whatever is asked. All others are about a key, a
-# value or a command, and reach the caller. MOVED: a node of a cluster, asked as a single server.
+# Replies that mean that Redis cannot be used. All others are about a key, a value or a command,
+# and are raised. MOVED: a node of a cluster that is used as a single server.
 UNUSABLE = {
     "LOADING", "OOM", "READONLY", "NOAUTH", "WRONGPASS", "NOPERM", "MISCONF", "MASTERDOWN",
     "CLUSTERDOWN", "NOREPLICAS", "BUSY", "DENIED", "MOVED",
@@ -46,7 +46,7 @@ def is_outage(error: BaseException | None) -> bool:
 
 
 class Breaker:
-    """A context manager that keeps all threads away from a Redis that has failed.
+    """A context manager that stops all threads from using a Redis that has failed.
 
     After a failure it raises Unavailable at once, for `COOLDOWN` seconds. Then one caller
     probes: `check` must succeed before that caller goes on; the others are still refused. No
@@ -65,7 +65,7 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether Redis is left alone."""
+        """Whether Redis is not used at present."""
         return bool(self.reason)
 
     def __enter__(self) -> None:
@@ -94,7 +94,7 @@ class Breaker:
         self._on_failure()
         if begins:
             logger.warning(
-                "%s The site goes on without it and tries again every %g s; 'manage.py doctor' "
+                "%s The site works without it and tries again every %g s; 'manage.py doctor' "
                 "says more.", self._unavailable(), COOLDOWN)  # fmt: skip
         return self._unavailable()
 
@@ -112,7 +112,7 @@ class Breaker:
             raise Unavailable(sentence) from without_secrets(error, self.address.secrets)
 
     def probe_soon(self) -> None:
-        """Let the next caller probe: there are signs that Redis can be used again."""
+        """Let the next caller probe, because Redis can probably be used again."""
         self._probe_at = 0.0
 
     def _probe(self) -> None:

@@ -15,12 +15,12 @@ MAC_SIZE = 32  # of SHA-256
 
 
 class ForgedValueError(ValueError):
-    """A value in Redis was not written by this site, or not under this key."""
+    """A value in Redis was not written by this site under this key."""
 
 
 @functools.lru_cache(maxsize=16)
 def _hmac(secret: str | bytes) -> hmac.HMAC:
-    """Return an HMAC to copy, whose key no other use of SECRET_KEY shares."""
+    """Return an HMAC to copy, with a key that is only used here."""
     return hmac.new(hmac.digest(force_bytes(secret), b"outlast.cache", "sha256"), None, "sha256")
 
 

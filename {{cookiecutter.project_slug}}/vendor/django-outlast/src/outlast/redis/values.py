@@ -61,7 +61,7 @@ class RedisCacheClient(django_redis.RedisCacheClient):
         return self._serializer.loads(unsign(key, data))
 
     def get(self, key: KeyT, default: Any) -> Any:
-        """As Django's; a value that is not ours is a miss."""
+        """Like Django's; a value without a valid signature is a miss."""
         try:
             data = self.redis.get(key)
             value = default if data is None else self.loads(key, data)
@@ -74,7 +74,7 @@ class RedisCacheClient(django_redis.RedisCacheClient):
         return value
 
     def get_many(self, keys: Iterable[KeyT]) -> dict[KeyT, Any]:
-        """As Django's; values that are not ours are misses."""
+        """Like Django's; values without a valid signature are misses."""
         found = {}
         keys = list(keys)
         for key, data in zip(keys, self.redis.mget(keys) if keys else (), strict=True):
@@ -89,7 +89,7 @@ class RedisCacheClient(django_redis.RedisCacheClient):
     def _remove(self, key: KeyT, error: Exception) -> None:
         # Else `add` would be refused for a value that `get` does not return. The key is not
         # logged: it may be a secret.
-        logger.warning("A foreign value in the cache is a miss, and removed: %s.", error)
+        logger.warning("Deleted a value from the cache that this site did not write: %s.", error)
         with contextlib.suppress(Unavailable):
             self.redis.unlink(key)
 
@@ -109,7 +109,7 @@ class RedisCacheClient(django_redis.RedisCacheClient):
             self.redis.set(key, data, ex=timeout)
 
     def set_many(self, data: Mapping[KeyT, Any], timeout: Any) -> None:
-        """As Django's, signed, and with the time-out in the same command as the value."""
+        """Like Django's, signed, and with the time-out in the same command as the value."""
         values = {key: self.dumps(key, value) for key, value in data.items()}
         if timeout == 0:
             self.redis.delete(*values)
@@ -127,7 +127,7 @@ class RedisCacheClient(django_redis.RedisCacheClient):
                     raise reply
 
     def current(self, prefix: str) -> str:
-        """Return what keys under `prefix` begin with since the last `clear()`."""
+        """Return the prefix of keys since the last `clear()` of `prefix`."""
         read_at, generation = self.generations.get(prefix, (-CLEARED_SECONDS, ""))
         if time.monotonic() - read_at >= CLEARED_SECONDS:
             with contextlib.suppress(Unavailable, ResponseError):
@@ -137,7 +137,7 @@ class RedisCacheClient(django_redis.RedisCacheClient):
         return f"{prefix}:{generation}" if generation else prefix
 
     def begin(self, prefix: str) -> None:
-        """Let keys begin with something else, so that all that are there are misses."""
+        """Change the prefix of keys, so that all existing keys are misses."""
         generation = str(time.time_ns() // 1000)
         self.redis.set(f"{prefix}:generation", generation)
         self.generations[prefix] = time.monotonic(), generation

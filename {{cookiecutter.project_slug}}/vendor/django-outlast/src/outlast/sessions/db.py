@@ -31,7 +31,7 @@ BATCH = 500
 
 
 class SessionStore(ReadingStore):
-    """Keeps a session in its row. Who is logged in is read without the session's data.
+    """Keeps a session in its row. The user is read without the session's data.
 
     To extend it, override `get_model_class()` with a child of `outlast.models.AbstractSession`,
     and `create_model_instance()`, as Django documents for its engine.
@@ -45,7 +45,7 @@ class SessionStore(ReadingStore):
     _random_key = ""
 
     def _get_new_session_key(self) -> str:
-        """Return 165 random bits, without Django's query whether they are in use already."""
+        """Return 165 random bits, without Django's query whether the key is in use."""
         self._random_key = get_random_string(32, base.VALID_KEY_CHARS)
         return self._random_key
 
@@ -106,7 +106,7 @@ class SessionStore(ReadingStore):
     def _fill(
         self, session: AbstractSession, earlier: AbstractSession | None, names: Any = KEPT
     ) -> None:
-        """Set the columns that stay: those of an earlier row, else those of a new session."""
+        """Set the columns that are kept: those of an earlier row, or those of a new session."""
         new = {
             "created": timezone.now(),
             "public_id": uuid.uuid4(),
@@ -119,7 +119,7 @@ class SessionStore(ReadingStore):
             setattr(session, name, next((v for v in values if v is not None), None))
 
     def cycle_key(self) -> None:
-        """Replace the key, in one transaction; times, address and public id stay.
+        """Replace the key, in one transaction; times, address and public ID are kept.
 
         If the row was deleted meanwhile, it is created again, as by Django's engine: code that
         ends all sessions of a user does so to keep its own. Not if `may_return` is False: the
@@ -153,7 +153,7 @@ class SessionStore(ReadingStore):
 
     @classmethod
     def forget(cls, session: AbstractSession) -> None:
-        """Remove what there is outside of the database of a session whose row is deleted."""
+        """Remove data outside of the database of a session whose row is deleted."""
         files.remove(session)
 
     @classmethod
@@ -185,10 +185,10 @@ class SessionStore(ReadingStore):
     async def acycle_key(self) -> None:
         await sync_to_async(self.cycle_key)()
 
-    # --- What the page of open sessions shows ---
+    # --- For the page of open sessions ---
 
     def opened_by(self, address: str, user_agent: str) -> None:
-        """Note who makes the request; written if a session is created."""
+        """Record the client of the request; it is saved if a session is created."""
         try:
             self.address = str(ip_address(address))
         except ValueError:  # a Unix socket has none
@@ -214,7 +214,7 @@ class SessionStore(ReadingStore):
             logger.info("last_seen of a session was not written: %s", error)
 
     def _columns(self, row: AbstractSession, data: str) -> dict[str, Any]:
-        """Return the columns that belong to a row which Django's engine wrote."""
+        """Return the values of the columns for a row that Django's engine wrote."""
         session = self.get_model_class()(last_seen=timezone.now())
         session.set_identity(self.decode(data))
         self._fill(session, row, KEPT[:3] if row.public_id else KEPT)
@@ -225,13 +225,13 @@ class SessionStore(ReadingStore):
 
 
 def _last_seen_interval() -> timedelta:
-    """At most a tenth of the idle time-out, which is exact to that."""
+    """At most a tenth of the idle time-out, which is therefore accurate to a tenth."""
     tenth = conf.SESSION_IDLE_SECONDS / 10 or math.inf
     return timedelta(seconds=min(conf.SESSION_LAST_SEEN_SECONDS, tenth))
 
 
 def _update_unless_locked(rows: models.QuerySet[Any], key: str, values: dict[str, Any]) -> None:
-    """Update the row `key`, if it is among the rows; where it is locked, do nothing or raise."""
+    """Update the row `key`, if it is among the rows; if it is locked, do nothing or raise."""
     connection = connections[rows.db]
     if connection.vendor == "postgresql":
         table = connection.ops.quote_name(rows.model._meta.db_table)

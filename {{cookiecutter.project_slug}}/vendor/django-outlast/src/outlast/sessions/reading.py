@@ -36,12 +36,12 @@ class ReadingStore(db.SessionStore):
 
     @classmethod
     def rows(cls) -> Any:
-        """All rows, where they are written: a replica may not know yet that a session ended."""
+        """All rows, in the database for writes: a replica may not know that a session ended."""
         model = cls.get_model_class()
         return model._default_manager.using(router.db_for_write(model))
 
     def _validate_session_key(self, key: str | None) -> bool:
-        """Ask the database about no key that Django cannot have made."""
+        """Return whether Django could have made the key; otherwise the database is not asked."""
         return key is not None and 8 <= len(key) <= 40 and set(key) <= set(VALID_KEY_CHARS)
 
     def look_up(self, with_data: bool | None = None) -> AbstractSession | None:
@@ -76,7 +76,7 @@ class ReadingStore(db.SessionStore):
         return {}
 
     def fetch(self, row: AbstractSession) -> str | None:
-        """Return the encoded data of a session from where it is; None if it is not there."""
+        """Return the encoded data of a session, or None if it is missing."""
         if files.in_file(row):
             return files.read(row)
         data: str | None = row.__dict__.get("session_data")  # missing if it was not selected
@@ -86,7 +86,7 @@ class ReadingStore(db.SessionStore):
         return bool(self.rows().filter(pk=session_key).exists())
 
     def _known(self, key: str) -> dict[str, Any]:
-        """Return the data; for who is logged in, the columns that say the same."""
+        """Return the data; for the keys of the user, the columns with the same values."""
         if key in IDENTITY and not hasattr(self, "_session_cache"):
             self.accessed = True
             if (row := self.found()) and row.version:
