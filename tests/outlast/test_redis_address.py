@@ -147,5 +147,5 @@ def test_the_nodes_of_a_cluster() -> None:
     assert address.tls and address.options["password"] == "p"
     with pytest.raises(ImproperlyConfigured, match=r"REDIS_CLUSTER\) cannot be read"):
         read_address(["redis://one:port"], {"cluster": True})
-    with pytest.raises(ImproperlyConfigured, match="one database only"):
+    with pytest.raises(ImproperlyConfigured, match="only one database"):
         read_address(["redis://one/3"], {"cluster": True})
