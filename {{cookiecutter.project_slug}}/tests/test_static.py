@@ -52,4 +52,4 @@ def test_forgotten_collectstatic_is_named_with_its_command(
 
     (production / "theme.css").touch()
     (error,) = errors()
-    assert error.startswith("1 static files are not collected, theme.css for instance")
+    assert error.startswith("Some static files are not collected, such as theme.css")

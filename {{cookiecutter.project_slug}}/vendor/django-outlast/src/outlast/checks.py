@@ -108,7 +108,7 @@ def check_static_files(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            f"{len(missing)} static files are not collected, such as {missing[0]}: pages "
+            f"Some static files are not collected, such as {missing[0]}: pages "
             "that use one fail with status 500.",
             hint="Run: python manage.py collectstatic --noinput",
             id="outlast.E005",

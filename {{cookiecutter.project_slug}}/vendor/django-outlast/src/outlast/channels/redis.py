@@ -1,13 +1,13 @@
 """A channel layer between all processes of a site, on the pub/sub of Redis.
 
-It is channels-redis' pub/sub layer, whose sends raise or wait when Redis is away, and which can
-stay deaf for half a minute after that. Here:
+A subclass of channels-redis' pub/sub layer. If Redis is unavailable, the layer there raises errors
+or waits when it sends, and can miss messages for half a minute afterwards. Here:
 
-- sending never raises for Redis' sake, and waits no longer than 0.3 seconds;
-- channels may be opened while Redis is away, and hear once it is back;
-- a dead, silent or demoted server is noticed within two seconds, and left for the primary.
+- sending raises no errors of Redis, and waits no longer than 0.3 seconds;
+- channels can be opened while Redis is unavailable, and receive messages once it is back;
+- a stopped, silent or demoted server is detected within two seconds, and replaced by the primary.
 
-What is sent while Redis is away is lost: that is what pub/sub promises.
+Messages that are sent while Redis is unavailable are lost, as with all pub/sub.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ registry.register_serializer("outlast", Serializer)
 
 
 class PubSubLayer(pubsub.RedisPubSubChannelLayer):
-    """channels-redis' pub/sub layer, with its options, that outlives Redis.
+    """channels-redis' pub/sub layer, with its options, that tolerates outages of Redis.
 
     `hosts` as there: addresses, or dictionaries with `sentinels` and `master_name`; or, for a
     cluster, `[{"address": ["redis://node:6379", …], "cluster": True}]`. `prefix`
@@ -124,12 +124,12 @@ class LoopLayer(pubsub.RedisPubSubLoopLayer, BaseChannelLayer):
             await self._get_shard(channel).unsubscribe(channel)
 
     async def receive(self, channel: str) -> Any:
-        """Return the next message of a channel, passing over what cannot be read."""
+        """Return the next message of a channel; skip messages that cannot be read."""
         while True:
             try:
                 return await super().receive(channel)
             except Exception:
-                logger.warning("Channel layer: ignored bytes that are no message.")
+                logger.warning("Channel layer: ignored bytes that are not a message.")
 
 
 class Queue(asyncio.Queue[bytes]):

@@ -30,9 +30,9 @@ RETRY = 0.1  # seconds between two attempts to connect
 
 
 class Shard(pubsub.RedisSingleShardConnection):
-    """What one event loop sends to one Redis and hears from it.
+    """What one event loop sends to one Redis and receives from it.
 
-    It shares the breaker, and the question to the Sentinels, with the cache.
+    It shares the breaker and the queries to the Sentinels with the cache.
     """
 
     _redis: Any  # redis-py's client, once there was need for it
@@ -50,7 +50,7 @@ class Shard(pubsub.RedisSingleShardConnection):
         self._lost_at: float | None = None  # when hearing ended, time.monotonic()
 
     def _on_wire(self, channel: str) -> str:
-        """Pub/sub ignores database numbers: only the prefix keeps two sites apart."""
+        """Pub/sub ignores database numbers: only the prefix separates sites."""
         return f"{self._prefix}:{channel}"
 
     async def publish(self, channel: str, message: bytes) -> None:
@@ -67,7 +67,7 @@ class Shard(pubsub.RedisSingleShardConnection):
                     with nullcontext() if self._address.cluster else breaker:
                         await self._send()
         except TimeoutError as error:
-            # Our own event loop may have been busy, in which case Redis is well.
+            # Our own event loop may have been busy; then Redis works.
             if time.monotonic() < started + 2 * PATIENCE and not self._address.cluster:
                 breaker.record_failure(error)
             self._outbox.clear()
@@ -101,7 +101,7 @@ class Shard(pubsub.RedisSingleShardConnection):
         return self._primary
 
     async def subscribe(self, channel: str) -> None:
-        """Hear a channel, from now on or as soon as Redis is back; never raise."""
+        """Subscribe to a channel, now or as soon as Redis is back; never raise."""
         confirmed = self._wanted.setdefault(channel, asyncio.Event())
         self._ensure_receiver()
         if not confirmed.is_set():
@@ -111,7 +111,7 @@ class Shard(pubsub.RedisSingleShardConnection):
                     await asyncio.wait_for(confirmed.wait(), PATIENCE)
 
     async def unsubscribe(self, channel: str) -> None:
-        """Hear a channel no longer, whether Redis is there to be told or not; never raise."""
+        """Unsubscribe from a channel, even if Redis is unavailable; never raise."""
         if self._wanted.pop(channel, None):
             await self._tell("unsubscribe", channel)
 
@@ -135,7 +135,7 @@ class Shard(pubsub.RedisSingleShardConnection):
                 if self._lost_at is None:
                     self._lost_at = time.monotonic()
                     logger.warning(
-                        "Channel layer: Redis cannot be heard (%s). Sockets stay open.", error
+                        "Channel layer: no messages from Redis (%s). WebSockets stay open.", error
                     )
             finally:
                 self._pubsub = None
@@ -144,7 +144,7 @@ class Shard(pubsub.RedisSingleShardConnection):
             await asyncio.sleep(RETRY)
 
     async def _receive_until_lost(self, pubsub: Any) -> None:
-        """Hand out what arrives; raise when Redis is silent, or is no longer the primary."""
+        """Deliver messages; raise if Redis is silent or no longer the primary."""
         clock = asyncio.get_running_loop().time
         beat, silent = clock(), 0  # in beats: a blocked event loop reads what came meanwhile
         while silent < 2:
@@ -169,7 +169,7 @@ class Shard(pubsub.RedisSingleShardConnection):
     def _hears_again(self) -> None:
         if self._lost_at is not None:
             seconds, self._lost_at = time.monotonic() - self._lost_at, None
-            logger.warning("Channel layer: Redis is heard again after %.1f s.", seconds)
+            logger.warning("Channel layer: messages arrive again after %.1f s.", seconds)
             self._client.breaker.probe_soon()
 
     async def flush(self) -> None:
@@ -181,7 +181,7 @@ class Shard(pubsub.RedisSingleShardConnection):
 
 
 def address_of(host: dict[str, Any]) -> Address:
-    """Return where a host of channels-redis' setting is."""
+    """Return the address of a host in channels-redis' setting."""
     options = dict(host)
     if "address" not in options:
         name = options.pop("master_name", None) or (
@@ -192,7 +192,7 @@ def address_of(host: dict[str, Any]) -> Address:
 
 
 def connection_options(address: Address, client: Client) -> dict[str, Any]:
-    """Return redis-py's connection arguments: short time-outs, and no retries of its own."""
+    """Return redis-py's connection arguments: short time-outs, and no retries."""
     options = {
         "socket_timeout": PATIENCE,
         "socket_connect_timeout": PATIENCE,
