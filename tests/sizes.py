@@ -14,7 +14,6 @@ LONGER = {
     "proof/test_doctor.py",
     "proof/test_drills.py",
     "proof/test_live.py",
-    "tests/outlast/test_handler.py",
     "tests/outlast/test_redis_breaker.py",
     "tests/outlast/test_session_user.py",
     f"{SITE}/config/settings.py",

@@ -17,6 +17,7 @@ from outlast import live
 from outlast.channels.postgres import PostgresLayer
 from outlast.servers import Topology
 from outlast.sessions import session_ended
+from served import Server, serving
 from session_helpers import PASSWORD, is_logged_in
 from talk import name_database
 from troubleshooting import SITE
@@ -157,3 +158,10 @@ def use_postgres(postgres: Postgres) -> Iterator[Callable[..., PostgresLayer]]:
     yield make
     for layer in layers:
         layer.disconnect()
+
+
+@pytest.fixture
+def server(settings: Any, transactional_db: None) -> Iterator[Server]:
+    """A real server with the library's ASGI handler."""
+    with serving(settings) as server:
+        yield server
