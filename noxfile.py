@@ -246,5 +246,5 @@ def mutations(session: nox.Session) -> None:
 
 @nox.session(**BY_NAME)
 def mutants(session: nox.Session) -> None:
-    """Change operators and numbers of the heart, one at a time: `-- profiles --sample 0`."""
+    """Change single operators and numbers and run the tests: `-- profiles --sample 0`."""
     run(session, "proof.mutants", *session.posargs)

@@ -63,7 +63,7 @@ def refusals(answers: dict[str, Any]) -> Iterator[str]:
 
     if older(__version__, "2.6"):  # the first with labels for choices and boolean questions
         yield f"cookiecutter is {__version__}, but must be 2.6 or newer: use uvx cookiecutter."
-    # cookiecutter has made the folder by now. So that "../x" makes none elsewhere,
+    # cookiecutter has already made the folder. So that "../x" makes none elsewhere,
     # cookiecutter.json keeps what was typed and reduces the slug to a harmless name.
     slug = answers.get("__slug_as_typed", answers["project_slug"])
     if re.match(rf"({DEVICES})\Z", slug):

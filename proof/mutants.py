@@ -1,4 +1,4 @@
-"""Change one operator, number or branch of the template's heart at a time: do tests notice?
+"""Change one operator, number or branch at a time, and see whether tests fail.
 
     nox -s mutants                              a sample of each part
     nox -s mutants -- profiles --sample 0       all of one part

@@ -1,4 +1,4 @@
-"""A throw-away PgBouncer in transaction mode, from the system's own package."""
+"""A temporary PgBouncer in transaction mode, from the system's own package."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL on a free loopback port, from the system's own package."""
+"""A temporary PostgreSQL on a free loopback port, from the system's own package."""
 
 import os
 import shutil

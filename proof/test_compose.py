@@ -232,7 +232,7 @@ def test_sentinel_by_its_own_commands(compose: Compose) -> None:
             _, port = sentinel.sentinel_get_master_addr_by_name("mymaster")
         return next(n for n in nodes if compose.services[n]["command"][3] == str(port))
 
-    wait_for(well, "a site that is well")
+    wait_for(well, "a healthy site")
     with compose.site.running(workers=2), compose.site.browser() as ada:
         ada.log_in()
         assert ada.logged_in
@@ -248,7 +248,7 @@ def test_sentinel_by_its_own_commands(compose: Compose) -> None:
             assert client.info("replication")["role"] == "slave"
         compose.kill("sentinel-1")
         compose.start("sentinel-1")
-        wait_for(well, "a site that is well again", 60)
+        wait_for(well, "a healthy site again", 60)
         metrics = ada.get("/metrics", headers={"Authorization": "Bearer t0ken"}).text
         assert "site_cache_reads_total" in metrics
         assert 'site_sessions{state="open"} 1.0' in metrics
@@ -277,7 +277,7 @@ def test_cluster_by_its_own_commands(compose: Compose) -> None:
         done = compose.site.run("doctor")
         return words in done.stdout and (done.returncode == 0 or "warn  redis" in done.stdout)
 
-    wait_for(lambda: says("All "), "a site that is well", 60)
+    wait_for(lambda: says("All "), "a healthy site", 60)
     admin = compose.secret("redis_admin_password")
     with compose.site.running(workers=2), compose.site.browser() as ada:
         ada.log_in()
@@ -286,7 +286,7 @@ def test_cluster_by_its_own_commands(compose: Compose) -> None:
         assert ada.logged_in
         # The container comes back empty by the same command, and must not be a second primary.
         compose.start("node-1")
-        wait_for(lambda: says("All "), "a site that is well again", 60)
+        wait_for(lambda: says("All "), "a healthy site again", 60)
         with compose.redis("node-1", "admin", admin) as client:
             wait_for(lambda: client.info("replication")["role"] == "slave", "the former primary")
         assert ada.logged_in

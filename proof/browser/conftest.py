@@ -127,7 +127,7 @@ def browser(browser_type: BrowserType, launch: dict[str, Any]) -> Iterator[Brows
 
 
 class Console(list[str]):
-    """What the consoles of all pages complained of: nothing, if all is well."""
+    """The errors in the consoles of all pages."""
 
     def watch(self, context: BrowserContext) -> BrowserContext:
         context.on("console", self._note)
@@ -156,7 +156,7 @@ def console() -> Iterator[Console]:
 
 @pytest.fixture
 def options(site: Site) -> dict[str, Any]:
-    """What a window has: the throw-away certificate is not that of an authority."""
+    """The options of a window: the temporary certificate has no authority."""
     return {"base_url": site.url, "ignore_https_errors": True}
 
 

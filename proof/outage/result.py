@@ -138,7 +138,7 @@ class Result:
         ]
 
     def verdict(self) -> list[str]:
-        """Return what is wrong, in words; an empty list if all is well."""
+        """Return what is wrong, as sentences, or an empty list."""
         wrong = [f"{number} {FAILURES[what]}" for what, number in self.failures.items()]
         wrong += [
             f"{self.did[what]} {what} are too few to prove anything, {enough} are needed"

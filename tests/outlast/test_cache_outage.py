@@ -71,7 +71,7 @@ def assert_everything_is_a_miss(cache: RedisCache) -> None:
         cache.strict.get("k")
 
 
-# --- Faults: each breaks the server and returns what mends it ---
+# --- Faults: each breaks the server and returns a function that repairs it ---
 
 
 def killed(server: Topology) -> Callable[[], Any]:
@@ -126,13 +126,13 @@ def test_fault(
     caplog: pytest.LogCaptureFixture,
     fault: Callable[[Topology], Callable[[], Any]],
 ) -> None:
-    mend = fault(server)
+    repair = fault(server)
     cache.set("k", "new")  # some of them are noticed by those who write
     assert_everything_is_a_miss(cache)
     assert len(caplog.messages) == 1
     time.sleep(breaker.COOLDOWN)  # and one more is sent to look
     assert_everything_is_a_miss(cache)
-    mend()
+    repair()
     wait_until(lambda: is_used_again(cache), "the cache to be used again", 5)
     assert cache.client.breaker.reason == ""
     assert len(caplog.messages) == 2

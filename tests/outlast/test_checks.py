@@ -71,7 +71,7 @@ def test_more_workers_than_the_layer_can_connect(
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "outlast.channels.local.LocalLayer"}}
     settings.OUTLAST = {"WORKERS": workers}
     assert found(deploy=True).keys() == ids
-    assert not found(), "it does not matter while developing"
+    assert not found(), "it does not matter in development"
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "outlast.channels.redis.PubSubLayer"}}
     assert not found(deploy=True)
 

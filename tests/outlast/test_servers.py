@@ -21,7 +21,7 @@ KINDS = ["valkey", "redis"] if shutil.which("redis-server") else ["valkey"]
 
 
 def primary_by_sentinel(topology: Topology) -> tuple[str, int]:
-    """Return the primary as a client finds it that knows nothing but the variables."""
+    """Return the primary as a client finds it that only knows the variables."""
     variables = topology.environment()
     addresses = [a.split(":") for a in variables["REDIS_SENTINELS"].split(",")]
     password = variables["REDIS_SENTINEL_PASSWORD"] or None
@@ -93,7 +93,7 @@ def test_failover_when_the_primary_is_killed_or_hangs(fault: str, kind: str) -> 
         assert primary_by_sentinel(topology) == ("127.0.0.1", new.port)
         assert new.client().get("a") == "1"
         topology.wait_ready()
-        # On a machine too busy to answer in a second, it may be yet another by now.
+        # On a machine too busy to answer in a second, it may be yet another.
         primary = topology.primary
         assert primary.client().info("replication")["connected_slaves"] == 1
         for sentinel in topology.sentinels:

@@ -12,7 +12,7 @@ import trustme
 
 
 def make_certificates(folder: Path, *, expired: bool = False) -> Path:
-    """Fill a folder with a throw-away authority, ca.pem, and its certificate for 127.0.0.1."""
+    """Fill a folder with a temporary authority, ca.pem, and its certificate for 127.0.0.1."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     until = datetime.now(UTC) - timedelta(days=1) if expired else None

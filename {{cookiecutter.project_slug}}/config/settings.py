@@ -256,7 +256,7 @@ SECURE_CSP = {
     "object-src": [CSP.NONE],
 }
 
-# --- Log (JSON on standard error in production, Django's own while developing), metrics ---
+# --- Log (JSON on standard error in production, Django's own in development), metrics ---
 
 LOGGING = {} if DEBUG else logs.CONFIG
 

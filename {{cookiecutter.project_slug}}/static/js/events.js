@@ -1,9 +1,9 @@
-// Live events of the account: what happens is listed, and parts of the page are kept as the
-// server has them. Without scripts, or WebSockets, the page stays as it was when it came.
+// Live events of the account: list them, and update parts of the page. Without scripts or
+// WebSockets, the page stays as it was loaded.
 
 import { localise } from "./times.js";
 
-const SILENCE = 60_000; // milliseconds without a word, heartbeats included: the line is dead
+const SILENCE = 60_000; // milliseconds without a message or heartbeat until the connection is lost
 const LONGEST = 30_000; // milliseconds between two attempts to connect
 const SHOWN = 20; // events
 const TOO_MANY = 4429; // the code with which the oldest of too many sockets is closed
@@ -14,8 +14,8 @@ const shown = new WeakMap(); // the text of parts of the page, as the server sen
 let socket;
 let attempts = 0;
 let retry; // the timer of the next attempt
-let silence; // the timer of the line's death
-let update; // the timer of the next look at the present state
+let silence; // the timer that detects a lost connection
+let update; // the timer of the next refresh
 let lastWords = ""; // why the session ended
 let finished = false;
 
@@ -36,12 +36,12 @@ function hangUp() {
   if (!socket) return;
   const old = socket;
   socket = undefined;
-  old.onmessage = old.onclose = null; // a dead line takes minutes to say that it is
+  old.onmessage = old.onclose = null; // a lost connection may close minutes later
   if (old.readyState === WebSocket.CONNECTING) old.onopen = () => old.close();
   else old.close();
 }
 
-/** Wait for the next word, and no longer than `SILENCE`. */
+/** Wait for the next message, at most `SILENCE`. */
 function listen() {
   clearTimeout(silence);
   silence = setTimeout(lost, SILENCE);
@@ -53,7 +53,7 @@ function hear(event) {
     attempts = 0;
     lastWords = "";
     say("connected");
-    refreshSoon(); // what has changed until now; from now on nothing is missed
+    refreshSoon(); // for changes before the connection
   }
   if (event.type === "session_ended") {
     lastWords = event.text;
@@ -64,24 +64,24 @@ function hear(event) {
   }
 }
 
-/** Leave the connection to newer pages until this one is looked at. */
+/** Do not connect again until this page gets the focus: newer pages use the connections. */
 function park() {
   hangUp();
   say("reconnecting");
   addEventListener("focus", again, { once: true });
 }
 
-/** Connect again: later each time, and not together with everybody else. */
+/** Connect again after a random delay that grows with each attempt. */
 function lost() {
   hangUp();
   say("reconnecting");
   const longest = Math.min(LONGEST, 1000 * 2 ** attempts++);
-  // A new password replaces the session; then the cookie of the next one is on its way.
+  // A new password replaces the session, and the browser may not have the new cookie yet.
   const least = lastWords ? 1500 : 200;
   retry = setTimeout(again, least + Math.random() * longest);
 }
 
-/** Connect if the site answers, and if there still is a session. */
+/** Connect if the site answers and the session has not ended. */
 async function again() {
   hangUp();
   const sentTo = await refresh();
@@ -108,15 +108,15 @@ function show({ time, text }) {
   while (list.children.length > SHOWN) list.lastChild.remove();
 }
 
-/** Fetch the present state, once for all who ask within a moment. */
+/** Fetch the current state, once for several calls within a moment. */
 function refreshSoon() {
   clearTimeout(update);
   update = setTimeout(refresh, 100);
 }
 
 /**
- * Fetch the present state of the parts that are marked. Returns the address of the login page
- * if that is what came, "" if all is well, and undefined if the site is out of reach.
+ * Fetch the current state of the marked parts. Returns the URL of the login page
+ * if the response is that page, "" if not, and undefined if the site cannot be reached.
  */
 async function refresh() {
   const parts = [...document.querySelectorAll("[data-live]")];
@@ -135,14 +135,14 @@ async function refresh() {
 }
 
 function replace(part, fresh) {
-  // Texts are compared, since the tokens in forms are new each time.
+  // Compare texts, because the tokens in forms are new each time.
   if (!fresh || fresh.textContent === shown.get(part)) return;
   shown.set(part, fresh.textContent);
   part.replaceChildren(...fresh.childNodes);
   localise(part);
 }
 
-/** Take away what the page shows of the account, and say why. */
+/** Remove the account's data from the page, and show why. */
 function over(loginPage) {
   finished = true;
   hangUp();
@@ -167,7 +167,7 @@ if ("WebSocket" in window) {
   connect();
   addEventListener("online", now);
   document.addEventListener("visibilitychange", now);
-  // A page with an open socket would not be kept for the back button.
+  // Browsers do not keep pages with open WebSockets for the back button.
   addEventListener("pagehide", hangUp);
   addEventListener("pageshow", ({ persisted }) => persisted && !finished && again());
 }

@@ -1,5 +1,5 @@
-// The live state of each service, asked after the page is there: a service that hangs
-// must not keep the page waiting. Without scripts the panel stays hidden.
+// The state of each service, fetched after the page is loaded, so that a service that hangs does
+// not delay the page. Without scripts the panel stays hidden.
 
 const EVERY = 15_000; // milliseconds
 const list = document.getElementById("services");
@@ -20,10 +20,10 @@ function show(backends) {
 async function ask() {
   if (document.hidden) return;
   try {
-    // 503 has the same body: nobody can log in, and the panel says why.
+    // 503 has the same body: people cannot log in, and the panel shows why.
     show((await (await fetch("/readyz")).json()).backends);
   } catch {
-    list.parentElement.hidden = true; // the site itself is out of reach
+    list.parentElement.hidden = true; // the site cannot be reached
   }
 }
 

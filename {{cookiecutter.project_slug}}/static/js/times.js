@@ -1,4 +1,4 @@
-// Dates in the reader's zone and manner; without scripts the server's text stays.
+// Show dates in the reader's time zone and format; without scripts, the server's text stays.
 
 const pageLanguage = document.documentElement.lang;
 const language =

@@ -96,7 +96,7 @@ def check_listening(**kwargs: Any) -> list[CheckMessage]:
 def check_static_files(**kwargs: Any) -> list[CheckMessage]:
     """Refuse static files that were not collected: pages with them would fail."""
     storage = staticfiles_storage
-    if not isinstance(storage, ManifestFilesMixin):  # as while developing
+    if not isinstance(storage, ManifestFilesMixin):  # as in development
         return []
     found = {
         PurePath(getattr(place, "prefix", None) or "", path).as_posix()

@@ -140,7 +140,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 # Not all sockets at once, as after a restart.
                 await asyncio.sleep(min(seconds, CHECK * random.uniform(0.8, 1)))  # noqa: S311
         except OSError:
-            pass  # the browser has gone, as the server is about to say
+            pass  # the browser has disconnected
         except Exception:
             logger.exception("Closing a WebSocket whose session cannot be watched.")
             await self.end(BROKEN)

@@ -144,7 +144,7 @@ class Wire(threading.Thread):
         if now < self._dropping_until:
             return []
         sent = asyncio.run_coroutine_threadsafe(self._send(parts), self._loop)
-        # It is sent all the same if the server answers, but others have waited in vain.
+        # It is sent if the server answers, but do not wait: others have waited without success.
         return [] if 0 < self._since < now - PATIENCE else [sent]
 
     def listen(self) -> Waiting:

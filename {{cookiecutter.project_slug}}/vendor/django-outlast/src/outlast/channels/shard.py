@@ -1,4 +1,4 @@
-"""What one event loop sends to one Redis and hears from it."""
+"""What one event loop sends to one Redis and receives from it."""
 
 import asyncio
 import logging
@@ -45,9 +45,9 @@ class Shard(pubsub.RedisSingleShardConnection):
         self._prefix = self._layer.prefix
         self._outbox: list[tuple[str, bytes]] = []
         self._primary: Any = None  # to which messages are sent, with Sentinels
-        # The channels to hear, and whether Redis has confirmed them.
+        # The channels to subscribe to, and whether Redis has confirmed them.
         self._wanted: dict[str, asyncio.Event] = {}
-        self._lost_at: float | None = None  # when hearing ended, time.monotonic()
+        self._lost_at: float | None = None  # time.monotonic() at the start of an outage
 
     def _on_wire(self, channel: str) -> str:
         """Pub/sub ignores database numbers: only the prefix separates sites."""
@@ -63,7 +63,7 @@ class Shard(pubsub.RedisSingleShardConnection):
                 self._outbox.append((self._on_wire(channel), message))
                 # The first to come here sends for all who wait.
                 async with self._lock:
-                    # One node of a cluster may be away while the others are well.
+                    # One node of a cluster may be down while the others work.
                     with nullcontext() if self._address.cluster else breaker:
                         await self._send()
         except TimeoutError as error:
@@ -212,7 +212,7 @@ def connection_options(address: Address, client: Client) -> dict[str, Any]:
 
 
 def _places(client: Client | ClusterClient) -> list[HostPort]:
-    """Return the primary, or the nodes of a cluster: what one publishes is heard at all."""
+    """Return the primary, or the nodes of a cluster: all nodes forward messages."""
     if isinstance(client, ClusterClient):
         return random.sample(client.places, len(client.places))
     pool: Any = client.connection_pool

@@ -53,9 +53,9 @@ def greet(connection: Any) -> None:
         what = "the server is not Redis, or is older than 6.0"
         raise exceptions.ConnectionError(what) from error
     if role != b"master" and isinstance(connection, SentinelManagedConnection):
-        # Sentinels hear of a change, and tell it, a moment late.
+        # Sentinels report a change with a delay.
         here = f"{connection.host}:{connection.port}"
-        raise exceptions.ConnectionError(f"{here} is a replica by now")
+        raise exceptions.ConnectionError(f"{here} is a replica now")
 
 
 class Sentinels(Sentinel):
