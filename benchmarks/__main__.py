@@ -6,14 +6,13 @@ nox -s bench -- --write
 
 import argparse
 import importlib
-import json
 import time
 from pathlib import Path
 
 from benchmarks import report
 
-NAMES = ("generate", "pages", "cache", "sessions", "live", "outage")
-DOCS = Path(__file__).parent.parent / "docs"
+NAMES = ("generate", "pages", "sessions", "live", "outage")
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 
 def main() -> None:
@@ -45,15 +44,13 @@ def main() -> None:
 
 def write(name: str, docstring: str, tables: list[str], rounds: int, seconds: float) -> None:
     """Replace the section of a benchmark in the page; the others stay as they are."""
-    path, stored = DOCS / "benchmarks.md", DOCS / "benchmarks.json"
-    sections = json.loads(stored.read_text("utf-8")) if stored.exists() else {}
     when = f"{report.machine()}, {time.strftime('%Y-%m-%d')}, {rounds} rounds in {seconds:.0f} s"
     heading, _, text = docstring.strip().partition("\n")
-    parts = [f"## {heading}", text.strip(), *tables, f"*{when}: `nox -s bench -- {name}`.*"]
-    sections[name] = "\n\n".join(part.strip() for part in parts if part.strip())
-    stored.write_text(json.dumps(sections, indent=1) + "\n", "utf-8")
-    ordered = [sections[each] for each in NAMES if each in sections]
-    path.write_text("\n\n".join([report.INTRODUCTION, *ordered]) + "\n", "utf-8")
+    source = f"*{when}: `nox -s bench -- {name}`.*"
+    section = "\n\n".join([heading, text.strip(), *map(str.strip, tables), source]) + "\n"
+    introduction, *sections = PAGE.read_text("utf-8").split("\n## ")
+    kept = [each for each in sections if not each.startswith(f"{heading}\n")]
+    PAGE.write_text("\n## ".join([introduction, *kept, section]), "utf-8")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from proof.postgres import Postgres, find_postgres
 from proof.site import TEMPLATE, Browser, Site
 
 PROCESSES, CHANNELS, MESSAGES, SENDS = 2, 50, 200, 6000
-SOCKETS = (100, 1000)
+SOCKETS = (100, 1000)  # some systems need `ulimit -n 4096` first
 AT_ONCE = 20  # handshakes
 OVERLAY = Path(__file__).parent / "overlay"
 TIME_LIMIT = 60.0  # seconds
@@ -37,7 +37,6 @@ TIME_LIMIT = 60.0  # seconds
 
 def run(rounds: int) -> Iterator[Table]:
     """Yield a table of the layers, and one for each number of open pages."""
-    allow_open_files(4 * max(SOCKETS))
     needed = module("config.profiles").SERVERS["redis"]
     with ExitStack() as stack:
         redis = stack.enter_context(module("outlast.servers").Topology(**needed))
@@ -58,18 +57,6 @@ def run(rounds: int) -> Iterator[Table]:
             subjects = {name: partial(measure_pages, site, number) for name, site in sites.items()}
             title = f"live: {number} open pages at one process"
             yield Table(title, interleave(subjects, rounds, title))
-
-
-def allow_open_files(number: int) -> None:
-    """Let this process and its children open so many files where the system permits it."""
-    if sys.platform == "win32":
-        return
-    import resource  # not there
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < number:
-        most = number if hard == resource.RLIM_INFINITY else min(number, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 # --- Channel layers: `python -m benchmarks.live listen URL` and `… send URL` ---

@@ -4,7 +4,6 @@ import asyncio
 import copy
 import itertools
 import os
-import ssl
 import sys
 import time
 from contextlib import suppress
@@ -46,72 +45,37 @@ class Answers(NamedTuple):
     per_second: float
 
 
-def browse(
-    site: Site, cookies: list[str], connections: int, seconds: float, path: str, pause: float = 0
-) -> Answers:
-    """Ask for `path` over and over, with each of the cookies in turn.
+def browse(site: Site, cookies: list[str], connections: int, seconds: float, path: str) -> Answers:
+    """Ask for `path` over and over on so many connections, with each of the cookies in turn.
 
     Raises RuntimeError for anything but 200: a redirect to the login page is quick.
     """
     head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nCookie: "
-    asks = [f"{head}{cookie}\r\n\r\n".encode() for cookie in cookies]
-    return send(site, asks, connections, seconds, pause=pause)
+    asks = itertools.cycle([f"{head}{cookie}\r\n\r\n".encode() for cookie in cookies])
 
+    async def load() -> Answers:
+        trust = site.connection["verify"]
+        streams = [
+            await asyncio.open_connection("127.0.0.1", site.port, ssl=trust)
+            for _ in range(connections)
+        ]
+        took: list[float] = []
+        began = time.perf_counter()
 
-def send(
-    site: Site,
-    asks: list[bytes],
-    connections: int,
-    seconds: float,
-    status: int = 200,
-    pause: float = 0,
-) -> Answers:
-    """Send requests in turn, over and over, on so many connections at the same time.
+        async def person(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while (start := time.perf_counter()) < began + seconds:
+                status = await exchange(reader, writer, next(asks))
+                if status != 200:
+                    raise RuntimeError(f"{status} instead of 200 for {path}")
+                took.append(time.perf_counter() - start)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
-    `pause`: seconds between two requests of a connection.
+        await asyncio.gather(*(person(*stream) for stream in streams))
+        return Answers(took, len(took) / (time.perf_counter() - began))
 
-    Raises RuntimeError for another status, TimeoutError if answers do not come.
-    """
-    return asyncio.run(
-        asyncio.wait_for(
-            _send(site, asks, connections, seconds, status, pause), seconds + TIME_LIMIT
-        )
-    )
-
-
-async def _send(
-    site: Site,
-    asks: list[bytes],
-    connections: int,
-    seconds: float,
-    status: int,
-    pause: float,
-) -> Answers:
-    in_turn = itertools.cycle(asks)
-    trust = ssl.create_default_context()
-    site.authority.configure_trust(trust)
-    streams = [
-        await asyncio.open_connection("127.0.0.1", site.port, ssl=trust)
-        for _ in range(connections)
-    ]
-    took: list[float] = []
-    began = time.perf_counter()
-
-    async def person(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while (start := time.perf_counter()) < began + seconds:
-            ask = next(in_turn)
-            answered = await exchange(reader, writer, ask)
-            if answered != status:
-                raise RuntimeError(f"{answered} instead of {status} for {ask[:60]!r}")
-            took.append(time.perf_counter() - start)
-            if pause:
-                await asyncio.sleep(pause)
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-
-    await asyncio.gather(*(person(*stream) for stream in streams))
-    return Answers(took, len(took) / (time.perf_counter() - began))
+    return asyncio.run(asyncio.wait_for(load(), seconds + TIME_LIMIT))
 
 
 async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ask: bytes) -> int:
@@ -136,10 +100,10 @@ def cpu_seconds(pid: int) -> float:
     return own + sum(cpu_seconds(int(child)) for child in children)
 
 
-def kilobytes(pid: int, name: str = "VmRSS") -> float:
-    """Return the memory of a process (Linux; VmHWM is its peak), or nan."""
+def kilobytes(pid: int) -> float:
+    """Return the memory of a process (Linux), or nan."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return float("nan")
-    return float(status.partition(f"{name}:")[2].split()[0])
+    return float(status.partition("VmRSS:")[2].split()[0])

@@ -8,7 +8,6 @@ moment. "Noticing" are the requests of a fault's first second.
 """
 
 import asyncio
-import ssl
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.load import beside, browse, exchange, generate
+import httpx2
+
+from benchmarks.load import beside, browse, generate
 from benchmarks.report import Figures, Measured, Table, percentile, progress
 from proof.conftest import module
 from proof.site import Site
@@ -31,8 +32,6 @@ WORKERS = 2
 PLOT = Path(__file__).parent.parent / "docs" / "benchmarks-outage.png"
 TITLE = f"outage: {PER_SECOND} requests per second, two processes"
 OURS, STOCK = "this template", "Django's cache sessions"
-
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Answer(NamedTuple):
@@ -150,46 +149,26 @@ async def ask_all_the_time(
     site: Site, cookie: str, start: float, over: asyncio.Event
 ) -> list[Answer]:
     """Begin PER_SECOND requests a second until it is over; return the answers in order."""
-    trust = ssl.create_default_context()
-    site.authority.configure_trust(trust)
-    ask = f"GET /dashboard/ HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nCookie: {cookie}\r\n\r\n"
-    idle: list[tuple[float, Stream]] = []  # since when
+    limits = httpx2.Limits(keepalive_expiry=IDLE_SECONDS)
+    options = site.connection | {"timeout": TIME_LIMIT, "headers": {"Cookie": cookie}}
 
-    async def answer() -> Answer:
-        begun = time.perf_counter()
-        stream = None
-        try:
-            async with asyncio.timeout(TIME_LIMIT):
-                since, stream = idle.pop() if idle else (begun, None)
-                if stream and begun - since > IDLE_SECONDS:
-                    stream[1].close()
-                    stream = None
-                stream = stream or await connect(site, trust)
-                status = await exchange(*stream, ask.encode())
+    async with httpx2.AsyncClient(**options, limits=limits) as client:
+
+        async def answer() -> Answer:
+            begun = time.perf_counter()
+            try:
+                status = (await client.get("/dashboard/")).status_code
+            except httpx2.TransportError:
+                status = 0
             outcome = {200: "ok", 302: "logged out"}.get(status, "error")
-            idle.append((time.perf_counter(), stream))
-        except (OSError, EOFError):
-            outcome = "error"
-            if stream:
-                stream[1].close()
-        return Answer(begun - start, (time.perf_counter() - begun) * 1000, outcome)
+            return Answer(begun - start, (time.perf_counter() - begun) * 1000, outcome)
 
-    for _ in range(WORKERS * 2):  # so that both processes have been asked
-        stream = await connect(site, trust)
-        idle.append((time.perf_counter(), stream))
-    asked = []
-    while not over.is_set():
-        asked.append(asyncio.create_task(answer()))
-        due = start - BEFORE + len(asked) / PER_SECOND
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-    answers = await asyncio.gather(*asked)
-    for _, (_, writer) in idle:
-        writer.close()
-    return answers
-
-
-async def connect(site: Site, trust: ssl.SSLContext) -> Stream:
-    return await asyncio.open_connection("127.0.0.1", site.port, ssl=trust)
+        asked = []
+        while not over.is_set():
+            asked.append(asyncio.create_task(answer()))
+            due = start - BEFORE + len(asked) / PER_SECOND
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        return await asyncio.gather(*asked)
 
 
 def figures_of(answers: list[Answer], lasted: float) -> Figures:

@@ -1,30 +1,11 @@
 """The plot of `outage`: a small picture for each fault and each kind of sessions."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 COLOURS = {"ok": "#3b6ea5", "error": "#c1272d", "logged out": "#e08a00"}
 MARKERS = {"ok": "o", "error": "x", "logged out": "v"}
 LOWEST, HIGHEST = 1.0, 10_000.0  # milliseconds
-
-
-def series(panel: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
-    """Return for each outcome when requests began and how many milliseconds they took."""
-    found: dict[str, tuple[list[float], list[float]]] = {outcome: ([], []) for outcome in COLOURS}
-    for at, took, outcome in panel["answers"]:
-        found[outcome][0].append(at)
-        found[outcome][1].append(min(max(took, LOWEST), HIGHEST))
-    return found
-
-
-def grid(panels: Iterable[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """Return the faults, one a row, and whose sessions they hit, one a column."""
-    panels = list(panels)
-    return (
-        list(dict.fromkeys(panel["fault"] for panel in panels)),
-        list(dict.fromkeys(panel["who"] for panel in panels)),
-    )
 
 
 def caption(panel: dict[str, Any]) -> str:
@@ -42,7 +23,8 @@ def draw(panels: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    faults, who = grid(panels)
+    faults = list(dict.fromkeys(panel["fault"] for panel in panels))  # one a row
+    who = list(dict.fromkeys(panel["who"] for panel in panels))  # one a column
     size = (4.6 * len(who), 1.75 * len(faults) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
@@ -50,10 +32,11 @@ def draw(panels: list[dict[str, Any]], path: Path) -> None:
     for panel in panels:
         axis = axes[faults.index(panel["fault"])][who.index(panel["who"])]
         axis.axvspan(0, panel["lasted"], color="#000000", alpha=0.08, linewidth=0)
-        found = series(panel)
-        for outcome, (at, took) in found.items():
-            axis.plot(at, took, MARKERS[outcome], color=COLOURS[outcome], markersize=3.6,
-                      markeredgewidth=1, alpha=0.8, label=outcome)  # fmt: skip
+        for outcome in COLOURS:
+            points = [(at, took) for at, took, what in panel["answers"] if what == outcome]
+            axis.plot([at for at, _ in points], [took for _, took in points], MARKERS[outcome],
+                      color=COLOURS[outcome], markersize=3.6, markeredgewidth=1, alpha=0.8,
+                      label=outcome)  # fmt: skip
         axis.set_title(caption(panel), fontsize=9, loc="left")
         axis.set_yscale("log")
         axis.set_ylim(LOWEST, HIGHEST)

@@ -12,17 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-INTRODUCTION = """# Benchmarks
-
-`nox -s bench -- --write` measures and writes this page. What is compared ran in turn, on one
-machine and the same servers. HTTP is served as in production: strict settings, uvicorn, TLS. A
-figure is the median of the rounds, with the smallest and the largest in brackets; a count has no
-brackets.
-
-Load, servers and site share the processors, so absolute figures say little about another machine.
-Ratios of one run say more. Where the brackets of two subjects overlap, the run does not show which
-is faster."""
-
 Figures = dict[str, float]
 Measured = dict[str, list[Figures]]  # for each subject the figures of every round
 

@@ -203,3 +203,22 @@ def test_statements_of_a_login(user: User, new_browser: Any) -> None:
         statements = [query["sql"] for query in queries]
         assert sum("accounts_attempt" in each for each in statements) == ours
         assert len(statements) <= bound, statements
+
+
+def test_a_login_is_recorded_once_a_day(client: Client, user: User) -> None:
+    """Whatever fails elsewhere meanwhile: only failures at its own address are forgiven."""
+
+    def logins() -> int:
+        assert log_in(client, PASSWORD, ELSEWHERE) == 302
+        return Attempt.objects.filter(kind="login").count()
+
+    assert logins() == 1
+    guess(client, 1, address=HERE)
+    assert logins() == 1
+    age(days=2)
+    assert logins() == 2
+
+
+@pytest.mark.parametrize("given", [("\ud800@example.com", PASSWORD), ("a@example.com", "\ud800")])
+def test_what_is_no_text_is_no_account(given: tuple[str, str], rf: RequestFactory) -> None:
+    assert authenticate(rf.get("/"), username=given[0], password=given[1]) is None

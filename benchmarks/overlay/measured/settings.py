@@ -7,9 +7,6 @@ from config.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE, OUTLAST
 
 OUTLAST = OUTLAST | {"SOCKETS_PER_SESSION": 0, "SOCKETS_PER_USER": 0}  # one user has them all
 
-if os.environ.get("COUNT_QUERIES"):
-    MIDDLEWARE = ["measured.middleware.count_queries", *MIDDLEWARE]
-
 if hasher := os.environ.get("HASHER"):
     PASSWORD_HASHERS = [hasher]
 
