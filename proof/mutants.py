@@ -57,8 +57,10 @@ PARTS = {
     "breaker": library(["redis/breaker.py"], ["redis_breaker"]),
     "handler": library(["handler.py", "threads.py"], ["handler", "handler_faults"]),
     "channels": library(["channels"], ["channels", "channels_redis"]),
-    "throttle": Part(["accounts/throttle.py"], ["tests/test_throttle.py", "tests/test_authenticate.py"],
-                     in_site=True),
+    "throttle": Part(
+        ["accounts/throttle.py"], ["tests/test_throttle.py", "tests/test_authenticate.py"],
+        in_site=True,
+    ),
     "profiles": Part(["config/profiles.py"], ["tests/test_profiles.py", "tests/test_settings.py"],
                      in_site=True),
     "hooks": Part(
