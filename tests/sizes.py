@@ -15,7 +15,6 @@ LONGER = {
     "proof/test_drills.py",
     "proof/test_live.py",
     "tests/outlast/test_redis_breaker.py",
-    "tests/outlast/test_session_user.py",
     f"{SITE}/config/settings.py",
     f"{SITE}/vendor/django-outlast/src/outlast/channels/postgres.py",
 }
