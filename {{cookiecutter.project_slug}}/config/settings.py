@@ -264,7 +264,6 @@ LOGGING = {} if DEBUG else logs.CONFIG
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"  # pages show dates in the reader's own zone
-USE_I18N = True
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
