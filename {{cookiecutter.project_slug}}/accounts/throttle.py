@@ -3,9 +3,7 @@
 Failures are counted per account in one table, so that the limits hold without a cache:
 - `THROTTLE_PAIR_LIMIT` per account and client address in `THROTTLE_SECONDS`,
 - `THROTTLE_ACCOUNT_LIMIT` per account in `THROTTLE_SECONDS`, `THROTTLE_DAY_LIMIT` in a day.
-  Addresses from which the account has logged in before are exempt, so that other people cannot
-  lock its owner out.
-
+  Addresses from which the account has logged in before are exempt: no one can lock its owner out.
 There is no limit per address alone, because many people can share one. Refused attempts do not
 count, so waiting always helps. Unknown names have the same limits as accounts.
 """
