@@ -6,7 +6,7 @@ import pytest
 from outlast.health import redis
 from outlast.health.errors import TABLE, ServiceError
 
-QUICK = redis.Patience(0.5, 0.5)
+QUICK = redis.Timeouts(0.5, 0.5)
 
 
 def trouble(title: str) -> tuple[str, str]:

@@ -70,15 +70,15 @@ class Talk:
             task.cancel()
 
 
-class Door:
-    """An address that leads to a server; connections to another one get stuck, not closed."""
+class Proxy:
+    """A TCP proxy; after `lead_to` another server, existing connections hang."""
 
     def __init__(self, port: int) -> None:
         self._behind = port
         self._passing: list[asyncio.Task[None]] = []
         self._ends: list[asyncio.StreamWriter] = []
 
-    async def __aenter__(self) -> "Door":
+    async def __aenter__(self) -> "Proxy":
         self._server = await asyncio.start_server(self._connected, "127.0.0.1")
         self.port = self._server.sockets[0].getsockname()[1]
         return self

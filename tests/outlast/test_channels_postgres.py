@@ -17,7 +17,7 @@ from django.db import connections
 from outlast.channels.local import PATIENCE
 from outlast.channels.postgres import PostgresLayer
 from outlast.checks import check_listening
-from talk import DEADLINE, NOISE, Door, Talk, hear, name_database, run
+from talk import DEADLINE, NOISE, Proxy, Talk, hear, name_database, run
 
 from proof.pgbouncer import PgBouncer, find_pgbouncer
 from proof.postgres import Postgres, find_postgres
@@ -145,10 +145,10 @@ def test_follows_an_address_to_another_server(
     """As after a failover: the old server is silent, and the address leads to the new one."""
 
     async def scenario(other: Postgres) -> float:
-        async with Door(postgres.port) as door:
-            name_database(door.port)
+        async with Proxy(postgres.port) as proxy:
+            name_database(proxy.port)
             async with Talk(use_postgres(), use_postgres()) as talk:
-                door.lead_to(other.port)
+                proxy.lead_to(other.port)
                 await talk.is_heard_within(2 + NOISE)
                 return talk.slowest
 

@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync
 from outlast.channels.local import PATIENCE
 from outlast.channels.redis import PubSubLayer
 from outlast.servers import SERVICE, Topology
-from talk import NOISE, Door, Talk, hear, make_layer, run
+from talk import NOISE, Proxy, Talk, hear, make_layer, run
 
 SENTINEL = {"replicas": 2, "sentinels": 3}
 
@@ -235,10 +235,10 @@ def test_leaves_a_connection_that_leads_nowhere(redis_server: Topology) -> None:
     """As when the machine of Redis is switched off and another takes its address."""
 
     async def scenario() -> None:
-        async with Door(redis_server.primary.port) as door:
-            address = f"redis://127.0.0.1:{door.port}"
+        async with Proxy(redis_server.primary.port) as proxy:
+            address = f"redis://127.0.0.1:{proxy.port}"
             async with Talk(PubSubLayer([address]), PubSubLayer([address])) as talk:
-                door.lead_to(redis_server.primary.port)
+                proxy.lead_to(redis_server.primary.port)
                 await talk.is_heard_within(4)
 
     run(scenario())

@@ -16,7 +16,7 @@ from redis.exceptions import AuthenticationError
 from troubleshooting import SITE, write_page
 
 PAGE = SITE / "docs" / "troubleshooting.md"
-QUICK = redis.Patience(0.5, 0.5)
+QUICK = redis.Timeouts(0.5, 0.5)
 Use = Callable[..., None]
 
 

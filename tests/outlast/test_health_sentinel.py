@@ -14,7 +14,7 @@ from tls import make_certificates, speak_tls
 
 pytestmark = pytest.mark.slow
 
-QUICK = redis.Patience(0.5, 0.5)
+QUICK = redis.Timeouts(0.5, 0.5)
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,7 @@ def user_replaced_in_the_columns(copies: Copies, user: User) -> None:
 # --- The sabotages ---
 
 
-def seals_without_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def signs_without_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_signature", lambda session, data, secret: files.name_of(data))
 
 
@@ -134,9 +134,9 @@ def trusts_copies_without_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def trusting(self: Any, with_data: bool | None = None) -> Any:
         key = self.session_key
         found = look_up(self, with_data)
-        sealed = key and redis.copies().get(redis.name_of(key))
-        if found is None and sealed:
-            self._session_key, self._session_cache = key, self.decode(sealed.split(" ")[1])
+        signed = key and redis.copies().get(redis.name_of(key))
+        if found is None and signed:
+            self._session_key, self._session_cache = key, self.decode(signed.split(" ")[1])
         return found
 
     monkeypatch.setattr(db.SessionStore, "look_up", trusting)
@@ -170,13 +170,13 @@ def trusts_the_user_column(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 DRILLS: list[tuple[Callable[..., None], Callable[..., None]]] = [
-    (old_snapshot, seals_without_version),
+    (old_snapshot, signs_without_version),
     (old_snapshot, never_changes_the_version),
     (lost_deletion, trusts_copies_without_a_row),
-    (demoted_server, seals_without_version),
-    (slow_reader, seals_without_version),
+    (demoted_server, signs_without_version),
+    (slow_reader, signs_without_version),
     (killed_ender, trusts_copies_without_a_row),
-    (swapped_copies, seals_without_version),
+    (swapped_copies, signs_without_version),
     (ended_while_the_key_is_replaced, lets_sessions_return),
     (saved_by_djangos_engine, overlooks_djangos_model),
     (user_replaced_in_the_columns, trusts_the_user_column),

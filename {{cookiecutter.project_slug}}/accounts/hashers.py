@@ -9,14 +9,14 @@ from typing import Any
 from django.contrib.auth import hashers
 
 
-def _let_pages_go_first() -> None:
+def _lower_priority() -> None:
     """Lower the priority of the thread, on Linux."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, get_native_id(), 10)
 
 
 # More than one per processor would not be faster, but need more memory.
-_threads = ThreadPoolExecutor(os.cpu_count() or 1, "hasher", _let_pages_go_first)
+_threads = ThreadPoolExecutor(os.cpu_count() or 1, "hasher", _lower_priority)
 
 
 class Argon2PasswordHasher(hashers.Argon2PasswordHasher):

@@ -20,25 +20,25 @@ LAG_SECONDS = 10
 LAG_BYTES = 1_000_000
 
 
-class Patience(NamedTuple):
+class Timeouts(NamedTuple):
     """Seconds to connect, and for one reply."""
 
     connect: float
     reply: float
 
 
-READY = Patience(0.4, 0.4)  # Sentinels and then the primary within a second
-DOCTOR = Patience(3.5, 1)  # Windows takes 2 s to say that nothing listens
+READY = Timeouts(0.4, 0.4)  # Sentinels and then the primary within a second
+DOCTOR = Timeouts(3.5, 1)  # Windows takes 2 s to say that nothing listens
 
 
-def services(patience: Patience) -> list[Probe]:
+def services(timeouts: Timeouts) -> list[Probe]:
     """Return probes of each Sentinel, and of the server that takes writes."""
     address = read_redis_address()
     numbers = range(1, len(address.hosts) + 1) if address.service else ()
     found = [
-        Probe(f"sentinel {number}", partial(sentinel, number, patience)) for number in numbers
+        Probe(f"sentinel {number}", partial(sentinel, number, timeouts)) for number in numbers
     ]
-    return [*found, Probe("redis", partial(server, patience))]
+    return [*found, Probe("redis", partial(server, timeouts))]
 
 
 def diagnostics() -> list[Probe]:
@@ -53,11 +53,11 @@ def diagnostics() -> list[Probe]:
 
 
 @contextmanager
-def connect(service: Service, options: Any, patience: Patience) -> Iterator[Redis]:
+def connect(service: Service, options: Any, timeouts: Timeouts) -> Iterator[Redis]:
     """Yield a client; raise ServiceError, which explains any error of it."""
     arguments = impatient() | {
-        "socket_connect_timeout": patience.connect,
-        "socket_timeout": patience.reply,
+        "socket_connect_timeout": timeouts.connect,
+        "socket_timeout": timeouts.reply,
         "decode_responses": True,
         **({"host": service.host, "port": service.port} if service.host else {}),
         **options,
@@ -73,44 +73,44 @@ def connect(service: Service, options: Any, patience: Patience) -> Iterator[Redi
 
 
 @contextmanager
-def primary(patience: Patience = DOCTOR) -> Iterator[Redis]:
+def primary(timeouts: Timeouts = DOCTOR) -> Iterator[Redis]:
     """Yield a client of the server that takes writes; raise ServiceError."""
     address = read_redis_address()
     service = redis_service(address)
     if address.service:
-        host, port = agreed_primary(patience)
+        host, port = agreed_primary(timeouts)
         service = Service("redis", "Redis", f"{host}:{port}", host, port, "REDIS_PASSWORD")
     elif address.cluster:
         host, port = next(
-            (each for each in address.hosts if accepts(each, patience)), address.hosts[0]
+            (each for each in address.hosts if accepts(each, timeouts)), address.hosts[0]
         )
         service = replace(service, host=host, port=port)
-    with connect(service, address.options, patience) as client:
+    with connect(service, address.options, timeouts) as client:
         yield client
 
 
-def accepts(place: HostPort, patience: Patience) -> bool:
+def accepts(place: HostPort, timeouts: Timeouts) -> bool:
     """Return whether a server accepts connections."""
-    with suppress(OSError), socket.create_connection(place, patience.connect):
+    with suppress(OSError), socket.create_connection(place, timeouts.connect):
         return True
     return False
 
 
 @contextmanager
-def sentinel_at(place: HostPort, patience: Patience = DOCTOR) -> Iterator[Any]:
+def sentinel_at(place: HostPort, timeouts: Timeouts = DOCTOR) -> Iterator[Any]:
     """Yield a client of a Sentinel; raise ServiceError."""
     variable = "REDIS_SENTINELS or REDIS_SENTINEL_PASSWORD"
     service = Service("sentinel", "the Sentinel", "{}:{}".format(*place), *place, variable)
-    with connect(service, read_redis_address().sentinel_options, patience) as client:
+    with connect(service, read_redis_address().sentinel_options, timeouts) as client:
         yield client
 
 
-def agreed_primary(patience: Patience) -> HostPort:
+def agreed_primary(timeouts: Timeouts) -> HostPort:
     """Return the primary that all answering Sentinels name; raise ServiceError otherwise."""
     address = read_redis_address()
 
     def ask(place: HostPort) -> HostPort | None:
-        with suppress(ServiceError), sentinel_at(place, patience) as client:
+        with suppress(ServiceError), sentinel_at(place, timeouts) as client:
             return cast(HostPort | None, client.sentinel_get_master_addr_by_name(address.service))
         return None
 
@@ -134,10 +134,10 @@ def agreed_primary(patience: Patience) -> HostPort:
 # --- Probes ---
 
 
-def server(patience: Patience) -> Finding:
+def server(timeouts: Timeouts) -> Finding:
     """Write a key with a time to live of a second."""
     key = f"{settings.CACHES['default'].get('KEY_PREFIX', '')}:doctor"
-    with primary(patience) as client:
+    with primary(timeouts) as client:
         if read_redis_address().cluster:
             return cluster(client)  # raises for a server without cluster mode
         info = client.info("server")
@@ -163,11 +163,11 @@ def cluster(client: Redis) -> Finding:
     return ok(text)
 
 
-def sentinel(number: int, patience: Patience) -> Finding:
+def sentinel(number: int, timeouts: Timeouts) -> Finding:
     """Report the primary that this Sentinel names; warn if it does not know the others."""
     address = read_redis_address()
     host, port = address.hosts[number - 1]
-    with sentinel_at((host, port), patience) as client:
+    with sentinel_at((host, port), timeouts) as client:
         state = client.sentinel_master(address.service)
     others = state["num-other-sentinels"]
     text = (

@@ -31,15 +31,15 @@ def name_of(*parts: str) -> str:
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
-def seal(session: AbstractSession, data: str) -> str:
+def sign(session: AbstractSession, data: str) -> str:
     return f"{_signature(session, data, settings.SECRET_KEY)} {data}"
 
 
-def unseal(session: AbstractSession, sealed: Any) -> str | None:
+def unsign(session: AbstractSession, signed: Any) -> str | None:
     """Return the data if it was signed for this session and its version, otherwise None."""
-    if not isinstance(sealed, str):
+    if not isinstance(signed, str):
         return None
-    signature, _, data = sealed.partition(" ")
+    signature, _, data = signed.partition(" ")
     for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
         if constant_time_compare(signature, _signature(session, data, secret)):
             return data
@@ -55,7 +55,7 @@ def read(session: AbstractSession) -> str | None:
     """Return the data in the session's file, or None without a file that we have signed."""
     for attempts_left in reversed(range(5)) if settings.SESSION_FILE_PATH else ():
         try:
-            return unseal(session, _path(session).read_text("ascii"))
+            return unsign(session, _path(session).read_text("ascii"))
         except (FileNotFoundError, UnicodeDecodeError):
             return None
         except PermissionError:  # Windows, while the file is being removed
@@ -73,7 +73,7 @@ def write(session: AbstractSession, data: str) -> None:
         path.parent.chmod(0o700)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123
-        file.write(seal(session, data))
+        file.write(sign(session, data))
 
 
 def remove(session: AbstractSession) -> None:

@@ -34,13 +34,13 @@ class SessionStore(db.SessionStore):
         if row.version is None or files.in_file(row):
             return data
         if data is None:
-            return files.unseal(row, _call("get", row))
-        _set_copy(row, files.seal(row, data))
+            return files.unsign(row, _call("get", row))
+        _set_copy(row, files.sign(row, data))
         return data
 
     def write(self, session: AbstractSession, must_create: bool) -> None:
         super().write(session, must_create)
-        copy = partial(_set_copy, session, files.seal(session, session.session_data))
+        copy = partial(_set_copy, session, files.sign(session, session.session_data))
         transaction.on_commit(copy, using=self.rows().db)
 
     @classmethod
@@ -58,9 +58,9 @@ def copies() -> BaseCache:
     return caches[settings.SESSION_CACHE_ALIAS]
 
 
-def _set_copy(session: AbstractSession, sealed: str) -> None:
+def _set_copy(session: AbstractSession, signed: str) -> None:
     seconds = (session.expire_date - timezone.now()).total_seconds()
-    _call("set", session, sealed, max(int(seconds), 1))
+    _call("set", session, signed, max(int(seconds), 1))
 
 
 def _call(method: str, session: AbstractSession, *args: Any) -> Any:
