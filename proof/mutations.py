@@ -117,7 +117,7 @@ MUTATIONS = [
     Mutation(
         "the throttle asks again after the hash",
         f"{SITE}/accounts/throttle.py",
-        "throttle.look()  # a thousand",
+        "throttle.look()  # many",
         "pass  # a thousand",
         {"profile(database)"},
     ),
