@@ -107,7 +107,8 @@ template() { # what the workflow's Windows jobs run
         windows template 'C:\uv\uvx.exe' nox -s "$session" || failed=1
     done
     # The sites that tests make with pip, which the other sessions leave out.
-    windows template 'C:\uv\uvx.exe' nox -s recipe -- -k 'one_command and pip' || failed=1
+    windows template 'C:\uv\uvx.exe' nox -s recipe -- -k 'one_command and pip' \
+        --timeout=900 || failed=1
     return $failed
 }
 
