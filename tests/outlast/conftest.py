@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from caches import make_cache
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.test import Client
 from outlast import live
+from outlast.cache import RedisCache
 from outlast.channels.postgres import PostgresLayer
 from outlast.servers import Topology
 from outlast.sessions import session_ended
@@ -32,6 +34,22 @@ def redis_server() -> Iterator[Topology]:
     """One real Redis or Valkey; a test that breaks it starts one of its own."""
     with Topology() as topology:
         yield topology
+
+
+@pytest.fixture
+def server(redis_server: Topology) -> Topology:
+    """The server of `cache`; modules that break it override this by one of their own."""
+    return redis_server
+
+
+@pytest.fixture
+def cache(server: Topology) -> RedisCache:
+    """A cache that has been used; only "kept" is in it."""
+    server.primary.client().flushall()
+    cache = make_cache(server)
+    cache.set("kept", "value")
+    assert cache.get("kept") == "value"
+    return cache
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import pickle
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,18 +17,6 @@ from outlast.cache import RedisCache
 from outlast.redis import values
 from outlast.servers import Topology
 from redis.exceptions import ResponseError
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Topology]:
-    with Topology() as topology:
-        yield topology
-
-
-@pytest.fixture
-def cache(server: Topology) -> RedisCache:
-    server.primary.client().flushall()
-    return make_cache(server)
 
 
 def test_one_value(cache: RedisCache) -> None:

@@ -3,7 +3,6 @@
 import collections
 import datetime
 import decimal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,12 +21,6 @@ from outlast.servers import Topology
 class Point(NamedTuple):
     x: int
     y: int
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Topology]:
-    with Topology() as topology:
-        yield topology
 
 
 @pytest.fixture

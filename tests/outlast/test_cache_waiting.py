@@ -29,15 +29,6 @@ def server() -> Iterator[Topology]:
         yield topology
 
 
-@pytest.fixture
-def cache(server: Topology) -> RedisCache:
-    """A cache that has been used, with a value in it."""
-    cache = make_cache(server)
-    cache.set("k", "kept")
-    assert cache.get("k") == "kept"
-    return cache
-
-
 def timed(function: Callable[[], Any]) -> float:
     started = time.perf_counter()
     function()
@@ -57,7 +48,7 @@ def test_while_it_hangs_few_wait_and_none_for_long(
 
     def request(_: int) -> list[float]:
         together.wait()
-        return [timed(functools.partial(make_cache(server).get, "k")) for _ in range(5)]
+        return [timed(functools.partial(make_cache(server).get, "kept")) for _ in range(5)]
 
     monkeypatch.setattr(cache.client.breaker, "record_failure", count_and_fail)
     server.primary.pause()
@@ -75,7 +66,7 @@ def test_while_it_hangs_the_event_loop_goes_on(server: Topology) -> None:
 
     async def use() -> None:
         nonlocal longest
-        getting = asyncio.gather(*(slow.aget("k") for _ in range(100)))
+        getting = asyncio.gather(*(slow.aget("kept") for _ in range(100)))
         for _ in range(50):
             started = time.perf_counter()
             await asyncio.sleep(0.01)
@@ -83,7 +74,7 @@ def test_while_it_hangs_the_event_loop_goes_on(server: Topology) -> None:
         server.primary.resume()
         await getting
 
-    slow.get("k")
+    slow.get("kept")
     server.primary.pause()
     asyncio.run(use())
     assert longest < 2
@@ -94,14 +85,14 @@ def test_while_it_hangs_the_thread_of_the_database_goes_on(server: Topology) -> 
     slow = make_cache(server, socket_timeout=5)
 
     async def use() -> None:
-        getting = asyncio.create_task(slow.aget("k"))
+        getting = asyncio.create_task(slow.aget("kept"))
         await asyncio.sleep(0.1)
         await sync_to_async(lambda: None)()
         assert not getting.done()
         server.primary.resume()
         await getting
 
-    slow.get("k")
+    slow.get("kept")
     server.primary.pause()
     asyncio.run(use())
 
@@ -109,10 +100,10 @@ def test_while_it_hangs_the_thread_of_the_database_goes_on(server: Topology) -> 
 def test_callers_do_not_wait_for_each_other(server: Topology, cache: RedisCache) -> None:
     """20 who each wait 0.5 s for a slow server take as long as one."""
     slow = make_cache(server, socket_timeout=5)
-    slow.get("k")
+    slow.get("kept")
     server.primary.client().client_pause(500)
     with ThreadPoolExecutor(20) as pool:
-        took = timed(lambda: list(pool.map(lambda _: slow.get("k"), range(20))))
+        took = timed(lambda: list(pool.map(lambda _: slow.get("kept"), range(20))))
     assert took < 5
 
 
@@ -120,13 +111,13 @@ def test_own_crowd_does_not_break_the_circuit(
     server: Topology, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = make_cache(server, max_connections=2, socket_timeout=5)
-    cache.set("k", 1)
+    cache.set("kept", 1)
     server.primary.client().client_pause(200)
     with ThreadPoolExecutor(10) as pool:
-        found = list(pool.map(lambda _: cache.get("k"), range(10)))
+        found = list(pool.map(lambda _: cache.get("kept"), range(10)))
     assert sorted(map(str, found)) == ["1"] * 2 + ["None"] * 8
     assert cache.client.breaker.reason == ""
-    assert cache.get("k") == 1
+    assert cache.get("kept") == 1
     assert len(caplog.messages) == 1
     assert "raise max_connections" in caplog.text
 
@@ -145,9 +136,9 @@ def test_connections_that_lead_nowhere_are_noticed_once(
     with ThreadPoolExecutor(10) as pool:
         list(pool.map(hold, range(10)))
     server.primary.pause()
-    assert cache.get("k") is None
+    assert cache.get("kept") is None
     server.primary.resume()
-    wait_until(lambda: cache.get("k") == "kept", "the cache to be used again")
+    wait_until(lambda: cache.get("kept") == "value", "the cache to be used again")
     idle = cache.client.connection_pool._available_connections
     assert sum(connection.is_connected for connection in idle) == 1
     assert len(caplog.messages) == 2
@@ -160,6 +151,6 @@ def test_a_command_is_tried_once(server: Topology, cache: RedisCache) -> None:
     client = server.primary.client(single_connection_client=True)
     before = opened()
     server.primary.pause()
-    assert cache.get("k") is None
+    assert cache.get("kept") is None
     server.primary.resume()
     assert opened() == before

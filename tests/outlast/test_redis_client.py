@@ -21,17 +21,6 @@ from tls import make_certificates, speak_tls
 LIBRARY = Path(outlast.__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Topology]:
-    with Topology() as topology:
-        yield topology
-
-
-@pytest.fixture
-def cache(server: Topology) -> RedisCache:
-    return make_cache(server)
-
-
 def opened(server: Topology) -> int:
     """How many connections the server has ever been asked for."""
     return server.primary.client().info("stats")["total_connections_received"]
