@@ -37,16 +37,16 @@ def redis_server() -> Iterator[Topology]:
 
 
 @pytest.fixture
-def server(redis_server: Topology) -> Topology:
-    """The server of `cache`; modules that break it override this by one of their own."""
+def backend(redis_server: Topology) -> Topology:
+    """The Redis of `cache`; modules that break it override this by one of their own."""
     return redis_server
 
 
 @pytest.fixture
-def cache(server: Topology) -> RedisCache:
+def cache(backend: Topology) -> RedisCache:
     """A cache that has been used; only "kept" is in it."""
-    server.primary.client().flushall()
-    cache = make_cache(server)
+    backend.primary.client().flushall()
+    cache = make_cache(backend)
     cache.set("kept", "value")
     assert cache.get("kept") == "value"
     return cache

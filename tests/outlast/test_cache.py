@@ -70,8 +70,8 @@ def test_many_values(cache: RedisCache) -> None:
     assert cache.set_many({}) == []
 
 
-def test_times(cache: RedisCache, server: Topology) -> None:
-    ttl = server.primary.client().ttl
+def test_times(cache: RedisCache, backend: Topology) -> None:
+    ttl = backend.primary.client().ttl
     cache.set("k", 1)
     assert 290 < ttl("site:1:k") <= 300  # Django's default
     cache.set("k", 1, timeout=None)
@@ -132,11 +132,11 @@ def test_what_cannot_be_pickled_is_an_error_also_without_redis(cache: RedisCache
 
 
 def test_reads_are_counted_for_what_they_gave(
-    cache: RedisCache, server: Topology, monkeypatch: pytest.MonkeyPatch
+    cache: RedisCache, backend: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[str] = []
     monkeypatch.setattr(values, "count_read", counted.append)
-    server.primary.client().set("site:1:k", "foreign")
+    backend.primary.client().set("site:1:k", "foreign")
     cache.get("k")
     cache.get("k")
     cache.set("k", 1)
@@ -146,13 +146,13 @@ def test_reads_are_counted_for_what_they_gave(
 
 @pytest.mark.parametrize("prefix", ["site", "a*", ""])
 def test_clear_leaves_the_other_site_alone(
-    server: Topology, prefix: str, monkeypatch: pytest.MonkeyPatch
+    backend: Topology, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.primary.client().flushall()
-    others = [make_cache(server, other) for other in ("site2", "sit", "ab", "a", "ax")]
+    backend.primary.client().flushall()
+    others = [make_cache(backend, other) for other in ("site2", "sit", "ab", "a", "ax")]
     for other in others:
         other.set("k", 1)
-    cache = make_cache(server, prefix)
+    cache = make_cache(backend, prefix)
     for _ in range(2):
         cache.set("k", 1, version=7)
         assert cache.clear()
@@ -161,15 +161,15 @@ def test_clear_leaves_the_other_site_alone(
     # Other processes follow, and ignore what others put in its place.
     cache.set("k", 2)
     forget_clients()
-    assert make_cache(server, prefix).get("k") == 2
+    assert make_cache(backend, prefix).get("k") == 2
     monkeypatch.setattr(values, "CLEARED_SECONDS", 0)
     for planted in (b"\xff", b"-1", b"9" * 1000, b""):
-        server.primary.client().set(f"{prefix}:generation", planted)
-        assert make_cache(server, prefix).get("k") is None
+        backend.primary.client().set(f"{prefix}:generation", planted)
+        assert make_cache(backend, prefix).get("k") is None
 
 
-def test_pages_and_fragments(settings: Any, server: Topology) -> None:
-    url, options = location(server)
+def test_pages_and_fragments(settings: Any, backend: Topology) -> None:
+    url, options = location(backend)
     backend = "outlast.cache.RedisCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": url, "OPTIONS": options}}
     caches["default"].clear()

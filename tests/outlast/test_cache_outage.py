@@ -22,7 +22,7 @@ def _short_cooldown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[Topology]:
+def backend() -> Iterator[Topology]:
     with Topology() as topology:
         yield topology
 
@@ -65,44 +65,44 @@ def assert_everything_is_a_miss(cache: RedisCache) -> None:
 # --- Faults: each breaks the server and returns a function that repairs it ---
 
 
-def killed(server: Topology) -> Callable[[], Any]:
-    server.primary.kill()
-    return server.primary.start
+def killed(backend: Topology) -> Callable[[], Any]:
+    backend.primary.kill()
+    return backend.primary.start
 
 
-def hung(server: Topology) -> Callable[[], Any]:
-    server.primary.pause()
-    return server.primary.resume
+def hung(backend: Topology) -> Callable[[], Any]:
+    backend.primary.pause()
+    return backend.primary.resume
 
 
-def full(server: Topology) -> Callable[[], Any]:
-    client = server.primary.client()
+def full(backend: Topology) -> Callable[[], Any]:
+    client = backend.primary.client()
     client.config_set("maxmemory", 1)
     return lambda: client.config_set("maxmemory", 0)
 
 
-def read_only(server: Topology) -> Callable[[], Any]:
-    client = server.primary.client()
+def read_only(backend: Topology) -> Callable[[], Any]:
+    client = backend.primary.client()
     client.replicaof("127.0.0.1", 1)
     return lambda: client.replicaof("NO", "ONE")
 
 
-def no_connection_to_spare(server: Topology) -> Callable[[], Any]:
-    client = server.primary.client(single_connection_client=True)
+def no_connection_to_spare(backend: Topology) -> Callable[[], Any]:
+    client = backend.primary.client(single_connection_client=True)
     client.config_set("maxclients", 1)
     client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     return lambda: client.config_set("maxclients", 100)
 
 
-def locked(server: Topology) -> Callable[[], Any]:
-    client = server.primary.client(single_connection_client=True)
+def locked(backend: Topology) -> Callable[[], Any]:
+    client = backend.primary.client(single_connection_client=True)
     client.config_set("requirepass", "changed")
     client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     return lambda: client.config_set("requirepass", "")
 
 
-def forbidden(server: Topology) -> Callable[[], Any]:
-    client = server.primary.client()
+def forbidden(backend: Topology) -> Callable[[], Any]:
+    client = backend.primary.client()
     client.acl_setuser("default", enabled=True, commands=["+@all", "-set"])
     return lambda: client.acl_setuser("default", enabled=True, commands=["+@all"])
 
@@ -112,12 +112,12 @@ FAULTS = [killed, hung, full, read_only, no_connection_to_spare, locked, forbidd
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault(
-    server: Topology,
+    backend: Topology,
     cache: RedisCache,
     caplog: pytest.LogCaptureFixture,
     fault: Callable[[Topology], Callable[[], Any]],
 ) -> None:
-    repair = fault(server)
+    repair = fault(backend)
     cache.set("kept", "new")  # some of them are noticed by those who write
     assert_everything_is_a_miss(cache)
     assert len(caplog.messages) == 1
@@ -133,30 +133,30 @@ def test_fault(
 def test_loading(caplog: pytest.LogCaptureFixture) -> None:
     # Half a millisecond for each key it reads from disk.
     lines = ["key-load-delay 500", "loading-process-events-interval-bytes 1024"]
-    with Topology(lines=lines) as server:
-        cache = make_cache(server)
-        server.primary.client().mset({f"key {n}": n for n in range(1500)})
-        server.primary.client().save()
-        server.primary.start(wait=False)
-        wait_until(lambda: "LOADING" in loading(server), "it to be loading")
+    with Topology(lines=lines) as backend:
+        cache = make_cache(backend)
+        backend.primary.client().mset({f"key {n}": n for n in range(1500)})
+        backend.primary.client().save()
+        backend.primary.start(wait=False)
+        wait_until(lambda: "LOADING" in loading(backend), "it to be loading")
         assert_everything_is_a_miss(cache)
         assert cache.client.breaker.reason
         wait_until(lambda: is_used_again(cache), "the cache to be used again", 15)
     assert len(caplog.messages) == 2
 
 
-def loading(server: Topology) -> str:
+def loading(backend: Topology) -> str:
     try:
-        server.primary.client().get("kept")
+        backend.primary.client().get("kept")
     except Exception as error:
         return f"LOADING {error}" if "loading" in str(error) else str(error)
     return ""
 
 
 def test_restarted_between_two_requests_is_not_even_noticed(
-    server: Topology, cache: RedisCache, caplog: pytest.LogCaptureFixture
+    backend: Topology, cache: RedisCache, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.primary.start()
+    backend.primary.start()
     assert cache.get("kept") is None
     assert is_used_again(cache)
     assert not caplog.messages
@@ -175,8 +175,8 @@ def test_restarted_between_two_requests_is_not_even_noticed(
     ],
 )
 def test_wrong_settings(password: str, url: str, caplog: pytest.LogCaptureFixture) -> None:
-    with Topology(password=password) as server:
-        cache = make_cache_at(url.format(port=server.primary.port))
+    with Topology(password=password) as backend:
+        cache = make_cache_at(url.format(port=backend.primary.port))
         assert_everything_is_a_miss(cache)
         time.sleep(breaker.COOLDOWN)
         assert_everything_is_a_miss(cache)

@@ -24,9 +24,9 @@ class Point(NamedTuple):
 
 
 @pytest.fixture
-def caches(server: Topology, tmp_path: Path) -> list[Any]:
+def caches(backend: Topology, tmp_path: Path) -> list[Any]:
     """Redis, and what must give the same."""
-    return [make_cache(server), FileBasedCache(str(tmp_path), {}), LocMemCache("values", {})]
+    return [make_cache(backend), FileBasedCache(str(tmp_path), {}), LocMemCache("values", {})]
 
 
 VALUES = [
@@ -85,8 +85,8 @@ def test_models_and_querysets(caches: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("key", ["with space", "with\nnewline", "k" * 300, "ü☃", "", "*[a]?\\"])
-def test_keys_that_memcached_refuses(server: Topology, key: str) -> None:
-    cache = make_cache(server)
+def test_keys_that_memcached_refuses(backend: Topology, key: str) -> None:
+    cache = make_cache(backend)
     if key in ("ü☃", "", "*[a]?\\"):
         cache.set(key, 1)
         assert cache.get(key) == 1
@@ -98,8 +98,8 @@ def test_keys_that_memcached_refuses(server: Topology, key: str) -> None:
 
 
 def test_a_value_too_large_for_redis_is_a_miss_and_no_outage() -> None:
-    with Topology(lines=["proto-max-bulk-len 2mb"]) as server:
-        cache = make_cache(server)
+    with Topology(lines=["proto-max-bulk-len 2mb"]) as backend:
+        cache = make_cache(backend)
         cache.set("small", 1)
         for value in ("x" * 60_000_000, "x" * 1_900_000):
             cache.set("large", value)
@@ -109,18 +109,18 @@ def test_a_value_too_large_for_redis_is_a_miss_and_no_outage() -> None:
         with pytest.raises(Unavailable, match="did not take a value of 60,000,"):
             cache.strict.set_many({"other": 1, "large": "x" * 60_000_000})
         assert not cache.client.breaker.is_open
-        server.primary.kill()
+        backend.primary.kill()
         cache.set("large", "x" * 3_000_000)
         assert cache.client.breaker.is_open
 
 
-def test_three_frames(server: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_frames(backend: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cached `get` crosses at most three frames of this library."""
     import inspect
 
     from redis import Redis
 
-    cache: RedisCache = make_cache(server)
+    cache: RedisCache = make_cache(backend)
     cache.get("k")  # asks, once a second, whether another process has cleared the cache
     frames = []
 

@@ -24,7 +24,7 @@ def _short_cooldown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[Topology]:
+def backend() -> Iterator[Topology]:
     with Topology() as topology:
         yield topology
 
@@ -36,7 +36,7 @@ def timed(function: Callable[[], Any]) -> float:
 
 
 def test_while_it_hangs_few_wait_and_none_for_long(
-    server: Topology, cache: RedisCache, monkeypatch: pytest.MonkeyPatch
+    backend: Topology, cache: RedisCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those who were there first, and then one now and then."""
     together, waited = threading.Barrier(100), []
@@ -48,10 +48,10 @@ def test_while_it_hangs_few_wait_and_none_for_long(
 
     def request(_: int) -> list[float]:
         together.wait()
-        return [timed(functools.partial(make_cache(server).get, "kept")) for _ in range(5)]
+        return [timed(functools.partial(make_cache(backend).get, "kept")) for _ in range(5)]
 
     monkeypatch.setattr(cache.client.breaker, "record_failure", count_and_fail)
-    server.primary.pause()
+    backend.primary.pause()
     started = time.perf_counter()
     with ThreadPoolExecutor(100) as pool:
         waits = [wait for some in pool.map(request, range(100)) for wait in some]
@@ -60,8 +60,8 @@ def test_while_it_hangs_few_wait_and_none_for_long(
     assert 1 <= len(waited) <= 110 < len(waits)
 
 
-def test_while_it_hangs_the_event_loop_goes_on(server: Topology) -> None:
-    slow = make_cache(server, socket_timeout=5)
+def test_while_it_hangs_the_event_loop_goes_on(backend: Topology) -> None:
+    slow = make_cache(backend, socket_timeout=5)
     longest = 0.0
 
     async def use() -> None:
@@ -71,48 +71,48 @@ def test_while_it_hangs_the_event_loop_goes_on(server: Topology) -> None:
             started = time.perf_counter()
             await asyncio.sleep(0.01)
             longest = max(longest, time.perf_counter() - started)
-        server.primary.resume()
+        backend.primary.resume()
         await getting
 
     slow.get("kept")
-    server.primary.pause()
+    backend.primary.pause()
     asyncio.run(use())
     assert longest < 2
 
 
-def test_while_it_hangs_the_thread_of_the_database_goes_on(server: Topology) -> None:
+def test_while_it_hangs_the_thread_of_the_database_goes_on(backend: Topology) -> None:
     """asgiref has one for all WebSockets, and Django's own `aget` would wait in it."""
-    slow = make_cache(server, socket_timeout=5)
+    slow = make_cache(backend, socket_timeout=5)
 
     async def use() -> None:
         getting = asyncio.create_task(slow.aget("kept"))
         await asyncio.sleep(0.1)
         await sync_to_async(lambda: None)()
         assert not getting.done()
-        server.primary.resume()
+        backend.primary.resume()
         await getting
 
     slow.get("kept")
-    server.primary.pause()
+    backend.primary.pause()
     asyncio.run(use())
 
 
-def test_callers_do_not_wait_for_each_other(server: Topology, cache: RedisCache) -> None:
+def test_callers_do_not_wait_for_each_other(backend: Topology, cache: RedisCache) -> None:
     """20 who each wait 0.5 s for a slow server take as long as one."""
-    slow = make_cache(server, socket_timeout=5)
+    slow = make_cache(backend, socket_timeout=5)
     slow.get("kept")
-    server.primary.client().client_pause(500)
+    backend.primary.client().client_pause(500)
     with ThreadPoolExecutor(20) as pool:
         took = timed(lambda: list(pool.map(lambda _: slow.get("kept"), range(20))))
     assert took < 5
 
 
 def test_own_crowd_does_not_break_the_circuit(
-    server: Topology, caplog: pytest.LogCaptureFixture
+    backend: Topology, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = make_cache(server, max_connections=2, socket_timeout=5)
+    cache = make_cache(backend, max_connections=2, socket_timeout=5)
     cache.set("kept", 1)
-    server.primary.client().client_pause(200)
+    backend.primary.client().client_pause(200)
     with ThreadPoolExecutor(10) as pool:
         found = list(pool.map(lambda _: cache.get("kept"), range(10)))
     assert sorted(map(str, found)) == ["1"] * 2 + ["None"] * 8
@@ -123,7 +123,7 @@ def test_own_crowd_does_not_break_the_circuit(
 
 
 def test_connections_that_lead_nowhere_are_noticed_once(
-    server: Topology, cache: RedisCache, caplog: pytest.LogCaptureFixture
+    backend: Topology, cache: RedisCache, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As when a firewall forgets them: each would cost a time-out, and an outage, of its own."""
     together = threading.Barrier(10)
@@ -135,22 +135,22 @@ def test_connections_that_lead_nowhere_are_noticed_once(
 
     with ThreadPoolExecutor(10) as pool:
         list(pool.map(hold, range(10)))
-    server.primary.pause()
+    backend.primary.pause()
     assert cache.get("kept") is None
-    server.primary.resume()
+    backend.primary.resume()
     wait_until(lambda: cache.get("kept") == "value", "the cache to be used again")
     idle = cache.client.connection_pool._available_connections
     assert sum(connection.is_connected for connection in idle) == 1
     assert len(caplog.messages) == 2
 
 
-def test_a_command_is_tried_once(server: Topology, cache: RedisCache) -> None:
+def test_a_command_is_tried_once(backend: Topology, cache: RedisCache) -> None:
     def opened() -> int:
         return int(client.info("stats")["total_connections_received"])
 
-    client = server.primary.client(single_connection_client=True)
+    client = backend.primary.client(single_connection_client=True)
     before = opened()
-    server.primary.pause()
+    backend.primary.pause()
     assert cache.get("kept") is None
-    server.primary.resume()
+    backend.primary.resume()
     assert opened() == before

@@ -21,45 +21,45 @@ from tls import make_certificates, speak_tls
 LIBRARY = Path(outlast.__file__).parents[1]
 
 
-def opened(server: Topology) -> int:
+def opened(backend: Topology) -> int:
     """How many connections the server has ever been asked for."""
-    return server.primary.client().info("stats")["total_connections_received"]
+    return backend.primary.client().info("stats")["total_connections_received"]
 
 
-def test_one_client_whatever_thread_or_loop_asks(server: Topology, cache: RedisCache) -> None:
+def test_one_client_whatever_thread_or_loop_asks(backend: Topology, cache: RedisCache) -> None:
     cache.set("k", 1)
-    before = opened(server)
+    before = opened(backend)
     found = []
 
     def request() -> None:
-        found.append(make_cache(server).get("k"))
+        found.append(make_cache(backend).get("k"))
 
     for _ in range(40):
         thread = threading.Thread(target=request)
         thread.start()
         thread.join()
     for _ in range(5):
-        assert asyncio.run(make_cache(server).aget("k")) == 1
+        assert asyncio.run(make_cache(backend).aget("k")) == 1
     assert found == [1] * 40
-    assert opened(server) - before <= 1  # that of opened() itself
+    assert opened(backend) - before <= 1  # that of opened() itself
 
 
-def test_a_crowd_gives_its_connections_back(server: Topology, cache: RedisCache) -> None:
+def test_a_crowd_gives_its_connections_back(backend: Topology, cache: RedisCache) -> None:
     together = threading.Barrier(20)
 
     def request() -> None:
         together.wait()
         for _ in range(20):
-            make_cache(server).get("k")
+            make_cache(backend).get("k")
 
-    before = opened(server)
+    before = opened(backend)
     for _ in range(3):
         threads = [threading.Thread(target=request) for _ in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert opened(server) - before <= 21
+    assert opened(backend) - before <= 21
 
 
 def test_hiredis_reads_and_packs(cache: RedisCache) -> None:
@@ -95,8 +95,8 @@ assert cache.client.client_id() == mine
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
-def test_a_forked_process_has_a_client_of_its_own(server: Topology) -> None:
-    url = server.environment()["REDIS_URL"]
+def test_a_forked_process_has_a_client_of_its_own(backend: Topology) -> None:
+    url = backend.environment()["REDIS_URL"]
     command = [sys.executable, "-c", FORK, url]
     subprocess.run(command, cwd=LIBRARY, check=True, timeout=30)
 

@@ -11,8 +11,10 @@ from redis.connection import SSLConnection
 
 from outlast.addresses import Address, HostPort
 
-from .breaker import Breaker
+from .breaker import Breaker, Unavailable
 from .connections import TIMEOUT, impatient
+
+CONNECT_SECONDS = 1.0  # to find the nodes and connect to them, once in the life of a process
 
 
 class ClusterClient(RedisCluster):
@@ -20,7 +22,7 @@ class ClusterClient(RedisCluster):
 
     redis-py's connects in its constructor, which raises if the cluster is unavailable; this one
     connects at its first command. redis-py asks all nodes in turn for the slots; here a thread
-    does so, and no caller waits for it longer than TIMEOUT.
+    does so, and no caller waits for it longer than TIMEOUT, or CONNECT_SECONDS the first time.
     """
 
     def __init__(self, address: Address, canary: str):
@@ -47,6 +49,7 @@ class ClusterClient(RedisCluster):
 
         with self.guard:
             if not (self._thread and self._thread.is_alive()):
+                self._error = None
                 self._thread = threading.Thread(target=run, daemon=True)
                 self._thread.start()
             thread = self._thread
@@ -55,10 +58,13 @@ class ClusterClient(RedisCluster):
     def _start(self) -> None:
         if self.started:
             return
-        self._in_thread(self._connect, 2 * TIMEOUT)  # to all nodes
-        if not self.started:
-            error = self._error or "its nodes do not answer in time"
-            raise exceptions.ConnectionError(str(error)) from self._error
+        self._in_thread(self._connect, CONNECT_SECONDS)
+        if self.started:
+            return
+        if self._thread and self._thread.is_alive() and not self.breaker.is_open:
+            raise Unavailable(f"Redis at {self.breaker.address} is not connected yet.")
+        error = self._error or "its nodes do not answer in time"
+        raise exceptions.ConnectionError(str(error)) from self._error
 
     def _connect(self) -> None:
         address = self.breaker.address
