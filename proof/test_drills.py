@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from redis import Redis, RedisError
 
 from proof.conftest import module, servers
 from proof.postgres import Postgres, find_postgres
@@ -115,14 +116,14 @@ def test_redis_backup(tmp_path_factory: pytest.TempPathFactory) -> None:
             client.set("mine", "precious")
         ports = {"6379": topology.primary.port, "6390": port}
         Drill(site, "Redis, if you store other data in it", ports).follow()
-        restored = harness.Redis("127.0.0.1", port, decode_responses=True)
+        restored = Redis("127.0.0.1", port, decode_responses=True)
         with restored:
             deadline = time.monotonic() + 10
             while True:
                 try:
                     assert restored.get("mine") == "precious"
                     break
-                except harness.RedisError:
+                except RedisError:
                     assert time.monotonic() < deadline
                     time.sleep(0.1)
             restored.shutdown(nosave=True)
@@ -199,7 +200,7 @@ def test_doctor_and_readiness_without_postgresql(site: Site, server: Postgres) -
         server.pause()
         assert wait_for(site, 503)["state"] == "down"
         said = examine(site)
-        assert "DOWN  database" in said and "does not answer in time" in said
+        assert "DOWN  database" in said and "did not answer in time" in said
         server.resume()
         assert wait_for(site, 200)["state"] == "ok"
         server.stop()
