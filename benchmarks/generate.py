@@ -1,6 +1,6 @@
 """From the command to the first login
 
-"Floor" is the least that any Django site takes: `startproject`, an environment with Django alone,
+"Floor" is the minimum for any Django site: `startproject`, an environment with only Django, and
 `migrate`.
 """
 

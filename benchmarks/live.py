@@ -1,7 +1,7 @@
 """Live events: channel layers, and open pages
 
-Two processes with 50 sockets each listen, a third one sends. Then pages of one user are open at
-one process of a site, the user logs out in another browser, and all of them hear of it.
+Two processes with 50 WebSockets each listen, and a third one sends. Then pages of one user are
+open at one process of a site, and receive an event when the user logs out in another browser.
 """
 
 import asyncio

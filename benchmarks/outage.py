@@ -1,8 +1,8 @@
-"""While Redis is away
+"""While Redis is unavailable
 
-The dashboard of a logged-in user, requested at fixed times, whether or not earlier requests were
-answered. This template and Django's own cache-backed sessions meet the same fault at the same
-moment. "Noticing" are the requests of a fault's first second.
+The dashboard of a logged-in user is requested at fixed times, whether or not earlier requests were
+answered. This template and Django's own cache-backed sessions have the same fault at the same
+time. "Noticing" are the requests in the first second of a fault.
 
 ![Milliseconds of each request over the seconds since a fault in Redis](benchmarks-outage.png)
 """

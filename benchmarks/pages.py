@@ -1,10 +1,10 @@
-"""Pages of people who are logged in
+"""Pages of logged-in users
 
-The dashboard of 200 people in turn, one process. *Stock ASGI* is Django's own handler under
-uvicorn with the session engine `db` and no kept connections, as its documentation deploys it.
-*Stock WSGI* is the same under gunicorn with a kept thread and connection per client. Page and
-middleware are the site's in all of them. "CPU" is processor time of the server per request, which
-other work on the machine disturbs least. Tests count queries (one) and Redis commands (none).
+The dashboard of 200 users in turn, with one process. *Stock ASGI* is Django's own handler with
+uvicorn, the session engine `db` and no persistent connections, as Django's documentation deploys
+it. *Stock WSGI* is the same with gunicorn, and a thread and a persistent connection per client.
+Pages and middleware are the site's in all cases. "CPU" is the server's processor time per request,
+which other work on the machine affects least. Tests count queries (one) and Redis commands (none).
 """
 
 import sys
