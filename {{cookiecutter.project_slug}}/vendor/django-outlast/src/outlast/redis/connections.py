@@ -32,6 +32,7 @@ def impatient(seconds: float = TIMEOUT) -> dict[str, Any]:
         "socket_connect_timeout": seconds,
         "retry": Retry(NoBackoff(), 0),
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "driver_info": None,  # no CLIENT SETINFO, which deploy/users.conf does not allow
     }
 
 
