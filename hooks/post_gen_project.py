@@ -51,12 +51,12 @@ def find_python() -> list[str]:
 
 
 def find_uv() -> str | None:
-    """Return uv by name, or by path where only `uvx` knows it."""
+    """Return the command uv, or its path if only `uvx` knows it."""
     return "uv" if shutil.which("uv") else shutil.which(os.environ.get("UV", "uv"))
 
 
 def plan(python: list[str], uv: str | None) -> tuple[list[str], list[Step]]:
-    """Return how manage.py is run, and the steps that lead to a site that runs."""
+    """Return the command for manage.py, and the steps that install the site."""
     if uv:
         manage = [uv, "run", "manage.py"]
         sync = [uv, "sync", "--python", python[-1].lstrip("-")]  # uv finds "3.13" itself
@@ -71,7 +71,7 @@ def plan(python: list[str], uv: str | None) -> tuple[list[str], list[Step]]:
 
 
 def write_env(profile: str) -> None:
-    """Write .env, readable by its owner only, unless there is one."""
+    """Write .env, readable by its owner only, unless it exists."""
     if not os.path.lexists(".env"):
         Path(".env").touch(0o600)
         text = "# Settings of this copy of the site. Do not commit them; see .env.example.\n"
@@ -81,7 +81,7 @@ def write_env(profile: str) -> None:
 
 
 def profile_in_force() -> tuple[str, str]:
-    """Return the profile that the site will use, and where it is set: the shell wins over .env."""
+    """Return the active profile and where it is set: the shell takes precedence over .env."""
     if shell := os.environ.get("DJANGO_PROFILE"):
         return shell, "this shell"
     text = Path(".env").read_bytes().replace(b"\0", b"").decode("utf-8", "replace")  # or UTF-16
@@ -90,7 +90,7 @@ def profile_in_force() -> tuple[str, str]:
 
 
 def run(commands: list[list[str]]) -> str:
-    """Run the commands; return an empty text, or the last lines of the one that failed."""
+    """Run the commands; return "", or the last lines of output of the one that failed."""
     variables = {name: text for name, text in os.environ.items() if not name.startswith(FOREIGN)}
     variables |= {
         "PYTHONUTF8": "1",
@@ -134,13 +134,13 @@ def carry_out(steps: list[Step]) -> list[Step]:
 
 
 def typed(command: list[str]) -> str:
-    """Return the command as a person types it in a POSIX shell, or in PowerShell."""
+    """Return the command as typed in a POSIX shell, or in PowerShell."""
     if not WINDOWS:
         return shlex.join(command)
     plain, escapes = r"[\w+=:./\\-]+", str.maketrans({"`": "``", "$": "`$"})
     words = (w if re.fullmatch(plain, w) else f'"{w.translate(escapes)}"' for w in command)
     text = " ".join(words)
-    # PowerShell takes a quoted program for a text, unless & comes first.
+    # PowerShell treats a quoted program as a string, unless & precedes it.
     return f"& {text}" if text.startswith('"') else text
 
 
@@ -152,14 +152,14 @@ def remove_leftovers() -> None:
 
 
 def main() -> int:
-    """Make the project ready and print what to type next; return the exit code."""
+    """Install the project and print the next commands; return the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace", line_buffering=True)
     if Path(NEW).exists():
         Path(NEW).unlink()
         remove_leftovers()
     if (library := Path("vendor/django-outlast/src/outlast/manifest.py")).exists():
-        runpy.run_path(str(library))["write"]()  # checksums, by which `check` notices changes
+        runpy.run_path(str(library))["write"]()  # checksums, for `check`
     if os.environ.get("COOKIECUTTER_DJANGO_PROFILES_INSTALL") == "0":
         return 0
     slug = ANSWERS["project_slug"]

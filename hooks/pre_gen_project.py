@@ -20,11 +20,11 @@ from typing import Any
 # `tojson` escapes apostrophes, so no answer can end this string.
 ANSWERS = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
 
-# The template's own list: the one among the answers may come from any replay file.
+# Not the list among the answers, which may come from a replay file.
 PROFILES = ["database", "file", "dummy", "redis", "redis-sentinel", "redis-cluster"]
 NEW = ".cookiecutter-new"  # tells the post_gen hook that the folder was empty
 DEVICES = r"con|prn|aux|nul|(com|lpt)[0-9]"  # Windows opens a device, not a folder
-# A project with the name of a package it needs would depend on itself: uv and pip give up.
+# A project with the name of one of its packages would depend on itself: uv and pip fail.
 DEPENDENCIES = {
     "argon2-cffi", "asgiref", "channels", "channels-redis", "coverage", "django",
     "django-environ", "django-outlast", "django-stubs", "hiredis", "httptools", "httpx2", "mypy",
