@@ -54,7 +54,7 @@ PARTS = {
          "session_times", "session_secrets"],
     ),
     "cache": library(["cache.py"], ["cache", "cache_values", "cache_forgery", "cache_outage"]),
-    "breaker": library(["redis/breaker.py"], ["redis_breaker"]),
+    "breaker": library(["redis/breaker.py"], ["redis_breaker", "redis_replies"]),
     "handler": library(["handler.py", "threads.py"], ["handler", "handler_faults"]),
     "channels": library(["channels"], ["channels", "channels_redis"]),
     "throttle": Part(
