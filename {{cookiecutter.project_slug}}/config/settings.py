@@ -13,7 +13,7 @@ import django
 from django.core.exceptions import ImproperlyConfigured
 from outlast.csp import CSP
 
-from config import address, logs, mail, profiles
+from config import address, databases, logs, mail, profiles
 from config.environment import Env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -93,10 +93,6 @@ OUTLAST = {
 
 # --- Application ---
 
-# Django 5.2 has no SECURE_CSP; outlast/csp.py is its backport.
-_csp_middleware = "django.middleware.csp" if django.VERSION >= (6, 0) else "outlast.csp"
-_csp_context = "django.template.context_processors" if django.VERSION >= (6, 0) else "outlast.csp"
-
 INSTALLED_APPS = [
     "outlast",  # first: overrides runserver
     "accounts",
@@ -114,7 +110,7 @@ MIDDLEWARE = [
     "config.logs.log_requests",
     "django.middleware.security.SecurityMiddleware",
     "config.headers.SecurityHeadersMiddleware",
-    f"{_csp_middleware}.ContentSecurityPolicyMiddleware",
+    "outlast.csp.ContentSecurityPolicyMiddleware",  # Django 6's, also on 5.2
     "config.address.redirect_to_site",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "outlast.requests.StrictRequestMiddleware",
@@ -143,7 +139,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                f"{_csp_context}.csp",
+                "outlast.csp.csp",
                 "config.address.site",
             ],
         },
@@ -152,30 +148,7 @@ TEMPLATES = [
 
 # --- Database ---
 
-# https://docs.djangoproject.com/en/6.1/ref/databases/
-# Page threads keep their connections, and replace those that the server has closed.
-_database = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True} | env.db_url(
-    "DATABASE_URL", default=f"sqlite:///{VAR / 'db.sqlite3'}"
-)
-if _database["ENGINE"].endswith("sqlite3"):
-    _database["OPTIONS"] = {
-        # Allow readers and one writer at the same time. Not "transaction_mode": "IMMEDIATE", with
-        # which a transaction that only reads blocks all others.
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-        "timeout": 10,  # seconds that writers wait for each other
-    } | _database.get("OPTIONS", {})
-elif _database["ENGINE"].endswith("postgresql"):
-    # These cursors, which the admin uses, fail with PgBouncer in transaction mode.
-    _database.setdefault("DISABLE_SERVER_SIDE_CURSORS", True)
-    _database["OPTIONS"] = {
-        "connect_timeout": 3,  # seconds, after which the answer is 503
-        "tcp_user_timeout": 5000,  # milliseconds, for a server that vanished
-        "keepalives_idle": 30,
-    } | _database.get("OPTIONS", {})
-DATABASES = {"default": _database}
-if "DATABASE_LISTEN_URL" in env:
-    # For live messages, if DATABASE_URL is a connection pooler. In tests it is the test database.
-    DATABASES["listen"] = env.db_url("DATABASE_LISTEN_URL") | {"TEST": {"MIRROR": "default"}}
+DATABASES = databases.load(env, default=f"sqlite:///{VAR / 'db.sqlite3'}")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Accounts ---
@@ -208,9 +181,7 @@ PASSWORD_RESET_TIMEOUT = 3600  # seconds, for all links; Django's default of thr
 # Whether anyone can sign up; invitations work in any case.
 SIGN_UP = env.bool("SIGN_UP", default=False)
 MAIL_SECONDS = 0.5  # how long pages that send a link take, see accounts/mail.py
-
-# --- Limits on failed logins: accounts/throttle.py explains what is counted ---
-
+# Limits on failed logins: accounts/throttle.py explains what is counted.
 THROTTLE_SECONDS = 15 * 60
 THROTTLE_PAIR_LIMIT = 5  # failures per account and client address
 THROTTLE_ACCOUNT_LIMIT = 30  # failures per account from unknown addresses
