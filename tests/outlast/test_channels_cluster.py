@@ -48,3 +48,21 @@ def test_sockets_outlive_all_nodes(nodes: list[Server]) -> None:
             assert talk.slowest < PATIENCE + NOISE
 
     run(scenario())
+
+
+def test_messages_of_several_event_loops_stay_in_order(nodes: list[Server]) -> None:
+    """As those of synchronous code, whose sends have a loop and a connection each."""
+
+    async def scenario() -> None:
+        layer = make_layer(nodes)
+        channel = await layer.new_channel()
+
+        def send_all() -> None:
+            for number in range(60):
+                asyncio.run(layer.send(channel, {"number": number}))
+
+        await asyncio.to_thread(send_all)
+        heard = [await asyncio.wait_for(layer.receive(channel), 5) for _ in range(60)]
+        assert [message["number"] for message in heard] == list(range(60))
+
+    run(scenario())
