@@ -50,19 +50,10 @@ def test_sockets_outlive_all_nodes(nodes: list[Server]) -> None:
     run(scenario())
 
 
-def test_messages_of_several_event_loops_stay_in_order(nodes: list[Server]) -> None:
-    """As those of synchronous code, whose sends have a loop and a connection each."""
-
-    async def scenario() -> None:
-        layer = make_layer(nodes)
-        channel = await layer.new_channel()
-
-        def send_all() -> None:
-            for number in range(60):
-                asyncio.run(layer.send(channel, {"number": number}))
-
-        await asyncio.to_thread(send_all)
-        heard = [await asyncio.wait_for(layer.receive(channel), 5) for _ in range(60)]
-        assert [message["number"] for message in heard] == list(range(60))
-
-    run(scenario())
+def test_all_event_loops_of_a_process_publish_at_one_node(nodes: list[Server]) -> None:
+    """On their way through two nodes, messages could overtake each other."""
+    layer = make_layer(nodes)
+    for _ in range(6):
+        asyncio.run(layer.send("somebody", {"number": 1}))
+    stats = [node.client().info("commandstats") for node in nodes]
+    assert sorted(each.get("cmdstat_publish", {}).get("calls", 0) for each in stats) == [0, 0, 6]
