@@ -67,9 +67,9 @@ def test_servers_and_sentinels(quorum: Topology, authority: Path) -> None:
         assert cache.strict.get("k") == own
 
 
-async def echo(layer: PubSubLayer) -> Any:
+async def echo(layer: PubSubLayer, times: int = 60) -> Any:
     channel = await layer.new_channel()
-    for _ in range(10):  # what is sent before the first connection is made is lost
+    for _ in range(times):  # what is sent before the first connection is made is lost
         await layer.send(channel, {"type": "hello"})
         with suppress(TimeoutError):
             return await asyncio.wait_for(layer.receive(channel), 0.5)
@@ -83,7 +83,7 @@ def test_live_messages(quorum: Topology, authority: Path) -> None:
     options["sentinel_kwargs"] = {}
     deaf = PubSubLayer([{"address": f"rediss://{SERVICE}/0", **options}], "site")
     with pytest.raises(TimeoutError):
-        asyncio.run(echo(deaf))
+        asyncio.run(echo(deaf, 6))
     assert "No master found" in str(deaf.last_error)
 
 
