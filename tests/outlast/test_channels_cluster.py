@@ -54,6 +54,6 @@ def test_all_event_loops_of_a_process_publish_at_one_node(nodes: list[Server]) -
     """On their way through two nodes, messages could overtake each other."""
     layer = make_layer(nodes)
     for _ in range(6):
-        asyncio.run(layer.send("somebody", {"number": 1}))
+        asyncio.run(layer.send("channel", {"number": 1}))
     stats = [node.client().info("commandstats") for node in nodes]
     assert sorted(each.get("cmdstat_publish", {}).get("calls", 0) for each in stats) == [0, 0, 6]
