@@ -19,8 +19,7 @@ import nox
 nox.needs_version = ">=2026.8.10"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
-# Sessions wait a lot, for servers. `-j 1` shows what they print as it comes.
-nox.options.parallel = 4
+nox.options.parallel = 4  # sessions wait for servers; `-j 1` shows what they print as it comes
 # A process that a shell starts in the background ignores Ctrl-C; tests send it to servers.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -29,8 +28,7 @@ SITE = HERE / "{{cookiecutter.project_slug}}"
 LIBRARY = "vendor/django-outlast"
 PROFILES = json.loads((HERE / "cookiecutter.json").read_text("utf-8"))["profile"]
 REDIS = [name for name in PROFILES if name.startswith("redis")]
-# Named by a variable where the checks run on more than one Python: see CONTRIBUTING.md.
-ENVIRONMENTS = Path(os.environ.get("NOX_ENVDIR", HERE / ".nox"))
+ENVIRONMENTS = Path(os.environ.get("NOX_ENVDIR", HERE / ".nox"))  # see CONTRIBUTING.md
 nox.options.envdir = str(ENVIRONMENTS)
 LIBRARY_TESTS = ["-c", "tests/outlast/pytest.ini", "tests/outlast", "-n", "3"]
 # What a profile decides, seen from outside.
@@ -199,22 +197,24 @@ def outage(session: nox.Session, name: str) -> None:
 
 # Python 3.11 proves the lowest of Django 5.2, later ones that of Django 6.1.
 LOWEST = ["--resolution=lowest-direct", *([] if sys.version_info < (3, 12) else ["django>=6.1"])]
-VERSIONS = [
-    nox.param(LOWEST, id="lowest", tags=["ranges"]),
-    nox.param([], id="newest", tags=["ranges"]),
-    nox.param(["--override=tests/main.txt"], id="main", tags=["main"]),  # pre-releases
-]
+RANGES = [nox.param(LOWEST, id="lowest"), nox.param([], id="newest")]
 
 
-@nox.session(reuse_venv=True, default=False)
-@nox.parametrize("options", VERSIONS)
-def versions(session: nox.Session, options: list[str]) -> None:
-    """Test library and site on other versions of what they need: only uv can choose them."""
+@nox.session(reuse_venv=True, default=False, tags=["ranges"])
+@nox.parametrize("options", RANGES)
+def ranges(session: nox.Session, options: list[str]) -> None:
+    """Test library and site on the ends of their version ranges: only uv can choose them."""
     environment(session, "--upgrade", *options)
     session.run("uv", "pip", "list", external=True)
     library(session)
     profile(session, "database")
     profile(session, "redis")
+
+
+@nox.session(reuse_venv=True, default=False, tags=["main"])
+def main(session: nox.Session) -> None:
+    """Test library and site on the newest pre-releases of what they need."""
+    ranges(session, ["--override=tests/main.txt"])
 
 
 @nox.session(**BY_NAME, tags=["guests"])
