@@ -11,13 +11,13 @@ from proof.browser.conftest import Console
 from proof.site import EMAIL, PASSWORD, Site
 from proof.test_docs import follow
 
+pytestmark = pytest.mark.any_profile
+
 PAGES = """
 
 from django.http import HttpResponse, HttpResponseRedirect
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.csrf import csrf_exempt
-
-pytestmark = pytest.mark.any_profile
 
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
 
