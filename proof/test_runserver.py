@@ -86,7 +86,7 @@ def test_pages_static_files_and_sockets(address: str, output: Path) -> None:
     said = output.read_text()
     for text in (
         f"http://{EVERYWHERE}:{address.partition(':')[2]}/",
-        "To open them at another address, as from a phone, set it in .env: SITE_URL=",
+        "To open it at another address, such as from a phone, set SITE_URL=http://ADDRESS:",
         "Services: database ok (",
         '"GET /accounts/login/ HTTP/1.1" 200',
     ):
