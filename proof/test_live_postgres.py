@@ -14,11 +14,18 @@ has_pgbouncer = pytest.mark.skipif(not find_pgbouncer(), reason="PgBouncer is no
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres | None) -> Iterator[Site]:
-    """A site on PostgreSQL that is not running."""
-    if postgres is None:
+def server(request: pytest.FixtureRequest) -> Iterator[Postgres]:
+    """A PostgreSQL of this module's own: other sites are in the shared one."""
+    if not request.config.getoption("--postgres"):
         pytest.skip("Run with --postgres.")
-    yield Site(tmp_path_factory.mktemp("site"), "database", {"DATABASE_URL": postgres.url()})
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, server: Postgres) -> Site:
+    """A site on PostgreSQL that is not running."""
+    return Site(tmp_path_factory.mktemp("site"), "database", {"DATABASE_URL": server.url()})
 
 
 @pytest.mark.parametrize(
@@ -26,15 +33,15 @@ def made(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres | None) ->
     [("file", False), ("dummy", False), pytest.param("database", True, marks=has_pgbouncer)],
 )
 def test_events_and_ends_cross_to_the_other_process(
-    profile: str, pooled: bool, made: Site, postgres: Postgres
+    profile: str, pooled: bool, made: Site, server: Postgres
 ) -> None:
     """`pooled`: pages reach the database through PgBouncer, messages by DATABASE_LISTEN_URL."""
     with ExitStack() as stack:
         made.variables["DJANGO_PROFILE"] = profile
         if pooled:
-            bouncer = stack.enter_context(PgBouncer(postgres.port))
+            bouncer = stack.enter_context(PgBouncer(server.port))
             made.variables["DATABASE_URL"] = bouncer.url()
-            made.variables["DATABASE_LISTEN_URL"] = postgres.url()
+            made.variables["DATABASE_LISTEN_URL"] = server.url()
         site = stack.enter_context(made.running())
         port = free_port()
         stack.callback(site.stop, site.start(port=port))

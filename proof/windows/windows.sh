@@ -38,6 +38,7 @@ path() { # the PATH that programs see
 }
 
 prepare() {
+    unshare --mount true || skip "this root may not make mount namespaces"
     if ! [ -e "$c/uv/uv.exe" ]; then
         apt-get install -y -qq --no-install-recommends debootstrap unzip git >/dev/null ||
             skip "debootstrap, unzip or git cannot be installed"
