@@ -20,7 +20,7 @@ from outlast.channels.postgres import PostgresLayer
 from outlast.servers import Topology
 from outlast.sessions import session_ended
 from served import Server, serving
-from session_helpers import PASSWORD, is_logged_in
+from session_helpers import PASSWORD, Copies, is_logged_in
 from talk import name_database
 from troubleshooting import SITE
 
@@ -97,6 +97,12 @@ def use_engine(
             request.getfixturevalue("use_redis")()
 
     return use
+
+
+@pytest.fixture
+def copies(redis_server: Topology) -> Copies:
+    """The copies of sessions in `redis_server`."""
+    return Copies(redis_server)
 
 
 @pytest.fixture(params=["db", "file", "redis"])

@@ -59,6 +59,11 @@ def is_logged_in(browser: Client, session_key: str | None = None) -> bool:
     return browser.get("/").content == b"user=ada"
 
 
+def new_session(value: Any) -> str:
+    """Save `value` in a new session, and return its key."""
+    return str(saved(value=value).session_key)
+
+
 class Copies:
     """The copies of sessions, as they are in Redis."""
 

@@ -15,26 +15,15 @@ from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.db import router, transaction
 from django.db.models import F
 from outlast.models import Session
-from outlast.servers import Topology
 from outlast.sessions.redis import SessionStore
-from session_helpers import ENDED, Copies, Interrupted, saved, store, value_of
+from session_helpers import ENDED, Copies, Interrupted, new_session, store, value_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def new_session(value: Any) -> str:
-    """Save `value` in a new session, and return its key."""
-    return str(saved(value=value).session_key)
 
 
 @pytest.fixture(autouse=True)
 def _engine(use_engine: Callable[[str], None]) -> None:
     use_engine("redis")
-
-
-@pytest.fixture
-def copies(redis_server: Topology) -> Copies:
-    return Copies(redis_server)
 
 
 # --- What a copy is good for, and what makes it count ---

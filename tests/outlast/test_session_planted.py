@@ -5,25 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from outlast.servers import Topology
-from session_helpers import Copies, saved, value_of
+from session_helpers import Copies, new_session, value_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
-
-
-def new_session(value: Any) -> str:
-    """Save `value` in a new session, and return its key."""
-    return str(saved(value=value).session_key)
 
 
 @pytest.fixture(autouse=True)
 def _engine(use_engine: Callable[[str], None]) -> None:
     use_engine("redis")
-
-
-@pytest.fixture
-def copies(redis_server: Topology) -> Copies:
-    return Copies(redis_server)
 
 
 @pytest.mark.parametrize(
