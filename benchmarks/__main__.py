@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import report
 
-NAMES = ("generate", "pages", "cache", "sessions", "live", "outage")
+NAMES = ("generate", "pages", "others", "cache", "sessions", "live", "outage")
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 

@@ -45,8 +45,12 @@ class Answers(NamedTuple):
     per_second: float
 
 
-def browse(site: Site, cookies: list[str], connections: int, seconds: float, path: str) -> Answers:
+def browse(
+    site: Site, cookies: list[str], connections: int, seconds: float, path: str, pause: float = 0
+) -> Answers:
     """Ask for `path` over and over on so many connections, with each of the cookies in turn.
+
+    `pause`: seconds between an answer and the next request of its connection.
 
     Raises RuntimeError for anything but 200: a redirect to the login page is quick.
     """
@@ -68,6 +72,7 @@ def browse(site: Site, cookies: list[str], connections: int, seconds: float, pat
                 if status != 200:
                     raise RuntimeError(f"{status} instead of 200 for {path}")
                 took.append(time.perf_counter() - start)
+                await asyncio.sleep(pause)
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()

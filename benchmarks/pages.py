@@ -56,7 +56,7 @@ def run(rounds: int) -> Iterator[Table]:
     with tempfile.TemporaryDirectory(prefix="pages ") as folder:
         yield from measure("SQLite", Path(folder) / "sqlite", {}, rounds)
         if find_postgres():
-            with Postgres() as server:
+            with Postgres(connections=400) as server:  # for all sites together
                 variables = {"DATABASE_URL": server.url()}
                 yield from measure("PostgreSQL", Path(folder) / "pg", variables, rounds)
         else:

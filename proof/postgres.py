@@ -33,7 +33,8 @@ class Postgres:
     It refuses to run as root: there it runs as the user that Debian's package makes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, connections: int = 100) -> None:
+        self.connections = connections  # as many as PostgreSQL allows by default
         programs = find_postgres()
         if programs is None:
             raise FileNotFoundError("No PostgreSQL is on this machine: install its server.")
@@ -57,7 +58,8 @@ class Postgres:
         """Start the server, and wait until it accepts connections."""
         self.process = subprocess.Popen(
             [*self._as_other, str(self._programs / "postgres"), "-D", "data", "-k", ".",
-             "-p", str(self.port), "-h", "127.0.0.1", "-c", "fsync=off"],
+             "-p", str(self.port), "-h", "127.0.0.1", "-c", "fsync=off",
+             "-c", f"max_connections={self.connections}"],
             cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
