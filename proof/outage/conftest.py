@@ -1,5 +1,6 @@
 """A site for the faults, and the table at the end."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ ROWS = pytest.StashKey[list[dict[str, Any]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--json", metavar="PATH", help="add the results to a file")
+    parser.addoption(
+        "--json",
+        metavar="PATH",
+        default=os.environ.get("OUTAGE_JSON"),
+        help="add the results to a file (default: OUTAGE_JSON)",
+    )
     parser.addoption("--every-kind", action="store_true", help="each fault on Valkey and Redis")
     parser.addoption("--stock", action="store_true", help="see Django's own engines fail")
 
