@@ -1,8 +1,8 @@
 """Turn `nox --json -l -t quick full …` on standard input into the workflow's matrix.
 
 Every session on every Python on Linux; the ordinary ones once more on macOS, and those
-that need no server on Windows, for which there is no Redis or Valkey as a wheel. Both ends
-of the ranges of versions on the first Django and the last.
+that need no server on Windows, for which there is no Redis or Valkey as a wheel. The full set, and
+both ends of the ranges of versions, on the first Django and the last.
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import Any
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 NEWEST_WITH_ALL_WHEELS = "3.13"
 PYTHONS_OF = {
-    "full": [NEWEST_WITH_ALL_WHEELS],
-    "ranges": ["3.11", NEWEST_WITH_ALL_WHEELS],  # Python 3.11 has no later Django than 5.2
+    "full": ["3.11", NEWEST_WITH_ALL_WHEELS],  # Python 3.11 has no later Django than 5.2
+    "ranges": ["3.11", NEWEST_WITH_ALL_WHEELS],
     "main": [NEWEST_WITH_ALL_WHEELS],
     "guests": ["3.11", NEWEST_WITH_ALL_WHEELS],
 }
