@@ -30,7 +30,9 @@ CHARSETS = [
 TYPES = ["application/x-www-form-urlencoded"] * 3 + [
     "multipart/form-data; boundary=b", "multipart/form-data", "multipart/form-data; boundary=",
     "multipart/form-data; boundary=\xff", "multipart/form-data; boundary=" + "b" * 300,
-    "application/json", "text/plain", "", "/", ";;;",
+    "application/json", "text/plain", "", "/", ";;;", "text/plain; charset*=nonsense''x",
+    "text/plain; charset*=utf-8''%00", "text/plain; a*=idna''%ff.x", "text/plain; a*=undefined''x",
+    "text/plain; charset*0*=nonsense''a", "text/plain; a=" + "a" * 18_000,
 ]  # fmt: skip
 PARTS = [
     b'--b\r\nContent-Disposition: form-data; name="username"\r\n\r\nx\r\n--b--\r\n',

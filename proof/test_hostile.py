@@ -65,13 +65,13 @@ def test_a_request_with_two_lengths_is_refused(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["/accounts/login/", "/nowhere/"])
-@pytest.mark.parametrize("charset", ["utf-16", "idna", "rot13", "hex", "undefined"])
+@pytest.mark.parametrize("charset", ["=utf-16", "=idna", "=hex", "=undefined", "*=nonsense''x"])
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data"])
 def test_a_form_that_cannot_be_read_is_refused(
     site: Site, path: str, charset: str, kind: str
 ) -> None:
     headers = {
-        "Content-Type": f"{kind}; boundary=b; charset={charset}",
+        "Content-Type": f"{kind}; boundary=b; charset{charset}",
         "Cookie": f"__Host-csrftoken={fuzz.SECRET}",
         "X-CSRFToken": fuzz.SECRET,
         "Origin": site.url,

@@ -1,12 +1,15 @@
-"""Cookies and charsets that no browser of the site's users sends."""
+"""Cookies, charsets and headers that no browser of the site's users sends."""
 
+import io
 from typing import Any
 
 import pytest
+from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
-from outlast.requests import exact_cookies, is_usable
+from outlast.requests import WSGIRequest, exact_cookies, is_usable
+from served import serving
 
 
 def read(request: HttpRequest) -> HttpResponse:
@@ -81,3 +84,25 @@ def test_a_charset_that_cannot_be_used_is_refused(
         expected = (200 if address == "/read/" else 404) if usable else 400
         response = Client().generic("POST", address, body, kind)
         assert response.status_code == expected
+
+
+UNREADABLE = ["text/plain; " + parameter for parameter in (
+    "charset*=nonsense''x", "charset*=utf-8''%00", "charset*0*=nonsense''a", "a*=idna''%ff.x",
+    "a*=undefined''x",
+)]  # fmt: skip
+
+
+def test_an_unreadable_content_type_is_refused_after_the_first_middleware(
+    settings: Any, transactional_db: None
+) -> None:
+    settings.MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", MIDDLEWARE]
+    with serving(settings) as server:
+        for kind in UNREADABLE:
+            answer = server.ask("/page/", headers={"Content-Type": kind})
+            assert (answer.status, answer.header("X-Content-Type-Options")) == (400, "nosniff")
+    handler = WSGIHandler()
+    handler.request_class = WSGIRequest
+    for kind in UNREADABLE:
+        environ = {"REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO(), "CONTENT_TYPE": kind}
+        response: Any = handler(environ, lambda *_: None)
+        assert (response.status_code, response["X-Content-Type-Options"]) == (400, "nosniff")

@@ -1,4 +1,4 @@
-"""Run pages in a fixed pool of threads, like a threaded WSGI server."""
+"""Run pages in a fixed pool of threads, which keep their connections with `CONN_MAX_AGE`."""
 
 import asyncio
 from contextlib import nullcontext, suppress
@@ -10,17 +10,15 @@ from django.core.signals import request_started
 from django.http import FileResponse
 from django.urls import set_script_prefix
 
-from outlast import health
+from outlast import health, requests
 from outlast.conf import conf
 from outlast.threads import GeneratorThreads, Threads
 
 
 class ASGIHandler(asgi.ASGIHandler):
-    """Django's handler, but one thread of a pool runs a request from its start to its end.
+    """Django's handler, but one thread of a pool runs a request from its start to its end."""
 
-    The event loop reads bodies, sends responses, and runs asynchronous views. Threads are kept,
-    and with `CONN_MAX_AGE` their connections, too.
-    """
+    request_class = requests.ASGIRequest
 
     def __init__(self) -> None:
         super().__init__()

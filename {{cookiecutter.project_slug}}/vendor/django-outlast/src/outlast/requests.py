@@ -1,21 +1,53 @@
-"""Refuse forged cookies and unusable charsets."""
+"""Refuse forged cookies, and a Content-Type that cannot be read."""
 
 from functools import lru_cache
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import BadRequest
+from django.core.handlers import asgi, wsgi
 from django.http import HttpRequest
 from django.http.cookie import parse_cookie
 from django.utils.deprecation import MiddlewareMixin
 
+UNREADABLE = (LookupError, ValueError, BadRequest)  # for example `charset*=unknown''x`
+
+
+class ASGIRequest(asgi.ASGIRequest):
+    """Django's, without a Content-Type that cannot be read, which the middleware below refuses.
+
+    Django reads it before the first middleware, and responds with 500 and none of their headers.
+    """
+
+    def __init__(self, scope: Any, body_file: Any) -> None:
+        try:
+            super().__init__(scope, body_file)
+        except UNREADABLE:
+            headers = [item for item in scope["headers"] if item[0] != b"content-type"]
+            super().__init__(scope | {"headers": headers}, body_file)
+            self.is_unreadable = True
+
+
+class WSGIRequest(wsgi.WSGIRequest):
+    """The same for WSGI."""
+
+    def __init__(self, environ: Any) -> None:
+        try:
+            super().__init__(environ)
+        except UNREADABLE:
+            super().__init__(environ | {"CONTENT_TYPE": ""})
+            self.is_unreadable = True
+
 
 class StrictRequestMiddleware(MiddlewareMixin):
-    """Accept session and CSRF cookies by their exact names only, and refuse unusable charsets.
+    """Accept session and CSRF cookies by their exact names only; refuse unreadable requests.
 
     Place it before SessionMiddleware and CsrfViewMiddleware.
     """
 
     def process_request(self, request: HttpRequest) -> None:
+        if getattr(request, "is_unreadable", False):
+            raise BadRequest("The Content-Type cannot be read.")
         if request.encoding and not is_usable(request.encoding):
             raise BadRequest("The charset of the Content-Type cannot be used.")
         if header := request.META.get("HTTP_COOKIE"):
