@@ -79,6 +79,7 @@ class User(AbstractUser):
 class Attempt(models.Model):
     """An attempt to log in, or a request for mail, that counts towards a limit."""
 
+    DAY = timedelta(days=1)
     KNOWN = timedelta(days=90)  # an account's address stays known after a login
     MAIL_WINDOW = timedelta(hours=1)
     MAIL_PER_NAME = 3
@@ -131,5 +132,5 @@ class Attempt(models.Model):
     def clear_expired(cls) -> None:
         """Delete attempts that no longer count towards a limit."""
         now = timezone.now()
-        cls.objects.filter(at__lte=now - timedelta(days=1)).exclude(kind="login").delete()
+        cls.objects.filter(at__lte=now - cls.DAY).exclude(kind="login").delete()
         cls.objects.filter(at__lte=now - cls.KNOWN).delete()

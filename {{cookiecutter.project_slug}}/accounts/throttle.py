@@ -12,12 +12,11 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.backends import BaseBackend, ModelBackend
 from django.contrib.auth.signals import user_logged_in, user_login_failed
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
+from django.db import connection, models
 from django.dispatch import receiver
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -26,18 +25,17 @@ from accounts.fields import client_address, is_text
 from accounts.models import Attempt, User
 
 logger = logging.getLogger(__name__)
-DAY = timedelta(days=1)
 
 
 class Throttle:
-    def __init__(self, name: str, address: str | None) -> None:
-        self.name, self.address = Attempt.fold(name), address
+    def __init__(self, name: str, request: Any) -> None:
+        self.name, self.address, self.failed = Attempt.fold(name), client_address(request), False
         self.look()
 
     def look(self) -> None:
         """Read the failures, latest first, and whether the address is known: one query."""
         now, logins = timezone.now(), dict[str | None, datetime]()
-        recent = Q(at__gt=now - DAY) | Q(kind="login", address=self.address)
+        recent = models.Q(at__gt=now - Attempt.DAY) | models.Q(kind="login", address=self.address)
         rows = Attempt.objects.filter(recent, name=self.name, at__gt=now - Attempt.KNOWN)
         self.failures: list[tuple[datetime, str | None]] = []
         for kind, at, address in rows.order_by("-at").values_list("kind", "at", "address"):
@@ -56,18 +54,14 @@ class Throttle:
         limits = [(here, settings.THROTTLE_PAIR_LIMIT, span)]
         if not self.known:
             limits.append((anywhere, settings.THROTTLE_ACCOUNT_LIMIT, span))
-            limits.append((anywhere, settings.THROTTLE_DAY_LIMIT, DAY))
+            limits.append((anywhere, settings.THROTTLE_DAY_LIMIT, Attempt.DAY))
         ends = [times[count - 1] + over for times, count, over in limits if len(times) >= count]
         return max((end for end in ends if end > timezone.now()), default=None)
-
-    def record_failure(self) -> None:
-        row = Attempt.objects.create(kind="failure", name=self.name, address=self.address)
-        self.failures.insert(0, (row.at, self.address))
 
     def record_login(self) -> None:
         """Save the address, so that its failures no longer count, unless it is saved already."""
         others = [failure for failure in self.failures if failure[1] != self.address]
-        if others != self.failures or not self.known or self.known < timezone.now() - DAY:
+        if others != self.failures or not self.known or self.known < timezone.now() - Attempt.DAY:
             row = Attempt.objects.create(kind="login", name=self.name, address=self.address)
             self.failures, self.known = others, row.at
 
@@ -80,14 +74,17 @@ class ThrottledBackend(ModelBackend):
         self, request: Any, username: Any = None, password: Any = None, **kwargs: Any
     ) -> User | None:
         """Return the user or None; raise PermissionDenied if the account has to wait."""
-        name = username or kwargs.get(User.USERNAME_FIELD) or kwargs.get(User.EMAIL_FIELD)
+        names = (username, kwargs.get(User.USERNAME_FIELD), *kwargs.values())  # or another's name
+        name = next((text for text in names if text and isinstance(text, str)), "")
+        if request is not None:
+            request.throttle = None  # of an earlier call
         if not name or password is None or not is_text(f"{name}{password}"):
             return None  # cannot be an account
         if request is None:
-            return super().authenticate(request, name, password)
-        throttle = request.throttle = Throttle(str(name), client_address(request))
+            return super().authenticate(request, username, password, **kwargs)
+        throttle = request.throttle = Throttle(name, request)
         if not throttle.until:
-            user = super().authenticate(request, name, password)
+            user = super().authenticate(request, username, password, **kwargs)
             if user is None:
                 return None  # `count_failure()` follows if no other backend accepts it either
             throttle.look()  # many guesses sent at the same time have all been allowed
@@ -96,15 +93,19 @@ class ThrottledBackend(ModelBackend):
                 return user
         raise PermissionDenied
 
-    async def aauthenticate(self, request: Any, *args: Any, **kwargs: Any) -> User | None:
-        return await sync_to_async(self.authenticate)(request, *args, **kwargs)
+    aauthenticate = BaseBackend.aauthenticate  # type: ignore[assignment]  # authenticate()
 
 
 @receiver(user_login_failed)
 def count_failure(request: Any = None, **kwargs: Any) -> None:
     throttle = getattr(request, "throttle", None)
     if throttle and not throttle.until:  # a refused attempt does not count
-        throttle.record_failure()
+        row = Attempt(kind="failure", name=throttle.name, address=throttle.address)
+        if connection.in_atomic_block:
+            getattr(request, "uncommitted_failures", []).append(row)
+        row.save()
+        throttle.failed = True
+        throttle.failures.insert(0, (row.at, row.address))
         if throttle.until:
             logger.warning("Too many failed logins", extra={"fields": {"from": throttle.address}})
 
@@ -113,8 +114,7 @@ def count_failure(request: Any = None, **kwargs: Any) -> None:
 def remember_address(request: Any, user: User, **kwargs: Any) -> None:
     """Save the address of a login, also with another backend or a link."""
     name, throttle = Attempt.fold(user.get_username()), getattr(request, "throttle", None)
-    address = client_address(request) if request else None  # a WebSocket's login has none
-    if address and (throttle is None or throttle.name != name):
-        throttle = Throttle(name, address)
-    if throttle:
+    if throttle and not throttle.failed:
         throttle.record_login()
+    if request and (throttle is None or throttle.name != name):  # None: by a WebSocket
+        Throttle(name, request).record_login()

@@ -72,8 +72,7 @@ SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 OUTLAST = {
     "SITE_URL": SITE_URL,
     "PROFILE": PROFILE,
-    # uvicorn reads this variable itself; the checks need it, too.
-    "WORKERS": env.int("WEB_CONCURRENCY", default=1),
+    "WORKERS": env.int("WEB_CONCURRENCY", default=1),  # for the checks; uvicorn reads it itself
     # The bearer token of /metrics; without it, /metrics is 404.
     "METRICS_TOKEN": env.str("METRICS_TOKEN", default=""),
     # Seconds until a session ends: without a request, and since the login; 0: never.
@@ -118,6 +117,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "outlast.middleware.AuthenticationMiddleware",
+    "accounts.middleware.keep_failures",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
