@@ -15,11 +15,17 @@ from outlast import protocol
 
 LENGTH, CHUNKED = b"Content-Length: 4\r\n", b"Transfer-Encoding: chunked\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+UPGRADE = GET[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+UPGRADE += b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
     while (await receive()).get("more_body"):
         pass
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+        await receive()
+        return
     await asyncio.sleep(1.2 if scope["path"] == "/slow" else 0)
     start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
     await send(start)
@@ -37,7 +43,7 @@ def connect(request: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Ite
         options = {"ssl_certfile": pem, "ssl_keyfile": pem}
     config = uvicorn.Config(
         application, http="outlast.protocol:HTTPProtocol", lifespan="off", log_config=None,
-        loop="outlast.protocol:new_event_loop", **options,
+        timeout_keep_alive=1, loop="outlast.protocol:new_event_loop", **options,
     )  # fmt: skip
     server, listening = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -73,7 +79,7 @@ def ends(connection: socket.socket) -> bool:
         return True
 
 
-@pytest.mark.parametrize("head", [b"", b"GET", GET[:-2]])
+@pytest.mark.parametrize("head", [b"", b"GET", GET[:-2], b"\r\n"])
 def test_a_head_that_takes_too_long(connect: Any, head: bytes) -> None:
     with connect() as connection:
         connection.sendall(head)
@@ -97,6 +103,22 @@ def test_a_body_may_take_its_time(connect: Any) -> None:
         time.sleep(0.8)
         connection.sendall(b"cd")
         assert answer(connection).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("headers", [LENGTH, CHUNKED, b"X: " + b"y" * 9000, b"X: y\r\n" * 200])
+def test_a_websocket_handshake_that_cannot_be_read(connect: Any, headers: bytes) -> None:
+    with connect() as connection:
+        connection.sendall(UPGRADE + headers + b"\r\n\r\n")
+        assert answer(connection).startswith(b"HTTP/1.1 400")
+
+
+def test_a_websocket_may_take_its_time(connect: Any) -> None:
+    with connect() as connection:
+        connection.sendall(UPGRADE + b"\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 101")
+        connection.settimeout(0.8)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
 
 
 def test_a_response_may_take_its_time_while_the_next_request_waits(connect: Any) -> None:

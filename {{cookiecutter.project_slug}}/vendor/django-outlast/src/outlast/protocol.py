@@ -23,28 +23,32 @@ class HTTPProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._wait()
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._wait()  # between two requests uvicorn's own limit counts
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # uvicorn's own limit, between two requests, ends with any data, such as an empty line.
+        is_websocket = self not in self.connections
+        is_busy = self.cycle and not self.cycle.response_complete
+        if not (self._waiting or is_busy or is_websocket):
+            self._wait()
 
     def on_headers_complete(self) -> None:
         self._stop()
         super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        conn = getattr(self.transport.get_protocol(), "conn", None)
+        # websockets refuses some heads, such as those of requests with a body or long headers, and
+        # uvicorn 0.54 then neither responds nor closes.
+        if getattr(conn, "handshake_exc", None) and not self.transport.is_closing():
+            self.send_400_response("Invalid WebSocket handshake.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
         super().connection_lost(exc)
 
     def _wait(self) -> None:
-        if self._waiting is None:
-            self._waiting = self.loop.call_later(SECONDS, self._expire)
-
-    def _expire(self) -> None:
-        self._waiting = None
-        if self.cycle and not self.cycle.response_complete:
-            self._wait()  # uvicorn reads the next head only after this response
-        else:
-            self.transport.abort()
+        self._waiting = self.loop.call_later(SECONDS, self.transport.abort)
 
     def _stop(self) -> None:
         if self._waiting:
