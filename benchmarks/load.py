@@ -8,24 +8,11 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from proof.site import Site, free_port
 
+OVERLAY = Path(__file__).parent / "overlay"
 TIME_LIMIT = 60.0  # seconds for the last answers
-
-
-def generate(folder: Path, profile: str, variables: dict[str, str], **options: Any) -> Site:
-    """Return a new site, as `Site` does, without what the hook has to say."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
-            os.dup2(nowhere.fileno(), 1)
-        return Site(folder, profile, variables, **options)
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 def beside(site: Site, variables: dict[str, str]) -> Site:
@@ -38,26 +25,20 @@ def beside(site: Site, variables: dict[str, str]) -> Site:
     return other
 
 
-class Answers(NamedTuple):
-    """The seconds that each answer took, and how many came per second of the load's time."""
-
-    took: list[float]
-    per_second: float
-
-
 def browse(
-    site: Site, cookies: list[str], connections: int, seconds: float, path: str, pause: float = 0
-) -> Answers:
-    """Ask for `path` over and over on so many connections, with each of the cookies in turn.
+    site: Site, cookies: list[str], connections: int, seconds: float, pause: float = 0
+) -> tuple[list[float], float]:
+    """Return the seconds that each dashboard took, and how many answers came per second.
 
+    So many connections ask all the time, with each of the cookies in turn.
     `pause`: seconds between an answer and the next request of its connection.
 
     Raises RuntimeError for anything but 200: a redirect to the login page is quick.
     """
-    head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nCookie: "
+    head = f"GET /dashboard/ HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nCookie: "
     asks = itertools.cycle([f"{head}{cookie}\r\n\r\n".encode() for cookie in cookies])
 
-    async def load() -> Answers:
+    async def load() -> tuple[list[float], float]:
         trust = site.connection["verify"]
         streams = [
             await asyncio.open_connection("127.0.0.1", site.port, ssl=trust)
@@ -68,9 +49,12 @@ def browse(
 
         async def person(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while (start := time.perf_counter()) < began + seconds:
-                status = await exchange(reader, writer, next(asks))
-                if status != 200:
-                    raise RuntimeError(f"{status} instead of 200 for {path}")
+                writer.write(next(asks))
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                if b" 200 " not in head.partition(b"\r\n")[0]:
+                    raise RuntimeError(f"not the dashboard: {head!r}")
+                length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+                await reader.readexactly(int(length))
                 took.append(time.perf_counter() - start)
                 await asyncio.sleep(pause)
             writer.close()
@@ -78,18 +62,9 @@ def browse(
                 await writer.wait_closed()
 
         await asyncio.gather(*(person(*stream) for stream in streams))
-        return Answers(took, len(took) / (time.perf_counter() - began))
+        return took, len(took) / (time.perf_counter() - began)
 
     return asyncio.run(asyncio.wait_for(load(), seconds + TIME_LIMIT))
-
-
-async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ask: bytes) -> int:
-    """Send a request, read the answer to its end and return its status."""
-    writer.write(ask)
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    if length := head.partition(b"content-length: ")[2].partition(b"\r\n")[0]:
-        await reader.readexactly(int(length))
-    return int(head.split(maxsplit=2)[1])
 
 
 def cpu_seconds(pid: int) -> float:
@@ -103,12 +78,3 @@ def cpu_seconds(pid: int) -> float:
         return float("nan")
     own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return own + sum(cpu_seconds(int(child)) for child in children)
-
-
-def kilobytes(pid: int) -> float:
-    """Return the memory of a process (Linux), or nan."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return float("nan")
-    return float(status.partition("VmRSS:")[2].split()[0])

@@ -17,8 +17,8 @@ from urllib.parse import urlencode
 
 import psycopg
 
-from benchmarks.load import browse
-from benchmarks.pages import OVERLAY, Subject
+from benchmarks.load import OVERLAY, browse
+from benchmarks.pages import Subject
 from benchmarks.report import Figures, Table, add_ratio, interleave, percentile
 from proof.postgres import Postgres
 from proof.site import PASSWORD, Site
@@ -28,12 +28,11 @@ COUNT = "SELECT count(*) - 1 FROM pg_stat_activity WHERE backend_type = 'client 
 
 
 def run(rounds: int) -> Iterator[Table]:
-    """Yield one table."""
     with tempfile.TemporaryDirectory(prefix="others ") as folder, ExitStack() as stack:
         url = stack.enter_context(Postgres()).url()
         site = Site(Path(folder), "database", {"DATABASE_URL": url}, overlay=OVERLAY)
         (site.folder / "var" / "static" / "big.bin").write_bytes(bytes(30_000_000))
-        subject = Subject(site, "database", "", "", None, stack)
+        subject = Subject(site, stack, {})
         headers = {"Origin": subject.site.url, "Cookie": f"__Host-csrftoken={TOKEN}",
                    "Content-Type": "application/x-www-form-urlencoded"}  # fmt: skip
         form = {"csrfmiddlewaretoken": TOKEN, "password": PASSWORD}
@@ -66,11 +65,11 @@ def measure(subject: Subject, url: str, crowd: list[Any], status: int) -> Figure
             other.request(*request)
         if not status:
             time.sleep(1)  # until all of them are stuck
-        took, _ = browse(site, subject.cookies, 4, 6.0, "/dashboard/", pause=0.1)
+        took, _ = browse(site, subject.cookies, 4, 6.0, pause=0.1)
         with psycopg.connect(url) as admin:
-            row = admin.execute(COUNT).fetchone() or [0]
+            (connections,) = admin.execute(COUNT).fetchone() or (0,)
         figures = {"p50 ms": percentile(took, 0.5) * 1000, "p99 ms": percentile(took, 0.99) * 1000,
-                   "connections": float(row[0])}  # fmt: skip
+                   "connections": connections}  # fmt: skip
         if status:
             assert {other.getresponse().status for other in others} == {status}
             figures["s for the crowd"] = time.perf_counter() - began

@@ -9,28 +9,27 @@ time. "Noticing" are the requests in the first second of a fault.
 
 import asyncio
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
 
-from benchmarks.load import beside, browse, generate
+from benchmarks.load import OVERLAY, beside, browse
+from benchmarks.plot import draw
 from benchmarks.report import Figures, Measured, Table, percentile, progress
 from proof.conftest import module
 from proof.site import Site
 
-OVERLAY = Path(__file__).parent / "overlay"
 PER_SECOND = 25
 BEFORE, LASTS, AFTER = 2.0, 4.0, 3.0  # seconds; a failover lasts as long as it takes
 NOTICED = 1.0  # seconds after which a fault counts as noticed
 TIME_LIMIT = 5.0  # seconds after which a request has failed
-IDLE_SECONDS = 3.0  # after which a connection is not used again: uvicorn closes it after 5
-WORKERS = 2
 PLOT = Path(__file__).parent.parent / "docs" / "benchmarks-outage.png"
-TITLE = f"outage: {PER_SECOND} requests per second, two processes"
 OURS, STOCK = "this template", "Django's cache sessions"
 
 
@@ -43,113 +42,94 @@ class Answer(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What is done to the servers of a profile: `begin`, and `end` after LASTS seconds.
+    """What is done to the servers of a profile, and undone after LASTS seconds.
 
     Without `end` the system recovers by itself: it elects another primary.
     """
 
-    title: str
     profile: str
     begin: Callable[[Any], None]
-    end: Callable[[Any], None] | None
+    end: Callable[[Any], None] | None = None
 
 
-def plan(topology: Any) -> None:
-    """Ask for a failover, as for maintenance."""
-    with topology.sentinels[0].client() as client:
-        client.sentinel_failover(topology.environment()["REDIS_SENTINEL_SERVICE"])
-
-
-FAULTS = (
-    Fault("stopped", "redis", lambda on: on.primary.kill(), lambda on: on.servers[0].start()),
-    Fault("hung", "redis", lambda on: on.primary.pause(), lambda on: on.servers[0].resume()),
-    Fault("failover, primary killed", "redis-sentinel", lambda on: on.primary.kill(), None),
-    Fault("failover, planned", "redis-sentinel", plan, None),
-)
+FAULTS = {
+    "stopped": Fault("redis", lambda on: on.primary.kill(), lambda on: on.servers[0].start()),
+    "hung": Fault("redis", lambda on: on.primary.pause(), lambda on: on.servers[0].resume()),
+    "failover, primary killed": Fault("redis-sentinel", lambda on: on.primary.kill()),
+    "failover, planned": Fault(
+        "redis-sentinel", lambda on: on.sentinels[0].client().sentinel_failover("mymaster")
+    ),
+}
 
 
 def run(rounds: int) -> Iterator[Table]:
     """Yield a table of what requests saw; the plot is that of the last round."""
-    progress("outage: generating the sites")
     measured: Measured = {}
     with tempfile.TemporaryDirectory(prefix="outage ") as folder:
-        generated = generate(Path(folder), "redis", {}, overlay=OVERLAY)
-        variables = {"DJANGO_SETTINGS_MODULE": "measured.settings"}
-        ours, stock = beside(generated, variables), beside(generated, variables)
+        generated = Site(Path(folder), "redis", {}, overlay=OVERLAY)
+        sites = {name: beside(generated, {}) for name in (OURS, STOCK)}
         for number in range(1, rounds + 1):
-            plot = []
-            for fault in FAULTS:
-                progress(f"outage: round {number} of {rounds}, {fault.title}")
-                lasted, found = watch(fault, {OURS: ours, STOCK: stock})
+            panels: dict[tuple[str, str], tuple[float, list[Answer]]] = {}
+            for title, fault in FAULTS.items():
+                progress(f"outage: round {number} of {rounds}, {title}")
+                lasted, found = watch(fault, sites)
                 for name, answers in found.items():
                     figures = figures_of(answers, lasted)
-                    measured.setdefault(f"{fault.title}: {name}", []).append(figures)
-                    points = [(round(a.at, 2), round(a.took, 1), a.outcome) for a in answers]
-                    plot.append({"fault": fault.title, "who": name, "lasted": round(lasted, 2),
-                                 "answers": points})  # fmt: skip
-    progress("")
-    from benchmarks.plot import draw  # matplotlib is only in the environment of benchmarks
-
-    draw(plot, PLOT)
-    yield Table(TITLE, measured)
+                    measured.setdefault(f"{title}: {name}", []).append(figures)
+                    panels[title, name] = lasted, answers
+    draw(panels, PLOT)
+    yield Table(f"outage: {PER_SECOND} requests per second, two processes", measured)
 
 
 def watch(fault: Fault, sites: dict[str, Site]) -> tuple[float, dict[str, list[Answer]]]:
     """Return how long the fault lasted, in seconds, and the answers of each site.
 
-    All servers are new ones, for Sentinels remember. Django's cache knows nothing of them:
+    All servers are new ones, because Sentinels remember. Django's cache does not ask Sentinels:
     it is told where the primary is when it starts.
     """
-    needed = module("config.profiles").SERVERS[fault.profile]
-    with module("outlast.servers").Topology(**needed) as topology, ExitStack() as stack:
-        where = {"DJANGO_PROFILE": fault.profile, **topology.environment()}
-        sites[OURS].variables |= where
+    needed, over = module("config.profiles").SERVERS[fault.profile], threading.Event()
+    with (
+        ExitStack() as stack,
+        module("outlast.servers").Topology(**needed) as topology,
+        ThreadPoolExecutor() as pool,
+    ):
+        old = topology.primary
+        sites[OURS].variables |= {"DJANGO_PROFILE": fault.profile, **topology.environment()}
         sites[STOCK].variables |= {
+            "DJANGO_SETTINGS_MODULE": "measured.settings",
             "STOCK": "cache",
-            "DJANGO_PROFILE": "redis",
-            "REDIS_URL": f"redis://127.0.0.1:{topology.primary.port}/0",
+            "REDIS_URL": f"redis://127.0.0.1:{old.port}/0",
         }
         cookies = {}
         for name, site in sites.items():
-            stack.enter_context(site.running(WORKERS))
+            stack.enter_context(site.running(workers=2))
             with site.browser() as browser:
                 browser.log_in()
-                assert browser.logged_in
                 cookies[name] = f"__Host-sessionid={browser.session_key}"
-            browse(site, [cookies[name]], 4 * WORKERS, 0.5, "/dashboard/")  # warm up all of them
-        return asyncio.run(_watch(fault, topology, sites, cookies))
-
-
-async def _watch(
-    fault: Fault, topology: Any, sites: dict[str, Site], cookies: dict[str, str]
-) -> tuple[float, dict[str, list[Answer]]]:
-    over = asyncio.Event()
-    start = time.perf_counter() + BEFORE
-    watchers = [
-        asyncio.create_task(ask_all_the_time(site, cookies[name], start, over))
-        for name, site in sites.items()
-    ]
-    await asyncio.sleep(BEFORE)
-    old = topology.primary
-    start_of_fault = time.perf_counter()
-    await asyncio.to_thread(fault.begin, topology)
-    if fault.end:
-        await asyncio.sleep(LASTS)
-        await asyncio.to_thread(fault.end, topology)
-    else:
-        await asyncio.to_thread(topology.wait_failover, old)
-    lasted = time.perf_counter() - start_of_fault
-    await asyncio.sleep(max(AFTER, LASTS + AFTER - lasted))
-    over.set()
-    answers = await asyncio.wait_for(asyncio.gather(*watchers), 2 * TIME_LIMIT)
-    return lasted, dict(zip(sites, answers, strict=True))
+            browse(site, [cookies[name]], 8, 0.5)  # warm up both workers
+        start = time.perf_counter() + BEFORE
+        asking = {
+            name: pool.submit(asyncio.run, ask_all_the_time(site, cookies[name], start, over))
+            for name, site in sites.items()
+        }
+        time.sleep(BEFORE)
+        fault.begin(topology)
+        if fault.end:
+            time.sleep(LASTS)
+            fault.end(topology)
+        else:
+            topology.wait_failover(old)
+        lasted = time.perf_counter() - start
+        time.sleep(max(AFTER, LASTS + AFTER - lasted))
+        over.set()
+        return lasted, {name: answers.result() for name, answers in asking.items()}
 
 
 async def ask_all_the_time(
-    site: Site, cookie: str, start: float, over: asyncio.Event
+    site: Site, cookie: str, start: float, over: threading.Event
 ) -> list[Answer]:
     """Begin PER_SECOND requests a second until it is over; return the answers in order."""
-    limits = httpx2.Limits(keepalive_expiry=IDLE_SECONDS)
+    limits = httpx2.Limits(keepalive_expiry=3)  # uvicorn closes idle connections after 5 s
     options = site.connection | {"timeout": TIME_LIMIT, "headers": {"Cookie": cookie}}
 
     async with httpx2.AsyncClient(**options, limits=limits) as client:
@@ -172,7 +152,7 @@ async def ask_all_the_time(
 
 
 def figures_of(answers: list[Answer], lasted: float) -> Figures:
-    """Return the figures of one fault; milliseconds of requests whatever came of them.
+    """Return the figures of one fault; milliseconds of requests, answered or not.
 
     A failover may be over before it is noticed: what follows it is looked at as well.
     """
@@ -180,14 +160,12 @@ def figures_of(answers: list[Answer], lasted: float) -> Figures:
     def took(first: float, last: float) -> list[float]:
         return [answer.took for answer in answers if first <= answer.at < last]
 
-    usual, noticed = took(-BEFORE, 0), took(NOTICED, max(lasted, LASTS))
+    outcomes = [answer.outcome for answer in answers]
     return {
         "s it lasted": lasted,
-        "requests": len(answers),
-        "errors": sum(answer.outcome == "error" for answer in answers),
-        "logged out": sum(answer.outcome == "logged out" for answer in answers),
-        "usual p50 ms": percentile(usual, 0.5),
-        "usual p99": percentile(usual, 0.99),
+        "errors": outcomes.count("error"),
+        "logged out": outcomes.count("logged out"),
+        "usual p99 ms": percentile(took(-BEFORE, 0), 0.99),
         "slowest, noticing": max(took(0, NOTICED)),
-        "p99 once noticed": percentile(noticed, 0.99),
+        "p99 once noticed": percentile(took(NOTICED, max(lasted, LASTS)), 0.99),
     }

@@ -13,41 +13,34 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from benchmarks.load import beside, browse, cpu_seconds, generate
+from benchmarks.load import OVERLAY, beside, browse, cpu_seconds
 from benchmarks.report import Figures, Table, add_ratio, interleave, percentile, progress
 from proof.conftest import module
 from proof.postgres import Postgres, find_postgres
 from proof.site import PASSWORD, Site
 
 CONNECTIONS, WARM_UP, SECONDS, PEOPLE = (16, 64), 0.5, 3.0, 200
-OVERLAY = Path(__file__).parent / "overlay"
 ASGI, WSGI = "stock ASGI", "stock WSGI"
-# Profile, and the session engine and server of Django's documentation, or the site's own.
-SUBJECTS = {
-    ASGI: ("database", "db", "asgi"),
-    WSGI: ("database", "db", "wsgi"),
-    **{name: (name, "", "") for name in module("config.profiles").PROFILES},
+# The servers of Django's documentation.
+COMMANDS = {
+    ASGI: "uvicorn measured.asgi:application --no-access-log --port={port} "
+    "--ssl-keyfile={certificate} --ssl-certfile={certificate} --timeout-graceful-shutdown=1",
+    WSGI: "gunicorn config.wsgi --threads=80 --keep-alive=1 --bind=127.0.0.1:{port} "
+    "--keyfile={certificate} --certfile={certificate} --graceful-timeout=1 --timeout=300",
 }
 LOG_IN = f"""
-from importlib import import_module
+from accounts.models import User
 from django.conf import settings
-from django.contrib import auth
-from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
-store = import_module(settings.SESSION_ENGINE).SessionStore
+from django.test import Client
 password = make_password("{PASSWORD}")
 for number in range({PEOPLE}):
-    user, _ = get_user_model().objects.get_or_create(
-        email=f"{{number}}@example.com", defaults={{"password": password}})
-    session = store()
-    session[auth.SESSION_KEY] = str(user.pk)
-    session[auth.BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
-    session[auth.HASH_SESSION_KEY] = user.get_session_auth_hash()
-    session.create()
-    print("cookie", f"{{settings.SESSION_COOKIE_NAME}}={{session.session_key}};"
-          f" {{settings.CSRF_COOKIE_NAME}}={{'a' * 32}}", sep=":")
+    client, email = Client(), f"{{number}}@example.com"
+    user, _ = User.objects.get_or_create(email=email, defaults={{"password": password}})
+    client.force_login(user)
+    print(f"cookie:{{settings.SESSION_COOKIE_NAME}}={{client.session.session_key}};"
+          f" {{settings.CSRF_COOKIE_NAME}}={{'a' * 32}}")
 """
 
 
@@ -60,7 +53,7 @@ def run(rounds: int) -> Iterator[Table]:
                 variables = {"DATABASE_URL": server.url()}
                 yield from measure("PostgreSQL", Path(folder) / "pg", variables, rounds)
         else:
-            progress("No PostgreSQL here: its tables are left out.\n")
+            progress("No PostgreSQL here: its tables are left out.")
 
 
 def measure(
@@ -73,12 +66,14 @@ def measure(
             name: stack.enter_context(module("outlast.servers").Topology(**sizes))
             for name, sizes in module("config.profiles").SERVERS.items()
         }
-        generated = generate(folder, "database", variables, overlay=OVERLAY)
-        beside(generated, settings("db")).manage("migrate", "--verbosity=0")
-        subjects = {
-            name: Subject(generated, *subject, servers.get(subject[0]), stack)
-            for name, subject in SUBJECTS.items()
-        }
+        generated = Site(folder, "database", variables, overlay=OVERLAY)
+        stock = {"STOCK": "db", "DJANGO_SETTINGS_MODULE": "measured.settings"}
+        beside(generated, stock).manage("migrate", "--verbosity=0")
+        subjects = {ASGI: Subject(generated, stack, stock, ASGI)}
+        subjects[WSGI] = Subject(generated, stack, stock | {"KEEP": "1"}, WSGI)
+        for name in module("config.profiles").PROFILES:
+            redis = servers[name].environment() if name in servers else {}
+            subjects[name] = Subject(generated, stack, redis | {"DJANGO_PROFILE": name})
         for connections in CONNECTIONS:
             title = f"{database}, {connections} connections"
             turns = {name: partial(each.round, connections) for name, each in subjects.items()}
@@ -88,51 +83,23 @@ def measure(
             yield Table(title, measured)
 
 
-def settings(stock: str, **more: str) -> dict[str, str]:
-    return {"DJANGO_SETTINGS_MODULE": "measured.settings", "STOCK": stock, **more}
-
-
 class Subject:
-    """A running site on a profile, or Django's stock parts in its place."""
+    """A running site, by its own command or one of COMMANDS, and the cookies of its users."""
 
     def __init__(
-        self,
-        generated: Site,
-        profile: str,
-        engine: str,
-        server: str,
-        topology: Any,
-        stack: ExitStack,
+        self, generated: Site, stack: ExitStack, variables: dict[str, str], command: str = ""
     ) -> None:
-        redis = topology.environment() if topology else {}
-        self.site = beside(
-            generated, settings(engine, KEEP=server, DJANGO_PROFILE=profile, **redis)
-        )
-        if server:
-            command = getattr(self, server)
-            self.site.serve_command = lambda *_: command(self.site)  # type: ignore[method-assign]
-        said = self.site.manage("shell", "-v0", "-c", LOG_IN).splitlines()
+        self.site = site = beside(generated, variables)
+        if command:
+            parts = [part.format(**vars(site)) for part in COMMANDS[command].split()]
+            serve = [sys.executable, "-m", *parts]
+            site.serve_command = lambda *_: serve  # type: ignore[method-assign]
+        said = site.manage("shell", "-v0", "-c", LOG_IN).splitlines()
         self.cookies = [line.partition(":")[2] for line in said if line.startswith("cookie:")]
-        stack.enter_context(self.site.running())
-
-    @staticmethod
-    def asgi(site: Site) -> list[str]:
-        return [
-            sys.executable, "-m", "uvicorn", "measured.asgi:application", "--no-access-log",
-            f"--port={site.port}", f"--ssl-keyfile={site.certificate}",
-            f"--ssl-certfile={site.certificate}", "--timeout-graceful-shutdown=1",
-        ]  # fmt: skip
-
-    @staticmethod
-    def wsgi(site: Site) -> list[str]:
-        return [
-            sys.executable, "-m", "gunicorn", "config.wsgi", "--threads=80", "--keep-alive=1",
-            f"--bind=127.0.0.1:{site.port}", f"--keyfile={site.certificate}",
-            f"--certfile={site.certificate}", "--graceful-timeout=1", "--timeout=300",
-        ]  # fmt: skip
+        stack.enter_context(site.running())
 
     def round(self, connections: int) -> Figures:
-        ask = partial(browse, self.site, self.cookies, connections, path="/dashboard/")
+        ask = partial(browse, self.site, self.cookies, connections)
         ask(WARM_UP)
         before = cpu_seconds(self.site.process.pid)
         took, per_second = ask(SECONDS)

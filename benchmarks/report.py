@@ -1,7 +1,7 @@
 """Rounds, medians and tables, shared by all benchmarks.
 
-Machines are noisy and drift: what is compared runs in turn, A B A B, and the median of the
-rounds is quoted with the smallest and the largest.
+Machines are noisy: what is compared runs in turn, A B A B, and the median of the rounds is quoted
+with the smallest and the largest.
 """
 
 import os
@@ -9,7 +9,6 @@ import platform
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 Figures = dict[str, float]
@@ -23,16 +22,13 @@ class Table(NamedTuple):
     measured: Measured
 
 
-def interleave(
-    subjects: Mapping[str, Callable[[], Figures]], rounds: int, title: str = ""
-) -> Measured:
-    """Measure each subject once per round, in turn, with a progress line on standard error."""
+def interleave(subjects: Mapping[str, Callable[[], Figures]], rounds: int, title: str) -> Measured:
+    """Measure each subject once per round, in turn."""
     measured: Measured = {subject: [] for subject in subjects}
     for number in range(1, rounds + 1):
         for subject, measure in subjects.items():
             progress(f"{title}: round {number} of {rounds}, {subject}")
             measured[subject].append(measure())
-    progress("")
     return measured
 
 
@@ -50,11 +46,8 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def progress(text: str) -> None:
-    """Show what is being done, in place on a terminal."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-    elif text:
-        print(text, file=sys.stderr, flush=True)
+    """Print on standard error what is being done."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -62,27 +55,24 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [list(head), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
-    padded = (
-        [text.ljust(width) for text, width in zip(line, widths, strict=True)] for line in lines
-    )
+    padded = (map(str.ljust, line, widths) for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
 
 def markdown(measured: Table) -> str:
     """Return the table as Markdown: median, and in brackets minimum and maximum."""
     subjects = measured.measured.items()
-    names = list(dict.fromkeys(name for _, runs in subjects for name in runs[0]))
-    rows = [
-        [
-            subject,
-            *(_cell([run[name] for run in runs]) if name in runs[0] else "" for name in names),
-        ]
+    names = list(dict.fromkeys(name for _, runs in subjects for run in runs for name in run))
+    rows = (
+        [subject, *(_cell([run[name] for run in runs if name in run]) for name in names)]
         for subject, runs in subjects
-    ]
+    )
     return f"### {measured.title}\n\n{table(['', *names], rows)}\n"
 
 
 def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
     median, low, high = statistics.median(values), min(values), max(values)
     digits = 0 if abs(median) >= 100 else 1 if abs(median) >= 10 else 2
     text = f"{median:.{digits}f}"
@@ -93,13 +83,5 @@ def _cell(values: list[float]) -> str:
 
 def machine() -> str:
     """Return what was measured on, without the machine's name."""
-    model = platform.processor() or platform.machine()
-    if (cpuinfo := Path("/proc/cpuinfo")).exists():
-        names = [
-            line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0].partition(":")[2].strip() if names else model
-    return (
-        f"{os.cpu_count()} × {model}, {platform.system()}, "  # noqa: RUF001
-        f"Python {platform.python_version()}"
-    )
+    version = platform.python_version()
+    return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {version}"
