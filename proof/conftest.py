@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proof.postgres import Postgres
+from proof.postgres import Postgres, find_postgres
 from proof.site import TEMPLATE, Site
 
 
@@ -61,6 +61,15 @@ def profile(request: pytest.FixtureRequest) -> str:
 def topology(start: Callable[[str], Any], profile: str) -> Any:
     """The running servers of the profile, or None where it needs none."""
     return start(profile)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    """A PostgreSQL of the module's own, which its tests may stop."""
+    if not find_postgres():
+        pytest.skip("NOT PROVED: this machine has no PostgreSQL (apt install postgresql)")
+    with Postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""Every service of a profile broken in turn: what the doctor and `/readyz` make of it."""
+"""A service of each profile broken: what the doctor and `/readyz` make of it.
+
+tests/outlast/test_health*.py break Redis, Sentinels and clusters in all other ways.
+"""
 
 import json
 import sqlite3
@@ -22,7 +25,6 @@ SERVICES = {
     "redis-sentinel": {"database", "redis", "sentinel 1", "sentinel 2", "sentinel 3"},
 }
 DOCTOR_SECONDS = 20  # two rounds of five, and Django's start on a busy machine
-READY_SECONDS = 4  # one, and as much again
 
 
 class World(NamedTuple):
@@ -33,18 +35,17 @@ class World(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Something that breaks, where, what repairs it, and what must be said of it.
+    """Something that breaks, what repairs it, and what must be said of which service.
 
-    `needed`: whether it keeps people from logging in, so that `/readyz` says 503.
+    `status`: what `/readyz` answers; 503 only if people cannot log in.
     """
 
-    profiles: str
     begin: Callable[[World], Any]
     end: Callable[[World], Any]
     service: str
     words: str
     remedy: str
-    needed: bool = False
+    status: int
 
 
 def execute(world: World, statement: str) -> None:
@@ -69,67 +70,28 @@ def take_it_away(world: World) -> None:
     folder.with_name("away").rename(folder)
 
 
-def kill_shard(world: World) -> None:
-    """Kill a primary and its replica, which the others notice within two seconds."""
-    for server in world.topology.servers[::3]:
-        server.kill()
-    witness = world.topology.servers[1]
-
-    def is_noticed() -> bool:
-        with witness.client() as client:
-            return bool(client.cluster("info")["cluster_state"] == "fail")
-
-    module("outlast.servers").wait_until(is_noticed, "the cluster to notice")
-
-
-def each(of: str, do: str) -> Callable[[World], None]:
-    """Return a function that does something to all servers or Sentinels."""
-
-    def act(world: World) -> None:
-        for server in getattr(world.topology, of):
-            getattr(server, do)()
-
-    return act
-
-
-def start_nodes(world: World) -> None:
+def kill(world: World) -> None:
     for server in world.topology.servers:
-        if not server.running:
-            server.start(wait=False)
+        server.kill()
+
+
+def start(world: World) -> None:
+    for server in world.topology.servers:
+        server.start(wait=False)
     world.topology.wait_ready()
 
 
-FAULTS = {
-    "missing table": Fault(
-        "database file dummy redis redis-sentinel redis-cluster",
-        rename("accounts_user", "away"), rename("away", "accounts_user"),
-        "database", "missing", "python manage.py migrate", needed=True,
-    ),
-    "folder": Fault("file", put_file_in_the_way, take_it_away,
-                    "files", "cannot be written", "", needed=True),
-    "stopped": Fault("redis", each("servers", "kill"), each("servers", "start"),
-                     "redis", "Nothing listens at 127.0.0.1:", "DJANGO_PROFILE=database"),
-    "hung": Fault("redis", each("servers", "pause"), each("servers", "resume"),
-                  "redis", "does not answer", "SLOWLOG"),
-    "one sentinel": Fault(
-        "redis-sentinel", lambda world: world.topology.sentinels[0].kill(),
-        lambda world: world.topology.sentinels[0].start(),
-        "sentinel 1", "Nothing listens", "devredis",
-    ),
-    "sentinels": Fault("redis-sentinel", each("sentinels", "pause"), each("sentinels", "resume"),
-                       "redis", "None of the 3 Sentinels", "Sentinels"),
-    "shard": Fault("redis-cluster", kill_shard, start_nodes,
-                   "redis", "; lost: 127.0.0.1:", "Start the lost"),
-    "nodes": Fault("redis-cluster", each("servers", "kill"), start_nodes,
-                   "redis", "Nothing listens at", "devredis"),
-}  # fmt: skip
+TABLE = Fault(rename("accounts_user", "away"), rename("away", "accounts_user"),
+              "database", "missing", "python manage.py migrate", 503)  # fmt: skip
+FOLDER = Fault(put_file_in_the_way, take_it_away, "files", "cannot be written", "", 503)
+REDIS = Fault(kill, start, "redis", "Nothing listens at", "devredis", 200)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    profile = metafunc.config.getoption("--profile")
+    profile = str(metafunc.config.getoption("--profile"))
     if "fault" in metafunc.fixturenames:
-        here = {name: fault for name, fault in FAULTS.items() if profile in fault.profiles.split()}
-        metafunc.parametrize("fault", here.values(), ids=here.keys())
+        own = [FOLDER] if profile == "file" else [REDIS] if profile.startswith("redis") else []
+        metafunc.parametrize("fault", [TABLE, *own], ids=lambda fault: fault.service)
 
 
 @pytest.fixture(scope="module")
@@ -152,21 +114,16 @@ def examine(site: Site) -> tuple[int, dict[str, dict[str, Any]]]:
     return done.returncode, {item["name"]: item for item in answer["answers"]}
 
 
-def ready(site: Site, strict: bool = False) -> httpx2.Response:
+def ready(site: Site, query: str = "") -> httpx2.Response:
     """Ask as a load balancer does: of no site in particular."""
     with site.browser() as browser:
-        started = time.monotonic()
-        answer = browser.get(
-            "/readyz?strict" if strict else "/readyz", headers={"Host": "10.0.0.1"}
-        )
-        assert time.monotonic() - started < READY_SECONDS
-    return answer
+        return browser.get(f"/readyz{query}", headers={"Host": "10.0.0.1"})
 
 
 def wait_for(site: Site, status: int) -> None:
     """Return once `/readyz?strict` answers with `status`; its answers may be a second old."""
     deadline = time.monotonic() + 15
-    while ready(site, strict=True).status_code != status:
+    while ready(site, "?strict").status_code != status:
         assert time.monotonic() < deadline, f"/readyz never says {status}"
         time.sleep(0.2)
 
@@ -175,26 +132,24 @@ def test_all_checks_pass(world: World, profile: str) -> None:
     code, found = examine(world.site)
     assert (code, {name for name, item in found.items() if item["state"] != "ok"}) == (0, set())
     assert world.site.manage("doctor").splitlines()[-1] == f"All {len(found)} checks passed."
-    answer = ready(world.site, strict=True)
+    answer = ready(world.site, "?strict")
     assert answer.status_code == 200
     services = answer.json()["backends"]
     assert services.keys() == SERVICES.get(profile, {"database"})
     assert {item["state"] for item in services.values()} == {"ok"}
-    assert all(0 < item["milliseconds"] < 1000 for item in services.values())
 
 
 def test_a_fault_is_found_and_its_end_as_well(world: World, fault: Fault) -> None:
     fault.begin(world)
     try:
         code, found = examine(world.site)
-        assert code == 1
-        assert found[fault.service]["state"] == "down"
+        assert (code, found[fault.service]["state"]) == (1, "down")
         assert fault.words in found[fault.service]["text"]
         assert fault.remedy in " ".join(found[fault.service]["remedies"])
         wait_for(world.site, 503)
         answer = ready(world.site)
         assert answer.json()["backends"][fault.service]["state"] == "down"
-        assert answer.status_code == (503 if fault.needed else 200)
+        assert answer.status_code == fault.status
         with world.site.browser() as browser:
             assert browser.get("/healthz").text == "ok\n"
     finally:
@@ -202,35 +157,16 @@ def test_a_fault_is_found_and_its_end_as_well(world: World, fault: Fault) -> Non
     wait_for(world.site, 200)
 
 
-def test_a_cache_table_that_is_missing(world: World, profile: str) -> None:
-    if profile != "database":
-        return
+@pytest.mark.any_profile
+def test_what_migrate_would_mend(world: World) -> None:
+    """The cache's table is missing, and a migration was not applied: people can log in."""
     rename("site_cache", "away")(world)
-    code, found = examine(world.site)
-    rename("away", "site_cache")(world)
-    assert code == 1
-    assert found["cache round trip"]["state"] == "down"
-    assert found["cache round trip"]["remedies"] == ["Create them: python manage.py migrate"]
-    assert ready(world.site).status_code == 200, "people can still log in"
-
-
-def test_a_migration_that_nobody_applied(world: World) -> None:
     execute(world, "DELETE FROM django_migrations WHERE app = 'outlast'")
     code, found = examine(world.site)
-    assert (code, found["migrations"]["state"]) == (1, "warning")
+    rename("away", "site_cache")(world)
+    assert (code, found["cache round trip"]["state"]) == (1, "down")
+    assert found["cache round trip"]["remedies"] == ["Create them: python manage.py migrate"]
+    assert found["migrations"]["state"] == "warning"
     assert found["migrations"]["remedies"] == ["Apply them: python manage.py migrate"]
     assert ready(world.site).status_code == 200
     world.site.manage("migrate", "--fake")
-
-
-def test_no_password_is_shown(world: World) -> None:
-    key = world.site.variables["DJANGO_SECRET_KEY"]
-    world.site.variables["DATABASE_URL"] = "postgres://ada:s3cretw0rd@127.0.0.1:1/x"
-    try:
-        done = world.site.run("doctor")
-    finally:
-        del world.site.variables["DATABASE_URL"]
-    assert done.returncode == 1
-    assert "Nothing listens at 127.0.0.1:1/x" in done.stdout
-    assert "s3cretw0rd" not in done.stdout + done.stderr
-    assert key not in done.stdout + done.stderr

@@ -134,14 +134,6 @@ def test_sqlite_backup(tmp_path_factory: pytest.TempPathFactory) -> None:
         assert ada.logged_in
 
 
-@pytest.fixture
-def server() -> Iterator[Postgres]:
-    if not find_postgres():
-        pytest.skip("NOT PROVED: this machine has no PostgreSQL (apt install postgresql)")
-    with Postgres() as server:
-        yield server
-
-
 def test_postgresql_backup(server: Postgres, tmp_path: Path) -> None:
     site = Site(tmp_path, "database", {"DATABASE_URL": server.url()})
     drill = Drill(site, "Backup drill, PostgreSQL", {}, str(find_postgres()))

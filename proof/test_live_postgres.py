@@ -1,6 +1,7 @@
 """Live events between two processes on PostgreSQL, on each profile without Redis."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
@@ -11,15 +12,6 @@ from proof.postgres import Postgres
 from proof.site import Site, free_port
 
 has_pgbouncer = pytest.mark.skipif(not find_pgbouncer(), reason="PgBouncer is not on this machine")
-
-
-@pytest.fixture(scope="module")
-def server(request: pytest.FixtureRequest) -> Iterator[Postgres]:
-    """A PostgreSQL of this module's own: other sites are in the shared one."""
-    if not request.config.getoption("--postgres"):
-        pytest.skip("Run with --postgres.")
-    with Postgres() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +47,32 @@ def test_events_and_ends_cross_to_the_other_process(
         assert page.end() == 4401
         log = (site.folder / "var" / "server.log").read_text("utf-8")
         assert "Channel layer" not in log
+
+
+def restart(server: Postgres) -> None:
+    server.stop()
+    server.start()
+
+
+def freeze(server: Postgres) -> None:
+    server.pause()
+    time.sleep(5)
+    server.resume()
+
+
+@pytest.mark.parametrize("fault", [restart, freeze])
+def test_sockets_outlive(fault: Callable[[Postgres], None], server: Postgres, made: Site) -> None:
+    """Open pages at both workers hear of a login again, two seconds after the fault."""
+    made.variables |= {"DJANGO_PROFILE": "database", "DATABASE_URL": server.url()}
+    with made.running(workers=2), ExitStack() as stack:
+        browser = stack.enter_context(made.browser())
+        browser.log_in()
+        pages = [stack.enter_context(opened(made, made.port, browser)) for _ in range(10)]
+        for page in pages:
+            page.hear("heartbeat", 5)
+        fault(server)
+        time.sleep(2)
+        with made.browser() as other:
+            assert other.log_in().status_code == 302
+        for page in pages:
+            page.hear("signed_in")

@@ -74,12 +74,3 @@ def test_the_database_profile_starts_without_redis_py(site: Site) -> None:
     site.variables["DJANGO_PROFILE"] = "database"
     code = "import config.urls, sys; print('redis' in sys.modules)"
     assert site.manage("shell", "-c", code).splitlines()[-1] == "False"
-
-
-def test_an_unknown_profile_is_one_sentence(site: Site) -> None:
-    site.variables["DJANGO_PROFILE"] = "memcached"
-    with pytest.raises(AssertionError) as error:
-        site.manage("check")
-    lines = str(error.value).splitlines()
-    assert len(lines) == 1
-    assert all(name in lines[0] for name in PROFILES)

@@ -97,7 +97,6 @@ site() { # as a person makes it: with uv, then with pip alone, in a path with a 
     windows 'my sïtes/by-uv' 'C:\uv\uv.exe' run python 'C:\log_in.py'
     windows 'my sïtes/by-pip' '.venv\Scripts\python.exe' manage.py doctor
     windows 'my sïtes/by-pip' '.venv\Scripts\python.exe' 'C:\log_in.py'
-    windows 'my sïtes/by-uv' 'C:\uv\uv.exe' run python 'C:\without_redis.py'
     WINDOWS_ENV=DJANGO_PROFILE=redis windows 'my sïtes/by-uv' 'C:\uv\uv.exe' run python 'C:\log_in.py'
     WINDOWS_ENV=DJANGO_PROFILE=file windows 'my sïtes/by-uv' 'C:\uv\uv.exe' run python 'C:\files_in_use.py'
 }
