@@ -60,7 +60,6 @@ def measure(subject: Subject, url: str, crowd: list[Any], status: int) -> Figure
         for other in others:
             other.connect()
             stack.callback(other.close)
-        began = time.perf_counter()
         for other, request in zip(others, crowd, strict=True):
             other.request(*request)
         if not status:
@@ -72,5 +71,4 @@ def measure(subject: Subject, url: str, crowd: list[Any], status: int) -> Figure
                    "connections": connections}  # fmt: skip
         if status:
             assert {other.getresponse().status for other in others} == {status}
-            figures["s for the crowd"] = time.perf_counter() - began
     return figures

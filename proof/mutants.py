@@ -23,10 +23,11 @@ from typing import NamedTuple
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
-from proof.mutations import LIBRARY, copy_of_template
+from proof.mutations import SITE, copy_of_template
 
 TEMPLATE = Path(__file__).parent.parent
 SECONDS = 60  # for the tests of one mutant; a mutant that takes longer is noticed
+LIBRARY = f"{SITE}/vendor/django-outlast/src/outlast"
 OF_LIBRARY = ["-c", "tests/outlast/pytest.ini"]
 
 

@@ -23,135 +23,122 @@ PROFILES = json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8"))["prof
 
 
 class Mutation(NamedTuple):
-    """A text in a file, what replaces it once, and the sessions that must turn red."""
+    """A text that one file has, what replaces it, and the sessions that must turn red."""
 
     name: str
-    path: str
     old: str
     new: str
     red: set[str]
 
 
-LIBRARY = f"{SITE}/vendor/django-outlast/src/outlast"
 EVERY_PROFILE = {f"profile({name})" for name in PROFILES}
 # What plain nox runs, but for styles and types, which a mutation may break as well.
 PLAIN = ["library", "template", "switch", *sorted(EVERY_PROFILE)]
 MUTATIONS = [
     Mutation(
         "identity: a changed password ends a session",
-        f"{LIBRARY}/middleware.py",
         "return user if constant_time_compare(given, expected) else None",
         "return user",
         {"library"},
     ),
     Mutation(
         "sessions end by their row's times",
-        f"{LIBRARY}/sessions/reading.py",
         "if self.row is None or self.row.ends_at() <= timezone.now():",
         "if self.row is None:",
         {"library", "profile(database)"},
     ),
     Mutation(
         "names of sessions are hashes",
-        f"{LIBRARY}/sessions/files.py",
         'return hashlib.sha256(" ".join(parts).encode()).hexdigest()',
         'return "-".join(parts)',
         {"library"},
     ),
     Mutation(
         "a copy counts by the version of its row",
-        f"{LIBRARY}/sessions/files.py",
         "{session.session_key} {session.version}",
         "{session.session_key}",
         {"library"},
     ),
     Mutation(
         "copies are written after the commit",
-        f"{LIBRARY}/sessions/redis.py",
         "transaction.on_commit(copy, using=self.rows().db)",
         "copy()",
         {"library"},
     ),
     Mutation(
         "signature of cached values",
-        f"{LIBRARY}/redis/signing.py",
         "if hmac.compare_digest(mac, _mac(settings.SECRET_KEY, key, payload)):",
         "if mac:",
         {"library"},
     ),
     Mutation(
         "errors about data do not open the breaker",
-        f"{LIBRARY}/redis/breaker.py",
         'return (error.status_code or str(error).partition(" ")[0]) in UNUSABLE',
         "return True",
         {"library"},
     ),
     Mutation(
         "senders of live messages wait 0.3 s at most",
-        f"{LIBRARY}/channels/local.py",
         "PATIENCE = 0.3",
         "PATIENCE = 30",
         {"library"},
     ),
     Mutation(
+        "they wait so long in all, and not for each reply",
+        "async with asyncio.timeout(PATIENCE):\n                if breaker.is_open",
+        "async with asyncio.timeout(None):\n                if breaker.is_open",
+        {"library"},
+    ),
+    Mutation(
         "pages run in a fixed pool of threads",
-        f"{LIBRARY}/threads.py",
         "and self.started < self.limit",
         "",
         {"library"},
     ),
     Mutation(
         "/readyz has threads of its own",
-        f"{LIBRARY}/handler.py",
         'threads = self.probes if path in ("/readyz", "/metrics") else self.pages',
         "threads = self.pages",
         {"library"},
     ),
     Mutation(
         "cookies count by their exact names",
-        f"{LIBRARY}/requests.py",
         "request.COOKIES = others | exact_cookies(header)",
         "pass",
         {"library", "profile(database)"},
     ),
     Mutation(
         "the throttle asks again after the hash",
-        f"{SITE}/accounts/throttle.py",
         "throttle.look()  # many",
         "pass  # a thousand",
         {"profile(database)"},
     ),
     Mutation(
         "only superusers change rights in the admin",
-        f"{SITE}/accounts/admin.py",
         "return fields if request.user.is_superuser else (*fields, *self.rights)",
         "return fields",
         {"profile(database)"},
     ),
     Mutation(
         "session engine of redis",
-        f"{SITE}/config/profiles.py",
         'session_engine="outlast.sessions.redis"',
         'session_engine="outlast.sessions.db"',
         {"profile(redis)"},
     ),
     Mutation(
         "cache folder of file",
-        f"{SITE}/config/profiles.py",
         '"LOCATION": var / "cache"',
         '"LOCATION": var / "elsewhere"',
         {"profile(database)", "profile(file)"},
     ),
     Mutation(
         "the hook's migrate",
-        "hooks/post_gen_project.py",
         '"migrate"',
         '"check"',
         {"template"},
     ),
     Mutation(
         "cache table",
-        f"{LIBRARY}/apps.py",
         "post_migrate.connect(create_cache_table",
         "post_migrate.disconnect(create_cache_table",
         # It is there on all profiles, so that one can be switched to without another migrate.
@@ -160,26 +147,38 @@ MUTATIONS = [
 ]
 
 
+def files(pattern: str = "") -> list[str]:
+    """Return the names of the files that git knows, of those that match a pattern."""
+    command = ["git", "ls-files", "-z", *([pattern] if pattern else [])]
+    listed = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=True)
+    return [name for name in listed.stdout.split("\0") if (TEMPLATE / name).is_file()]
+
+
 def copy_of_template(folder: Path) -> Path:
     """Copy what git knows of the template, with the environment that nox has made."""
     copy = folder / "template"
-    command = ["git", "ls-files", "-z"]
-    listed = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=True)
-    for name in filter(None, listed.stdout.split("\0")):
+    for name in files():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(TEMPLATE / name, copy / name)
     (copy / ".nox").symlink_to(TEMPLATE / ".nox", target_is_directory=True)
     return copy
 
 
+def place_of(mutation: Mutation) -> str:
+    """Return the file that has the text of a mutation; exit if it is not exactly one."""
+    names = [*files(f"{SITE}/*.py"), *files("hooks/*.py")]
+    found = [name for name in names if mutation.old in (TEMPLATE / name).read_text("utf-8")]
+    if len(found) != 1:
+        sys.exit(f"{mutation.name!r} breaks a text that is in {len(found)} files: {found}")
+    return found[0]
+
+
 def red_sessions(mutation: Mutation, chosen: Iterable[str]) -> set[str]:
     """Return which of these sessions fail on a copy with the mutation."""
     with tempfile.TemporaryDirectory(prefix="mutation ") as folder:
         copy = copy_of_template(Path(folder))
-        path, report = copy / mutation.path, Path(folder) / "report.json"
+        path, report = copy / place_of(mutation), Path(folder) / "report.json"
         text = path.read_text("utf-8")
-        if mutation.old not in text:
-            sys.exit(f"{mutation.path} no longer holds what {mutation.name!r} breaks.")
         path.write_text(text.replace(mutation.old, mutation.new, 1), "utf-8", newline="\n")
         # One failure turns a session red: `-x`.
         command = ["-R", f"--report={report}", "-s", *chosen, "--", "-x"]

@@ -4,11 +4,14 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proof.site import TEMPLATE, Site
+from proof.test_switch import PROFILES
 
 DOCS = TEMPLATE / "{{cookiecutter.project_slug}}" / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -69,6 +72,34 @@ def test_every_block_works(name: str, tmp_path: Path) -> None:
         if name == "first-app.md":
             browser.submit("/notes/", {"text": "Buy milk"})
             assert "<li>Buy milk</li>" in browser.get("/notes/").text
+
+
+SHOP_TESTS = """
+from django.core.cache import cache
+from django.test import TestCase
+from accounts.models import User
+
+class ShopTests(TestCase):
+    def test_a_member_sees_the_dashboard(self):
+        self.client.force_login(User.objects.create_user("bob@example.com", "secret"))
+        self.assertEqual(self.client.get("/dashboard/", secure=True).status_code, 200)
+        cache.set("key", {1: "a"})
+        self.assertIn(cache.get("key"), [{1: "a"}, None])
+"""
+
+
+def test_the_tests_of_a_new_app_run_on_every_profile(
+    start: Callable[[str], Any], tmp_path: Path
+) -> None:
+    site = Site(tmp_path, "database", {})
+    site.manage("startapp", "shop")
+    (site.folder / "shop" / "tests.py").write_text(SHOP_TESTS, "utf-8")
+    for name in PROFILES:
+        servers = start(name)
+        site.variables |= {"DJANGO_PROFILE": name, **(servers.environment() if servers else {})}
+        assert "Ran 1 test in" in site.manage("test"), name
+    (site.folder / "shop" / "tests.py").write_text(SHOP_TESTS.replace("200", "404"), "utf-8")
+    assert "FAILED (failures=1)" in site.run("test").stderr
 
 
 def test_the_first_app_is_short() -> None:

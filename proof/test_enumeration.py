@@ -1,7 +1,4 @@
-"""Nothing tells whether an address has an account: pages and their times, 200 of each.
-
-nox -s "full(database)" -- -k enumeration -s
-"""
+"""Nothing tells whether an address has an account: pages and their times, 200 of each."""
 
 import itertools
 import random

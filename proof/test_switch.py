@@ -45,30 +45,6 @@ def test_a_login_outlives_every_switch(site: Site) -> None:
             assert all(knows(site, key) for key in alive), f"logged out by the switch to {name}"
 
 
-SHOP_TESTS = """
-from django.core.cache import cache
-from django.test import TestCase
-from accounts.models import User
-
-class ShopTests(TestCase):
-    def test_a_member_sees_the_dashboard(self):
-        self.client.force_login(User.objects.create_user("bob@example.com", "secret"))
-        self.assertEqual(self.client.get("/dashboard/", secure=True).status_code, 200)
-        cache.set("key", {1: "a"})
-        self.assertIn(cache.get("key"), [{1: "a"}, None])
-"""
-
-
-def test_the_tests_of_a_new_app_run_on_every_profile(site: Site) -> None:
-    site.manage("startapp", "shop")
-    (site.folder / "shop" / "tests.py").write_text(SHOP_TESTS, "utf-8")
-    for name in PROFILES:
-        site.variables["DJANGO_PROFILE"] = name
-        assert "Ran 1 test in" in site.manage("test"), name
-    (site.folder / "shop" / "tests.py").write_text(SHOP_TESTS.replace("200", "404"), "utf-8")
-    assert "FAILED (failures=1)" in site.run("test").stderr
-
-
 def test_the_database_profile_starts_without_redis_py(site: Site) -> None:
     """Importing it takes half a second where Python has not compiled it yet."""
     site.variables["DJANGO_PROFILE"] = "database"

@@ -24,28 +24,14 @@ from playwright.sync_api import (
 
 from proof.site import PASSWORD, Site
 
-NAMES = (
-    "chromium-headless-shell",  # without windows of its own to draw: half the time
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
-)
+# The first is without windows of its own to draw: half the time.
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 PEOPLE = 40
 OVERLAY = Path(__file__).parent.parent / "overlay"
 # Where each status is answered.
 ERRORS = {"404": "/nowhere/"} | {each: f"/broken/{each}/" for each in ("403", "500", "503")}
-ARGUMENTS = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # The sandbox refuses to run as root, which is what a container is.
-    *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
-]
+# The sandbox refuses to run as root, which is what a container is.
+ARGUMENTS = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -94,8 +80,11 @@ def people(site: Site) -> Iterator[str]:
     """Addresses of users with PASSWORD, each used once: the throttle knows them apart."""
     script = f"""
 from accounts.models import User
+from django.contrib.auth.hashers import make_password
+password = make_password({PASSWORD!r})
 for number in range({PEOPLE}):
-    User.objects.create_user(f"person{{number}}@example.com", {PASSWORD!r}, name="Ada Lovelace")
+    User.objects.create(
+        email=f"person{{number}}@example.com", password=password, name="Ada Lovelace")
 """
     site.manage("shell", "-c", script)
     return (f"person{number}@example.com" for number in itertools.count())

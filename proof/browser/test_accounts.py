@@ -43,16 +43,6 @@ def test_logging_in_and_out(page: Page, person: str) -> None:
     expect_login(page)
 
 
-def test_a_wrong_password(page: Page, person: str) -> None:
-    log_in(page, person, "wrong")
-    expect(page.get_by_role("alert")).to_contain_text("Incorrect email address or password")
-    expect(page.get_by_label("Email address")).to_have_value(person)
-    expect(page.get_by_label("Password")).to_have_value("")
-    page.get_by_label("Password").fill(PASSWORD)
-    press(page, "Log in")
-    expect_dashboard(page)
-
-
 def test_errors_stand_next_to_their_field(page: Page) -> None:
     page.goto("/accounts/login/")
     page.get_by_label("Email address").fill("not an address")
@@ -67,13 +57,6 @@ def test_errors_stand_next_to_their_field(page: Page) -> None:
         below = page.get_by_text(error).bounding_box()
         box = field.bounding_box()
         assert box and below and 0 <= below["y"] - (box["y"] + box["height"]) < 20
-
-
-def test_too_many_wrong_passwords(page: Page, console: Console) -> None:
-    for _ in range(5):
-        log_in(page, "guessed@example.com", "wrong")
-    expect(page.get_by_role("alert")).to_contain_text("Try again in 15 minutes")
-    console.accept("429")
 
 
 def test_one_browser_ends_the_session_of_another(window: Callable[..., Page], person: str) -> None:
@@ -123,9 +106,7 @@ def test_a_forgotten_password(page: Page, person: str, mailbox: Path) -> None:
     link = ask_for_link(page, person, mailbox)
     expect(page.get_by_role("heading", name="Check your mail")).to_be_visible()
     page.goto(link)
-    page.get_by_label("New password", exact=True).fill(NEW)
-    page.get_by_label("New password confirmation").fill(NEW)
-    press(page, "Change password")
+    choose_password(page, NEW, "Change password")
     expect(page.get_by_role("status")).to_contain_text("Log in with the new password")
     log_in(page, person, NEW)
     expect_dashboard(page)

@@ -11,6 +11,7 @@ from outlast.channels.redis import PubSubLayer
 from outlast.servers import SERVICE, Topology
 
 DEADLINE = 10  # seconds, for what takes milliseconds
+PATIENCE = 0.3  # seconds that a sender waits; not the library's own constant, which may change
 NOISE = 2  # seconds, for a machine that is busy; without a bound these waits last 5 or more
 
 
@@ -71,10 +72,10 @@ class Talk:
 
 
 class Proxy:
-    """A TCP proxy; after `lead_to` another server, existing connections hang."""
+    """A TCP proxy with a delay; after `lead_to` another server, existing connections hang."""
 
-    def __init__(self, port: int) -> None:
-        self._behind = port
+    def __init__(self, port: int, delay: float = 0) -> None:
+        self._behind, self._delay = port, delay
         self._passing: list[asyncio.Task[None]] = []
         self._ends: list[asyncio.StreamWriter] = []
 
@@ -92,6 +93,7 @@ class Proxy:
     async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while data := await source.read(65536):
+                await asyncio.sleep(self._delay / 2)  # once on the way there, once back
                 target.write(data)
 
     def lead_to(self, port: int) -> None:

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from outlast.channels.local import PATIENCE
 from outlast.channels.redis import PubSubLayer
 from outlast.servers import Server, Topology
-from talk import NOISE, Talk, run
+from talk import NOISE, PATIENCE, Talk, run
 
 pytestmark = pytest.mark.slow
 

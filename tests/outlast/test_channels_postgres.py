@@ -14,10 +14,9 @@ from channels.exceptions import InvalidChannelLayerError
 from channels.layers import channel_layers
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
-from outlast.channels.local import PATIENCE
 from outlast.channels.postgres import PostgresLayer
 from outlast.checks import check_listening
-from talk import DEADLINE, NOISE, Proxy, Talk, hear, name_database, run
+from talk import DEADLINE, NOISE, PATIENCE, Proxy, Talk, hear, name_database, run
 
 from proof.pgbouncer import PgBouncer, find_pgbouncer
 from proof.postgres import Postgres, find_postgres

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from outlast.channels.local import PATIENCE
 from outlast.channels.redis import PubSubLayer
 from outlast.servers import SERVICE, Topology
-from talk import NOISE, Proxy, Talk, hear, make_layer, run
+from talk import NOISE, PATIENCE, Proxy, Talk, hear, make_layer, run
 
 SENTINEL = {"replicas": 2, "sentinels": 3}
 

@@ -15,7 +15,7 @@ from outlast.channels.redis import PubSubLayer
 from outlast.servers import Topology
 from redis.asyncio.client import PubSub
 from redis.asyncio.connection import Connection, ConnectionPool
-from talk import DEADLINE, hear, hears_nothing, make_layer, run
+from talk import DEADLINE, Proxy, hear, hears_nothing, make_layer, run
 from tls import make_certificates, speak_tls
 
 
@@ -191,3 +191,19 @@ def test_nothing_said_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
         run(layer.group_send("group", {"type": "x", "text": "for your eyes only"}))
     assert "cannot be used" in caplog.text
     assert "eyes" not in caplog.text
+
+
+def test_the_limit_counts_from_the_first_connection() -> None:
+    """Each reply comes in time, but there are too many of them before a message is sent."""
+
+    async def scenario(topology: Topology) -> None:
+        here = make_layer(topology)
+        channel = await here.new_channel()
+        await here.group_add("group", channel)
+        async with Proxy(topology.primary.port, delay=0.2) as proxy:
+            address = f"redis://:{topology.password}@127.0.0.1:{proxy.port}/1"
+            await PubSubLayer([address], "site").group_send("group", {"type": "late"})
+            assert await hears_nothing(here, channel)
+
+    with Topology(password="secret") as topology:
+        run(scenario(topology))
