@@ -47,6 +47,9 @@ def test_a_site_works_within_its_rights(server: Topology, settings: Any) -> None
     assert cache.incr("k") == 2 and cache.add("m", 1) and cache.touch("m", 9)
     assert cache.get_many("klm") == {"k": 2, "l": {"a": 2}, "m": 1}
     assert cache.delete("m")
+    cache.set("canary", "of the site")
+    cache.client.breaker.check()
+    assert cache.get("canary") == "of the site"
     assert cache.clear() and cache.get_many("klm") == {}
     config = {"hosts": [{"address": url, **login}], "prefix": "shop"}
     backend = "outlast.channels.redis.PubSubLayer"

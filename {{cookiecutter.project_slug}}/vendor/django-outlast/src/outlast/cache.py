@@ -62,7 +62,7 @@ class StrictRedisCache(django_redis.RedisCache):
     def _cache(self) -> RedisCacheClient:
         key = repr((self._servers, self._options))
         if key not in _clients:
-            canary = self.key_func("canary", self.key_prefix, self.version)
+            canary = f"{self.key_prefix}:canary"
             _clients[key] = RedisCacheClient(self._servers, canary=canary, **self._options)
         return _clients[key]
 
