@@ -108,7 +108,6 @@ class PasswordChangeView(auth_views.PasswordChangeView, OwnPasswordView):
     success_url = reverse_lazy("dashboard")
 
     def form_valid(self, form: auth_forms.PasswordChangeForm) -> HttpResponse:
-        self.request.session.keys()  # read the data before `User.save()` deletes the rows
         messages.success(
             self.request, _("Your password has been changed. Your other sessions have ended.")
         )

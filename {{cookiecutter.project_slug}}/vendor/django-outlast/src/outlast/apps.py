@@ -29,6 +29,7 @@ class BackendsConfig(AppConfig):
         user_logged_in.connect(sessions.note_password)
         for model in apps.get_models():
             if issubclass(model, models.AbstractSession):
+                pre_delete.connect(sessions.remember, sender=model)
                 post_delete.connect(sessions.announce_end, sender=model)
         pre_delete.connect(sessions.cascade, sender="outlast.Session")
         # Django's own model of the same table, which packages use.

@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.utils.functional import SimpleLazyObject
 
+from outlast.sessions import acting
 from outlast.sessions.db import SessionStore
 from outlast.sessions.reading import IDENTITY
 
@@ -26,11 +27,13 @@ class SessionMiddleware(session_middleware.SessionMiddleware):
         if isinstance(request.session, SessionStore):
             address = request.META.get("REMOTE_ADDR", "")
             request.session.opened_by(address, request.META.get("HTTP_USER_AGENT", ""))
+            acting.set(request.session)
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         response = super().process_response(request, response)
         if isinstance(getattr(request, "session", None), SessionStore):
             cast(SessionStore, request.session).touch()
+        acting.set(None)
         return response
 
 

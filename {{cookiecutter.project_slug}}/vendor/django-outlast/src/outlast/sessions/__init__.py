@@ -5,6 +5,7 @@ data is in the row, in a file, or in the row with a copy in Redis. Deleting rows
 ends sessions: `Session.objects.filter(user=user).delete()`.
 """
 
+from contextvars import ContextVar
 from copy import copy
 from functools import partial
 from importlib import import_module
@@ -20,6 +21,9 @@ from django.dispatch import Signal
 # logged in) and session (the row as it was). Not sent for a session whose key is replaced.
 session_ended = Signal()
 
+# The session of the request that is being handled, set by SessionMiddleware.
+acting: ContextVar[Any] = ContextVar("acting", default=None)
+
 
 def all_sessions() -> Any:
     """Return the rows of the active engine; a project can have its own model."""
@@ -28,11 +32,8 @@ def all_sessions() -> Any:
 
 def announce_end(instance: Any, using: str, **kwargs: Any) -> None:
     """Receive `post_delete` of a session: send `session_ended` once that is committed."""
-    session = copy(instance)  # Django removes the key from the deleted instance
-    if not hasattr(session, "public_id"):
-        session = vars(instance).get("_outlast")  # see `remember`
-    if session is not None:
-        transaction.on_commit(partial(_clear_up, session), using=using)
+    if instance._outlast is not None:
+        transaction.on_commit(partial(_clear_up, instance._outlast), using=using)
 
 
 def _clear_up(session: Any) -> None:
@@ -49,13 +50,19 @@ def _clear_up(session: Any) -> None:
 
 
 def remember(instance: Any, using: str, **kwargs: Any) -> None:
-    """Receive `pre_delete` of Django's own model: note the row for `announce_end`."""
-    from outlast.models import Session
+    """Receive `pre_delete` of a session: note the row for `announce_end`."""
+    from outlast.models import AbstractSession, Session
 
-    rows = Session.objects.using(using).filter(pk=instance.pk)
-    # On SQLite a transaction that begins by reading cannot wait to write, so write first.
-    rows.update(expire_date=F("expire_date"))
-    instance._outlast = rows.first()
+    instance._outlast = copy(instance)  # Django removes the key from the deleted instance
+    ours = isinstance(instance, AbstractSession)
+    if not ours or instance.get_deferred_fields():
+        model = type(instance) if ours else Session
+        rows = model._base_manager.using(using).filter(pk=instance.pk)
+        # On SQLite a transaction that begins by reading cannot wait to write, so write first.
+        rows.update(expire_date=F("expire_date"))
+        instance._outlast = rows.first()
+    if (session := acting.get()) and session.session_key == instance.pk:
+        session.note_end()
 
 
 def cascade(instance: Any, using: str, **kwargs: Any) -> None:

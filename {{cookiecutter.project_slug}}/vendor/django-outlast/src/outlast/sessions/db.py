@@ -13,15 +13,15 @@ from typing import Any, cast
 from asgiref.sync import sync_to_async
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import base
-from django.db import Error, IntegrityError, connections, models, transaction
-from django.db.models.expressions import RawSQL
+from django.db import Error, IntegrityError, transaction
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 
 from outlast.conf import conf
 from outlast.models import AbstractSession
 from outlast.sessions import files
-from outlast.sessions.reading import ReadingStore
+from outlast.sessions.lookup import update_unless_locked
+from outlast.sessions.reading import IDENTITY, ReadingStore
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class SessionStore(ReadingStore):
     password_given = False  # the next save writes `authenticated`
     address: str | None = None
     user_agent = ""
+    _ended_key: str | None = None  # whose row the request itself deletes
     _replaced: AbstractSession | None = None  # whose key is being replaced
     _random_key = ""
 
@@ -63,7 +64,14 @@ class SessionStore(ReadingStore):
         if self.session_key is None:
             return self.create()
         data = self._get_session(no_load=must_create)
-        self.write(self.create_model_instance(data), must_create)
+        try:
+            self.write(self.create_model_instance(data), must_create)
+        except base.UpdateError:
+            if self.session_key != self._ended_key:
+                raise  # another request ended it
+            for key in IDENTITY & data.keys():
+                del data[key]
+            return self.create()
         self.password_given = False
         return None
 
@@ -144,6 +152,15 @@ class SessionStore(ReadingStore):
 
     # --- Ending ---
 
+    def note_end(self) -> None:
+        """Load the data: the request itself is about to delete the row, but may go on using it.
+
+        A password change ends all sessions, then Django gives this one a new key. What is
+        saved without that goes to a new session without a user.
+        """
+        self._get_session()
+        self._ended_key = self.session_key
+
     def delete(self, session_key: str | None = None) -> None:
         session_key = session_key or self.session_key
         if session_key:
@@ -209,7 +226,7 @@ class SessionStore(ReadingStore):
         elif row.last_seen and row.last_seen > now - _last_seen_interval():
             return
         try:
-            _update_unless_locked(rows, row.pk, values)
+            update_unless_locked(rows, row.pk, values)
         except Error as error:
             logger.info("last_seen of a session was not written: %s", error)
 
@@ -228,23 +245,3 @@ def _last_seen_interval() -> timedelta:
     """At most a tenth of the idle time-out, which is therefore accurate to a tenth."""
     tenth = conf.SESSION_IDLE_SECONDS / 10 or math.inf
     return timedelta(seconds=min(conf.SESSION_LAST_SEEN_SECONDS, tenth))
-
-
-def _update_unless_locked(rows: models.QuerySet[Any], key: str, values: dict[str, Any]) -> None:
-    """Update the row `key`, if it is among the rows; if it is locked, do nothing or raise."""
-    connection = connections[rows.db]
-    if connection.vendor == "postgresql":
-        table = connection.ops.quote_name(rows.model._meta.db_table)
-        sql = f"SELECT session_key FROM {table} WHERE session_key = %s FOR UPDATE SKIP LOCKED"  # noqa: S608
-        rows.filter(pk=RawSQL(sql, [key])).update(**values)  # noqa: S611
-    elif connection.vendor == "sqlite":
-        connection.ensure_connection()
-        database = connection.connection  # not by Django's cursor: this is no query of the page
-        (timeout,) = database.execute("PRAGMA busy_timeout").fetchone()
-        database.execute("PRAGMA busy_timeout = 0").close()
-        try:
-            rows.filter(pk=key).update(**values)
-        finally:
-            database.execute(f"PRAGMA busy_timeout = {timeout}").close()
-    else:
-        rows.filter(pk=key).update(**values)

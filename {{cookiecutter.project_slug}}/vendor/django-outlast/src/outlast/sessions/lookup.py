@@ -1,4 +1,4 @@
-"""The one query of a request: the session and its user.
+"""The statements of a request: one query for the session and its user, one for `last_seen`.
 
 Django makes two queries, and the ORM compiles their SQL each time, which takes longer than running
 it. Here the ORM compiles one query once.
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from django.contrib.auth import get_user_model
 from django.db import connections, models, router
+from django.db.models.expressions import RawSQL
 
 from outlast.models import AbstractSession
 
@@ -76,3 +77,23 @@ def _joins_user(using: str) -> bool:
     user = get_user_model()
     plain = type(user._default_manager).get_queryset is models.Manager.get_queryset
     return plain and router.db_for_write(user) == using
+
+
+def update_unless_locked(rows: models.QuerySet[Any], key: str, values: dict[str, Any]) -> None:
+    """Update the row `key`, if it is among the rows; if it is locked, do nothing or raise."""
+    connection = connections[rows.db]
+    if connection.vendor == "postgresql":
+        table = connection.ops.quote_name(rows.model._meta.db_table)
+        sql = f"SELECT session_key FROM {table} WHERE session_key = %s FOR UPDATE SKIP LOCKED"  # noqa: S608
+        rows.filter(pk=RawSQL(sql, [key])).update(**values)  # noqa: S611
+    elif connection.vendor == "sqlite":
+        connection.ensure_connection()
+        database = connection.connection  # not by Django's cursor: this is no query of the page
+        (timeout,) = database.execute("PRAGMA busy_timeout").fetchone()
+        database.execute("PRAGMA busy_timeout = 0").close()
+        try:
+            rows.filter(pk=key).update(**values)
+        finally:
+            database.execute(f"PRAGMA busy_timeout = {timeout}").close()
+    else:
+        rows.filter(pk=key).update(**values)
