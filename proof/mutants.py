@@ -59,8 +59,7 @@ PARTS = {
     "handler": library(["handler.py", "threads.py"], ["handler", "handler_faults"]),
     "channels": library(["channels"], ["channels", "channels_redis"]),
     "throttle": Part(
-        ["accounts/throttle.py"], ["tests/test_throttle.py", "tests/test_authenticate.py"],
-        in_site=True,
+        ["accounts/throttle.py"], ["tests/test_throttle.py"], in_site=True,
     ),
     "profiles": Part(["config/profiles.py"], ["tests/test_profiles.py", "tests/test_settings.py"],
                      in_site=True),

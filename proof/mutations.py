@@ -45,7 +45,7 @@ MUTATIONS = [
         "sessions end by their row's times",
         "if self.row is None or self.row.ends_at() <= timezone.now():",
         "if self.row is None:",
-        {"library", "profile(database)"},
+        {"library"},
     ),
     Mutation(
         "names of sessions are hashes",
@@ -121,15 +121,15 @@ MUTATIONS = [
     ),
     Mutation(
         "session engine of redis",
-        'session_engine="outlast.sessions.redis"',
-        'session_engine="outlast.sessions.db"',
+        'return Profile("outlast.sessions.redis", cache, layer)',
+        'return Profile("outlast.sessions.db", cache, layer)',
         {"profile(redis)"},
     ),
     Mutation(
         "cache folder of file",
         '"LOCATION": var / "cache"',
         '"LOCATION": var / "elsewhere"',
-        {"profile(database)", "profile(file)"},
+        {"profile(file)"},
     ),
     Mutation(
         "the hook's migrate",

@@ -28,11 +28,8 @@ STEPS = [
         "def redis(env",
         '''def memory(env: Env, var: Path, prefix: str) -> Profile:
     """Sessions in the database; cache and messages within one process."""
-    return Profile(
-        session_engine="outlast.sessions.db",
-        caches={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
-        channel_layers=_messages_by_database(env),
-    )
+    cache = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    return Profile("outlast.sessions.db", cache, _messages_by_database(env))
 
 
 def redis(env''',

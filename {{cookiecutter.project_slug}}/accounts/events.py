@@ -9,12 +9,10 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from outlast.live import event, group_of, publish, send_to_user
+from outlast.live import publish, send_to_user
 from outlast.sessions import session_ended
 
 from accounts import browsers
-
-__all__ = ["event", "group_of", "publish"]
 
 
 @receiver(user_logged_in)

@@ -5,7 +5,6 @@ from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-from django import forms
 from django.db import models
 from django.http import HttpRequest
 from django.utils.encoding import punycode
@@ -29,9 +28,6 @@ class FoldedEmailField(models.EmailField):
                 domain = punycode(domain).lower()
         return f"{user}{at}{domain}"
 
-    def formfield(self, **options: Any) -> Any:
-        return super().formfield(**{"form_class": FoldedEmailFormField} | options)
-
     def to_python(self, value: Any) -> Any:
         value = super().to_python(value)
         return self.fold(value) if isinstance(value, str) else value
@@ -43,13 +39,6 @@ class FoldedEmailField(models.EmailField):
         value = self.to_python(super().pre_save(model_instance, add))
         setattr(model_instance, self.attname, value)
         return value
-
-
-class FoldedEmailFormField(forms.EmailField):
-    """The form field, which normalises an address before it is validated."""
-
-    def to_python(self, value: Any) -> Any:
-        return FoldedEmailField.fold(super().to_python(value) or "")
 
 
 def client_address(request: HttpRequest) -> str | None:

@@ -10,13 +10,11 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.fields import FoldedEmailFormField
-
 
 class EmailForm(forms.Form):
     """The email address that a link is sent to."""
 
-    email = FoldedEmailFormField(
+    email = forms.EmailField(
         label=_("Email address"),
         max_length=254,
         widget=forms.EmailInput(attrs={"autofocus": True, "autocomplete": "username"}),
@@ -26,7 +24,7 @@ class EmailForm(forms.Form):
 class LoginForm(auth_forms.AuthenticationForm):
     """Django's login form, with an email address as the name and "remember me"."""
 
-    username = EmailForm.base_fields["email"]
+    username = auth_forms.UsernameField(widget=forms.EmailInput(attrs={"autofocus": True}))
     remember = forms.BooleanField(label=_("Remember me on this device"), required=False)
     error_messages = {
         **auth_forms.AuthenticationForm.error_messages,

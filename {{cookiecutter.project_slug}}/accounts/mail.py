@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
+from accounts.fields import FoldedEmailField
 from accounts.models import User
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ tokens = LinkTokenGenerator()
 
 def build(kind: str, email: str) -> EmailMessage | None:
     """Return the mail, or None if this address gets none."""
+    email = FoldedEmailField.fold(email)
     user, link = User.objects.filter(email=email).first(), reverse("login")
     if kind == "password_reset":
         if user is None or not user.is_active or not user.has_usable_password():

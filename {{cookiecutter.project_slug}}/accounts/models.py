@@ -46,8 +46,7 @@ class User(AbstractUser):
     )
 
     # Invalidates links that were sent before; set by `save()`.
-    disabled_at = models.DateTimeField(_("disabled"), null=True, editable=False)
-
+    disabled_at = models.DateTimeField(null=True, editable=False)
     objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]  # no username
 
     USERNAME_FIELD = "email"
@@ -85,17 +84,12 @@ class Attempt(models.Model):
     MAIL_PER_NAME = 3
     MAIL_PER_ADDRESS = 30  # an office behind one address
 
-    kind = models.CharField(
-        max_length=7,
-        choices=[("failure", _("failed login")), ("login", _("login")), ("mail", _("mail"))],
-    )
-    name = models.CharField(_("login name"), max_length=254)
-    address = models.GenericIPAddressField(_("address"), null=True)
-    at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
+    kind = models.CharField(max_length=7)  # "failure", "login" or "mail"
+    name = models.CharField(max_length=254)
+    address = models.GenericIPAddressField(null=True)
+    at = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:
-        verbose_name = _("attempt")
-        verbose_name_plural = _("attempts")
         indexes = [models.Index(fields=["name", "at"], name="attempt_name_at")]
 
     def __str__(self) -> str:

@@ -19,9 +19,10 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
+from outlast.live import publish
 from outlast.models import Session
 
-from accounts import browsers, events
+from accounts import browsers
 from accounts.forms import ConfirmForm
 from accounts.views import OwnPasswordView
 
@@ -75,7 +76,7 @@ def _end(request: Any, ending: QuerySet[Session]) -> HttpResponse:
     if count:
         text = ngettext("One session has ended.", "%(count)d sessions have ended.", count)
         messages.success(request, text % {"count": count})
-        events.publish(request.user.pk, "sessions_ended", text % {"count": count})
+        publish(request.user.pk, "sessions_ended", text % {"count": count})
     else:
         messages.info(request, _("That session had already ended."))
     return redirect("sessions")

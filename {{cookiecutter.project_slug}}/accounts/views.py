@@ -84,19 +84,7 @@ class LoginView(ThrottledView, auth_views.LoginView):
 
 @method_decorator(never_cache, name="dispatch")
 class DashboardView(LoginRequiredMixin, TemplateView):
-    """The dashboard: the user, the profile, services and live events."""
-
     template_name = "accounts/dashboard.html"
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(
-            backends=[
-                (_("Sessions"), settings.SESSION_ENGINE),
-                (_("Cache"), settings.CACHES["default"]["BACKEND"]),
-                (_("Messages"), settings.CHANNEL_LAYERS["default"]["BACKEND"]),
-            ],
-            **kwargs,
-        )
 
 
 @method_decorator(never_cache, name="dispatch")

@@ -12,8 +12,7 @@ from django.http.request import split_domain_port
 from django.utils.encoding import punycode
 
 PORTS = {"http": 80, "https": 443}
-# Older and newer IDNA encode these letters differently: they could lead to another site.
-AMBIGUOUS = set("ßς\u200c\u200d")
+AMBIGUOUS = set("ßς\u200c\u200d")  # older and newer IDNA encode these letters differently
 
 
 def normalise(variable: str, url: str, schemes: tuple[str, ...] = ("https",)) -> tuple[str, str]:
@@ -22,27 +21,26 @@ def normalise(variable: str, url: str, schemes: tuple[str, ...] = ("https",)) ->
     Lower case, IDNA, no default port, no slash at the end. Raise ImproperlyConfigured if it is
     not the address of a site.
     """
-    wanted = "must be the site's address as people type it, such as https://www.example.com"
-    if not url.strip():
-        raise ImproperlyConfigured(f"{variable} is not set, but {wanted}.")
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname or "", parts.port
         host, _ = split_domain_port(f"[{host}]" if ":" in host else punycode(host))
     except ValueError:  # a port that is no number, a label that is too long
         host = ""
-    if "@" in url or (host and (parts.path.strip("/") or parts.query or parts.fragment)):
-        raise ImproperlyConfigured(
-            f"{variable} has more than scheme, host and port, but {wanted}: the site is served at "
-            "the root of its host, not under a path."
-        )
-    if not host or parts.scheme not in schemes or set(url) & AMBIGUOUS:
-        raise ImproperlyConfigured(
-            f"{variable} is {url!r}, but {wanted}. Plain http is allowed only with "
-            "DJANGO_DEBUG=1; ß, ς and joiners must be written as xn--…."
-        )
-    suffix = "" if port in (None, PORTS[parts.scheme]) else f":{port}"
-    return f"{parts.scheme}://{host}{suffix}", host
+    if not url.strip():
+        problem = "is not set"
+    elif "@" in url or (host and (parts.path.strip("/") or parts.query or parts.fragment)):
+        problem = "has more than scheme, host and port"
+    elif not host or parts.scheme not in schemes or set(url) & AMBIGUOUS:
+        problem = f"is {url!r}"
+    else:
+        suffix = "" if port in (None, PORTS[parts.scheme]) else f":{port}"
+        return f"{parts.scheme}://{host}{suffix}", host
+    raise ImproperlyConfigured(
+        f"{variable} {problem}, but must be the site's address as people type it, such as "
+        "https://www.example.com, without a path. Plain http is allowed only with DJANGO_DEBUG=1; "
+        "ß, ς and joiners must be written as xn--…."
+    )
 
 
 def redirect_to_site(
@@ -72,11 +70,9 @@ def check_cookies(**kwargs: Any) -> list[CheckMessage]:
     """Refuse cookies that all browsers ignore because of their name."""
     found: list[CheckMessage] = []
     for kind in ("SESSION_COOKIE", "CSRF_COOKIE"):
-        name, domain, path, secure = (
-            getattr(settings, f"{kind}_{part}") for part in ("NAME", "DOMAIN", "PATH", "SECURE")
-        )
-        if name.startswith("__Host-") and (domain or path != "/" or not secure):
-            text = f"Browsers drop the cookie {name}: it must be secure, without domain and path."
+        name, domain, path = (getattr(settings, f"{kind}_{x}") for x in ("NAME", "DOMAIN", "PATH"))
+        if name.startswith("__Host-") and (domain or path != "/"):
+            text = f"Browsers drop the cookie {name}, because it has a domain or a path."
             hint = (
                 f"Remove {kind}_DOMAIN and {kind}_PATH, or give {kind}_NAME another name, which "
                 "subdomains can then overwrite."

@@ -13,8 +13,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import WebsocketDenier  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 from outlast.handler import ASGIHandler  # noqa: E402
-
-from accounts.consumers import EventsConsumer  # noqa: E402
+from outlast.live import LiveConsumer  # noqa: E402
 
 # Page threads take turns every 10 ms instead of 5: 8% more pages a second.
 sys.setswitchinterval(0.01)
@@ -26,7 +25,7 @@ application = ProtocolTypeRouter(
         "http": ASGIHandler(),
         "websocket": URLRouter(
             [
-                path("ws/events/", EventsConsumer.as_asgi()),
+                path("ws/events/", LiveConsumer.as_asgi()),
                 re_path("", WebsocketDenier.as_asgi()),
             ]
         ),

@@ -2,36 +2,32 @@
 
 from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponseBase
-from django.utils.deprecation import MiddlewareMixin
-from outlast.csp import CSP
+from django.http import HttpRequest, HttpResponse
 
+POLICY = "Content-Security-Policy"
 FEATURES = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
 PERMISSIONS_POLICY = ", ".join(f"{feature}=()" for feature in FEATURES)
 
 
-class SecurityHeadersMiddleware(MiddlewareMixin):
+def security_headers(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
     """Add Permissions-Policy, and let `frame-ancestors` follow X-Frame-Options.
 
-    Browsers ignore X-Frame-Options where a policy has `frame-ancestors`, so that Django's
-    decorators `xframe_options_sameorigin` and `xframe_options_exempt` would do nothing.
+    Browsers ignore X-Frame-Options if a policy has `frame-ancestors`, so Django's decorators
+    `xframe_options_sameorigin` and `xframe_options_exempt` would do nothing.
     """
 
-    get_response: Callable[[HttpRequest], HttpResponseBase]
-
-    def process_response(
-        self, request: HttpRequest, response: HttpResponseBase
-    ) -> HttpResponseBase:
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
-        ancestors = f"frame-ancestors {CSP.NONE}"
-        for header in (CSP.HEADER_ENFORCE, CSP.HEADER_REPORT_ONLY):
-            policy = response.headers.get(header, "")
-            if ancestors not in policy:
-                continue
-            if getattr(response, "xframe_options_exempt", False):
-                kept = [part for part in policy.split("; ") if part != ancestors]
-                response.headers[str(header)] = "; ".join(kept)
-            elif response.headers.get("X-Frame-Options", "").upper() == "SAMEORIGIN":
-                allowed = f"frame-ancestors {CSP.SELF}"
-                response.headers[str(header)] = policy.replace(ancestors, allowed)
+        same = response.headers.get("X-Frame-Options") == "SAMEORIGIN"
+        framed_by = "'self'" if same else "'none'"
+        if getattr(response, "xframe_options_exempt", False):
+            framed_by = "*"
+        if policy := response.headers.get(POLICY):
+            policy = policy.replace("frame-ancestors 'none'", f"frame-ancestors {framed_by}")
+            response.headers[POLICY] = policy
         return response
+
+    return middleware

@@ -26,11 +26,6 @@ CONFIG: dict[str, Any] = {
     "formatters": {"json": {"()": "config.logs.JSONFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
-    # `log_requests` logs requests, with the ID and without the tokens in URLs.
-    "loggers": {
-        "uvicorn.access": {"level": "WARNING"},
-        "environ": {"level": "WARNING"},  # a missing .env is normal in production
-    },
 }
 
 
@@ -48,6 +43,7 @@ class JSONFormatter(logging.Formatter):
                 message = message.replace(path, place_of(request))
         # No traceback for errors of clients: these are no bugs, and would fill the disk.
         is_refusal = 400 <= getattr(record, "status_code", 0) < 500
+        error = None if is_refusal else record.exc_info
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -55,9 +51,7 @@ class JSONFormatter(logging.Formatter):
             "message": message[:LIMIT],
             "request_id": request_id.get() or getattr(request, "log_id", None),
             "process": record.process,
-            "exception": self.formatException(record.exc_info)
-            if record.exc_info and not is_refusal
-            else None,
+            "exception": self.formatException(error) if error else None,
             **getattr(record, "fields", {}),
         }
         present = {name: value for name, value in line.items() if value is not None}
@@ -65,10 +59,7 @@ class JSONFormatter(logging.Formatter):
 
 
 def place_of(request: HttpRequest) -> str:
-    """Return the URL pattern, because the URL may contain a token.
-
-    Without a view, return the URL without its long parts.
-    """
+    """Return the URL pattern, or the URL without long parts: these may be tokens."""
     match = request.resolver_match
     place = f"/{match.route}" if match else re.sub(r"[^/]{32,}", "[hidden]", request.path)
     return place[:LIMIT]

@@ -5,7 +5,6 @@ needs; other options are arguments. WEB_CONCURRENCY is the number of processes, 
 FORWARDED_ALLOW_IPS lists the proxies whose headers for a client's address and scheme are trusted.
 """
 
-import logging.config
 import os
 import signal
 import sys
@@ -24,16 +23,12 @@ def main() -> None:
     parser = ArgumentParser("config.serve", formatter_class=ArgumentDefaultsHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all interfaces")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument(
-        "--workers", type=int, help="number of processes; if not given, WEB_CONCURRENCY"
-    )
+    parser.add_argument("--workers", type=int, help="processes; if not given, WEB_CONCURRENCY")
     parser.add_argument("--timeout-graceful-shutdown", type=int, default=20, metavar="SECONDS",
                         help="for requests in progress; WebSockets close at once")  # fmt: skip
     parser.add_argument("--ssl-certfile", help="PEM file, to serve HTTPS without a proxy")
     parser.add_argument("--ssl-keyfile", help="PEM file")
     arguments = vars(parser.parse_args())
-    # For the log of this process; Django configures that of the workers.
-    logging.config.dictConfig(logs.CONFIG)
     # uvicorn shuts down gracefully, then raises the signal again: exit with 0 then.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with tempfile.TemporaryDirectory(prefix="metrics-", ignore_cleanup_errors=True) as folder:
@@ -46,7 +41,7 @@ def main() -> None:
             loop="outlast.protocol:new_event_loop",
             server_header=False,
             access_log=False,  # config.logs does it, with the id of the request
-            log_config=None,
+            log_config=logs.CONFIG,
             ws_max_size=conf.WEBSOCKET_MAX_BYTES,
             ws_per_message_deflate=False,  # live events are too short to compress
         )

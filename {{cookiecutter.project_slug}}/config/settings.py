@@ -13,7 +13,7 @@ import django
 from django.core.exceptions import ImproperlyConfigured
 from outlast.csp import CSP
 
-from config import address, databases, logs, mail, profiles
+from config import address, databases, logs, profiles
 from config.environment import Env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -60,8 +60,8 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 PROFILE = env.str("DJANGO_PROFILE", default="")
 _profile = profiles.load(PROFILE, env, VAR, env.str("REDIS_PREFIX", default=SLUG))
 SESSION_ENGINE = _profile.session_engine
-CACHES = _profile.caches
-CHANNEL_LAYERS = _profile.channel_layers
+CACHES = {"default": _profile.cache}
+CHANNEL_LAYERS = {"default": _profile.channel_layer}
 SESSION_FILE_PATH = VAR / "sessions"  # Django's default is shared with other programs
 SESSION_COOKIE_AGE = 14 * 24 * 3600  # seconds, with "remember me"
 # Sessions end with the browser, unless people ask to be remembered.
@@ -108,7 +108,7 @@ MIDDLEWARE = [
     "outlast.health.health",  # first: load balancers know neither host nor HTTPS
     "config.logs.log_requests",
     "django.middleware.security.SecurityMiddleware",
-    "config.headers.SecurityHeadersMiddleware",
+    "config.headers.security_headers",
     "outlast.csp.ContentSecurityPolicyMiddleware",  # Django 6's, also on 5.2
     "config.address.redirect_to_site",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -189,9 +189,7 @@ THROTTLE_DAY_LIMIT = 100  # the same, in a day
 
 # --- Mail ---
 
-_mail = mail.mailer(
-    env.email_url("EMAIL_URL", default="consolemail://" if DEBUG else "smtp://localhost:25")
-)
+_mail = env.mailer("EMAIL_URL", "consolemail://" if DEBUG else "smtp://localhost:25")
 if django.VERSION >= (6, 1):
     MAILERS = {"default": _mail}  # https://docs.djangoproject.com/en/6.1/topics/email/
 else:
@@ -199,7 +197,7 @@ else:
     EMAIL_HOST, EMAIL_PORT = _options.get("host", ""), _options.get("port", 0)
     EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _options.get("username"), _options.get("password")
     EMAIL_USE_TLS, EMAIL_USE_SSL = _options.get("use_tls"), _options.get("use_ssl")
-    EMAIL_FILE_PATH, EMAIL_TIMEOUT = _options.get("file_path"), mail.TIMEOUT
+    EMAIL_FILE_PATH, EMAIL_TIMEOUT = _options.get("file_path"), _options.get("timeout")
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"no-reply@{_host}")
 
 # --- Cookies and transport: strict if the site is served over HTTPS ---

@@ -1,4 +1,4 @@
-"""What all tests of the site share; they run on whatever profile is active."""
+"""Fixtures of all tests, which run on the active profile."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,6 @@ from accounts.models import User
 PASSWORD = "correct horse battery staple"
 
 if not django_settings.PROFILE.startswith("redis"):
-    # Tests of what only the Redis profiles have; nox runs them under those.
     collect_ignore = ["redis"]
 
 
@@ -50,7 +49,7 @@ def link_in_mail() -> str:
 
 
 def choose_password(browser: Client, link: str, password: str) -> Any:
-    """Follow a link and choose the password there; return the answer."""
+    """Follow a link and choose the password there; return the response."""
     page: Any = browser.get(link, follow=True)
     form = {"new_password1": password, "new_password2": password}
     return browser.post(page.request["PATH_INFO"], form)
@@ -58,14 +57,14 @@ def choose_password(browser: Client, link: str, password: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def _quick(settings: Any, tmp_path: Path) -> None:
-    """A hasher and a static storage that cost nothing: neither is what tests are about."""
+    """Use a hasher, a static storage and a time for mail that cost nothing."""
     settings.SESSION_FILE_PATH = tmp_path / "sessions"
     settings.MAIL_SECONDS = 0
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.STORAGES = settings.STORAGES | {
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     }
-    settings.STATIC_ROOT = None  # nothing is collected; WhiteNoise warns of a missing folder
+    settings.STATIC_ROOT = None  # WhiteNoise warns of a missing folder
 
 
 @pytest.fixture
@@ -75,7 +74,7 @@ def user(db: None) -> User:
 
 
 class Browser(Client):
-    """Django's client, coming by the scheme and to the host of SITE_URL."""
+    """Django's client, with the scheme and the host of SITE_URL."""
 
     def request(self, **environ: Any) -> Any:
         scheme = "https" if django_settings.HTTPS else "http"
@@ -113,20 +112,6 @@ def admin(db: None) -> Client:
     browser = Browser()
     browser.force_login(User.objects.create_superuser("root@example.com", PASSWORD))
     return browser
-
-
-@pytest.fixture
-def use_mail(settings: Any) -> Callable[[type], None]:
-    """A function that has mail sent by a backend, by whatever name Django has for that."""
-
-    def use(backend: type) -> None:
-        path = f"{backend.__module__}.{backend.__qualname__}"
-        if hasattr(settings, "MAILERS"):
-            settings.MAILERS = {"default": {"BACKEND": path}}
-        else:
-            settings.EMAIL_BACKEND = path
-
-    return use
 
 
 class Socket(ApplicationCommunicator):

@@ -1,4 +1,4 @@
-"""The admin in the hands of staff who are not superusers."""
+"""The admin, used by staff who are not superusers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -59,21 +59,20 @@ def ways(model: type[Model], depth: int = 4) -> Iterator[str]:
 
 
 def test_no_lookup_reaches_a_secret(staff: User, browser: Client, root: User) -> None:
-    """Of any model in the admin; with one letter too many the answer would be another."""
+    """From any model in the admin: staff could guess a session key letter by letter."""
     asked = 0
     for model, model_admin in admin.site._registry.items():
         url = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
         for way in ways(model):
             for lookup in ("", "__startswith", "__gt", "__regex", "__isnull", "__in"):
-                assert not model_admin.lookup_allowed(way + lookup, "a", None)  # type: ignore[arg-type]
-            response = browser.get(url, {f"{way}__startswith": "a"})
-            assert response.status_code in (302, 400), way
+                response = browser.get(url, {f"{way}{lookup}": "a"})
+                assert response.status_code in (302, 400), way
             asked += 1
         names = {*model_admin.search_fields, *map(str, model_admin.list_filter)}
         names |= {*map(str, model_admin.list_display), str(model_admin.date_hierarchy)}
         assert not any(secret in name for name in names for secret in SECRETS)
     assert asked > 10
-    for lookup in ("sessions", "sessions__pk__startswith", "sessions__in", "password__gt"):
+    for lookup in ("sessions", "session__pk__startswith", "password__gt"):
         assert browser.get(USERS, {lookup: "a"}).status_code in (302, 400), lookup
 
 
@@ -82,7 +81,7 @@ def test_ordinary_lookups_work(browser: Client, user: User) -> None:
         assert browser.get(USERS, query).status_code == 200
 
 
-def test_nobody_changes_rights_but_superusers(browser: Client, staff: User, user: User) -> None:
+def test_only_superusers_change_rights(browser: Client, staff: User, user: User) -> None:
     group = Group.objects.create(name="all")
     rights = {
         "is_superuser": "on",
@@ -90,26 +89,21 @@ def test_nobody_changes_rights_but_superusers(browser: Client, staff: User, user
         "groups": [group.pk],
         "user_permissions": [permission.pk for permission in Permission.objects.all()],
     }
+    staff.groups.add(group)
+    for url in (f"{GROUPS}{group.pk}/change/", f"{GROUPS}add/"):
+        browser.post(url, {"name": "all", "permissions": rights["user_permissions"]})
+    assert not Group.objects.filter(permissions__isnull=False).exists()
     before = staff.get_all_permissions()
     for target in (staff, user):
         assert browser.post(page(target), form(target, **rights)).status_code == 302
         changed = User.objects.get(pk=target.pk)
         assert not changed.is_superuser
         assert changed.is_staff == target.is_staff
-        assert not changed.groups.exists()
+        assert changed.groups.count() == target.groups.count()
     assert User.objects.get(pk=staff.pk).get_all_permissions() == before
-    browser.post(f"{USERS}add/?invite=1", {"email": "new@example.com", **rights})
+    invitation = {"email": "new@example.com", "usable_password": "false", **rights}
+    assert browser.post(f"{USERS}add/", invitation).status_code == 302
     assert not User.objects.filter(email="new@example.com", is_staff=True).exists()
-
-
-def test_a_group_with_all_rights(browser: Client, staff: User) -> None:
-    group = Group.objects.create(name="staff")
-    staff.groups.add(group)
-    everything = [permission.pk for permission in Permission.objects.all()]
-    for url in (f"{GROUPS}{group.pk}/change/", f"{GROUPS}add/"):
-        response = browser.post(url, {"name": "all", "permissions": everything})
-        assert response.status_code in (200, 302)
-    assert not Group.objects.filter(permissions__isnull=False).exists()
 
 
 @pytest.mark.parametrize("kind", ["superuser", "permission", "group"])
@@ -158,7 +152,7 @@ def test_staff_do_their_work_with_other_accounts(
     assert other.get("/dashboard/").status_code == 302
 
 
-def test_superusers_hand_out_rights(https: Client, root: User, user: User) -> None:
+def test_superusers_change_rights(https: Client, root: User, user: User) -> None:
     https.force_login(root)
     changes = {"is_staff": "on", "user_permissions": [Permission.objects.all()[0].pk]}
     assert https.post(page(user), form(user, **changes)).status_code == 302

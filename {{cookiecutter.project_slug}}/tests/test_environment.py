@@ -29,11 +29,11 @@ def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_every_encoding_and_line_end(read: Any, encoding: str, newline: str) -> None:
-    env = read(newline.join(["A_FLAG=1", "A_NAME=Zürich", ""]).encode(encoding))
-    assert env.bool("A_FLAG") is True
-    assert env.str("A_NAME") == "Zürich"
+def test_every_encoding_and_line_end(read: Any, encoding: str) -> None:
+    for newline in ("\n", "\r\n"):
+        env = read(newline.join(["A_FLAG=1", "A_NAME=Zürich", ""]).encode(encoding))
+        assert env.bool("A_FLAG") is True
+        assert env.str("A_NAME") == "Zürich"
 
 
 @pytest.mark.parametrize(
@@ -64,19 +64,12 @@ def test_what_cannot_be_read_is_refused(read: Any, content: bytes, sentence: str
         read(content)
 
 
-def test_a_folder_is_refused_and_a_missing_file_is_not(read: Any, tmp_path: Path) -> None:
-    env = read(b"")
-    env.read_file(tmp_path / "missing")
-    with pytest.raises(ImproperlyConfigured, match="cannot be read: "):
-        env.read_file(tmp_path)
-
-
 def test_what_variables_are_read_as(read: Any, tmp_path: Path) -> None:
     env = read(b"A_FLAG= ON \nNO_FLAG=off\nEMPTY=\nSOME_NAMES= a, b ,,c\n")
     assert [env.bool(name) for name in ("A_FLAG", "NO_FLAG", "EMPTY")] == [True, False, False]
     assert env.list("SOME_NAMES") == ["a", "b", "c"]
     assert env.list("NO_NAMES", default=["d"]) == ["d"]
-    (tmp_path / "secret").write_bytes("\ufeff$ecret\r\n".encode())  # the line end is no part
+    (tmp_path / "secret").write_bytes("\ufeff$ecret\r\n".encode())
     os.environ["A_NAME_FILE"] = str(tmp_path / "secret")
     assert env.str("A_NAME") == "$ecret"
     (tmp_path / ".env").write_text("A_FLAG=0")

@@ -1,17 +1,18 @@
-"""Sessions: how they begin and end (OWASP ASVS 5, chapter 7)."""
+"""Sessions: how they begin and end, and the page that lists and ends them (ASVS 5, chapter 7)."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY
+from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 from outlast.models import Session
 
+from accounts import browsers
 from accounts.models import User
-from tests.conftest import is_logged_in, key_of, post_login, with_key
+from tests.conftest import PASSWORD, is_logged_in, post_login
 
 pytestmark = pytest.mark.django_db
 
@@ -19,81 +20,27 @@ LOGIN, PAGE = "/accounts/login/", "/accounts/sessions/"
 OTHERS, CONFIRM = f"{PAGE}end-others/", "/accounts/confirm/"
 UNKNOWN = f"{PAGE}3453a714-02c5-4ecb-abc5-c4a6390e8ad4/end/"
 PRIVATE = ["/dashboard/", PAGE, CONFIRM, "/accounts/password/change/", "/admin/"]
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
+SAFARI = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605 Version/26 Safari/605"
+CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537 Chrome/141 Safari/537.36"
 
 
 def row_of(browser: Client) -> Any:
     return Session.objects.filter(session_key=browser.session.session_key)
 
 
-# --- 7.2: tokens ---
+def age(browser: Client) -> None:
+    """Move the last login of a browser some minutes back."""
+    row_of(browser).update(authenticated=timezone.now() - timedelta(minutes=16))
 
 
-def test_tokens_are_random_and_verified_here(user: User, log_in: Any, new_browser: Any) -> None:
-    """32 of 36 characters: 165 bits, where 128 are asked for."""
-    tokens = {key_of(log_in()) for _ in range(20)}
-    assert len(tokens) == 20 and {len(token) for token in tokens} == {32}
-    assert len(set("".join(tokens))) > 30
-    for token in ("", "x", "a" * 32, "../../etc/passwd", "0" * 4000, "é" * 32):
-        assert not is_logged_in(with_key(new_browser(), token))
-
-
-@pytest.mark.parametrize("exists", [True, False])
-def test_login_makes_a_new_token_and_ends_the_old(
-    user: User, new_browser: Callable[[], Client], exists: bool
-) -> None:
-    """The old one may be an attacker's: session fixation. What was in the session stays."""
-    attacker, victim, planted = new_browser(), new_browser(), "a" * 32
-    if exists:
-        session = attacker.session
-        session["cart"] = 1
-        session.save()
-        planted = session.session_key
-    post_login(with_key(victim, planted))
-    assert is_logged_in(victim) and key_of(victim) != planted
-    assert victim.session.get("cart") == (1 if exists else None)
-    assert not is_logged_in(with_key(attacker, planted))
-    assert not Session.objects.filter(session_key=planted).exists()
-
-
-# --- 7.3: time-outs ---
-
-
-@pytest.mark.parametrize(
-    ("setting", "column", "seconds"),
-    [
-        ("SESSION_IDLE_SECONDS", "last_seen", 14 * 24 * 3600),
-        ("SESSION_ABSOLUTE_SECONDS", "authenticated", 30 * 24 * 3600),
-    ],
-)
-def test_sessions_time_out(log_in: Any, column: str, setting: str, seconds: int) -> None:
-    browser = log_in()
-    assert settings.OUTLAST[setting] == seconds
-    for late, expected in ((-60, True), (60, False)):
-        Session.objects.update(**{column: timezone.now() - timedelta(seconds=seconds + late)})
-        assert is_logged_in(browser) is expected
-
-
-@pytest.mark.parametrize(("form", "age"), [({"remember": "on"}, 14 * 24 * 3600), ({}, "")])
-def test_remember_me(user: User, https: Client, form: dict[str, str], age: Any) -> None:
-    post_login(https, **form)
-    assert https.cookies[settings.SESSION_COOKIE_NAME]["max-age"] == age
-
-
-# --- 7.4: the end ---
-
-
-def test_a_session_that_was_logged_out_cannot_be_resumed(log_in: Any, new_browser: Any) -> None:
-    browser = log_in()
-    token = key_of(browser)
-    assert browser.get("/accounts/logout/").status_code == 405  # an image on a foreign page
-    assert is_logged_in(with_key(new_browser(), token))
-    browser.post("/accounts/logout/")
-    assert not is_logged_in(with_key(new_browser(), token))
+def end(browser: Client, ended: Client) -> HttpResponse:
+    return browser.post(f"{PAGE}{row_of(ended).get().public_id}/end/")
 
 
 @pytest.mark.parametrize("page", PRIVATE)
 def test_private_pages(user: User, https: Client, page: str) -> None:
-    """They need a login, have a button to log out, and no browser keeps them."""
+    """They need a login, have a button to log out, and are not stored by browsers."""
     assert "/login/?next=" in https.get(page)["Location"]
     user.is_staff = True
     user.save()
@@ -108,6 +55,9 @@ def test_the_end_of_an_account_ends_its_sessions(
     user: User, log_in: Any, admin: Client, method: str
 ) -> None:
     browser = log_in()
+    user.name = "Ada Lovelace"
+    user.save()
+    assert is_logged_in(browser), "other changes end no session"
     if method == "deleted":
         user.delete()
     elif method == "disabled":
@@ -121,36 +71,15 @@ def test_the_end_of_an_account_ends_its_sessions(
     assert not is_logged_in(browser)
 
 
-def test_other_changes_end_none(user: User, log_in: Any) -> None:
-    browser = log_in()
-    user.name = "Ada Lovelace"
-    user.save()
-    assert is_logged_in(browser)
-
-
-# --- What else the login has to hold ---
-
-
 @pytest.mark.parametrize(
     "target",
-    [
-        "https://evil.example/",
-        "//evil.example/",
-        "http:///evil.example/",
-        "/\\evil.example/",
-        "javascript:alert(1)",
-        " https://evil.example/",
-        "https:evil.example",
-    ],
+    ["https://evil.example/", "//evil.example/", "/\\evil.example/", "javascript:alert(1)"],
 )
-def test_next_leads_nowhere_else(user: User, https: Client, target: str) -> None:
-    assert post_login(https, next=target)["Location"] == "/dashboard/"
-    assert https.get(LOGIN, {"next": target})["Location"] == "/dashboard/"
-
-
-def test_next_leads_on_within_the_site(user: User, https: Client) -> None:
+def test_next_stays_within_the_site(user: User, https: Client, target: str) -> None:
     assert f'name="next" value="{PAGE}"' in https.get(PAGE, follow=True).content.decode()
     assert post_login(https, next=PAGE)["Location"] == PAGE
+    assert https.get(LOGIN, {"next": target})["Location"] == "/dashboard/"
+    assert post_login(https, next=target)["Location"] == "/dashboard/"
 
 
 @pytest.mark.parametrize(
@@ -167,12 +96,83 @@ def test_forms_of_other_sites_are_refused(log_in: Any, page: str) -> None:
     assert is_logged_in(here) and is_logged_in(there)
 
 
-def test_cookies_are_as_strict_as_the_scheme_allows(user: User, https: Client) -> None:
-    """Over HTTPS browsers take them from this very host only, and never send them in clear."""
-    https.get(LOGIN)
-    post_login(https)
-    for name in (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME):
-        cookie = https.cookies[name]
-        assert cookie["httponly"] and cookie["samesite"] == "Lax"
-        assert bool(cookie["secure"]) is name.startswith("__Host-") is settings.HTTPS
-        assert cookie["path"] == "/" and not cookie["domain"]
+# --- The page "Your sessions" ---
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "words"),
+    [
+        (FIREFOX, "Firefox on Linux"),
+        (SAFARI, "Safari on macOS"),
+        (CHROME, "Chrome on Windows"),
+        (f"{CHROME} Edg/141.0.0.0", "Edge on Windows"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) CriOS/1", "Chrome on iPhone"),
+        ("curl/8.16.0", "curl"),
+        ("<script>alert(1)</script>", "an unknown browser"),
+    ],
+)
+def test_names_of_browsers(user_agent: str, words: str) -> None:
+    assert browsers.describe(user_agent) == words
+
+
+def test_it_lists_the_sessions_of_its_user(log_in: Any) -> None:
+    here = log_in(HTTP_USER_AGENT=FIREFOX, REMOTE_ADDR="192.0.2.1")
+    log_in(HTTP_USER_AGENT=SAFARI, REMOTE_ADDR="198.51.100.7")
+    row_of(log_in()).update(expire_date=timezone.now() - timedelta(seconds=1))
+    response = here.get(PAGE)
+    page = response.content.decode()
+    for text in ("Firefox on Linux", "Safari on macOS", "This session"):
+        assert page.count(text) == 1
+    assert "192.0.2.1" in page and "198.51.100.7" in page
+    assert [shown["is_this"] for shown in response.context["sessions"]] == [True, False]
+    assert not any(session.session_key in page for session in Session.objects.all())
+
+
+def test_sessions_of_other_users_are_not_shown_or_ended(log_in: Any) -> None:
+    User.objects.create_user("grace@example.com", PASSWORD)
+    ada, grace = log_in(), log_in("grace@example.com")
+    assert len(grace.get(PAGE).context["sessions"]) == 1
+    assert end(grace, ada).status_code == grace.post(OTHERS).status_code == 302
+    assert is_logged_in(ada) and is_logged_in(grace)
+
+
+def test_ending_sessions(log_in: Any, admin: Client, user: User) -> None:
+    here, *others = [log_in() for _ in range(4)]
+    assert end(here, others[0])["Location"] == PAGE
+    assert b"One session has ended." in here.get(PAGE).content
+    assert [is_logged_in(each) for each in others] == [False, True, True]
+    assert here.post(OTHERS).status_code == 302
+    assert b"2 sessions have ended." in here.get(PAGE).content
+    assert not any(map(is_logged_in, others)) and is_logged_in(here)
+    here.post(UNKNOWN)
+    assert b"had already ended" in here.get(PAGE).content
+    assert end(here, here)["Location"] == LOGIN
+    assert not is_logged_in(here)
+    there = log_in()
+    form = {"action": "end_sessions", "_selected_action": [user.pk]}
+    answer = admin.post("/admin/accounts/user/", form, follow=True)
+    assert b"One session has ended." in answer.content
+    assert not is_logged_in(there)
+
+
+def test_some_time_after_the_login_the_password_is_asked_for(log_in: Any, settings: Any) -> None:
+    """Confirming keeps the session and its backend, also if there are several."""
+    settings.AUTHENTICATION_BACKENDS = [
+        "django.contrib.auth.backends.ModelBackend",
+        *settings.AUTHENTICATION_BACKENDS,
+    ]
+    here, there = log_in(), log_in()
+    age(here)
+    assert b"Confirm your password" in here.get(PAGE).content
+    assert b"Incorrect password." in here.post(CONFIRM, {"password": "wrong"}).content
+    for answer in (end(here, there), here.post(OTHERS)):
+        assert answer["Location"] == CONFIRM
+    assert is_logged_in(there)
+    before, backend = row_of(here).get(), here.session[BACKEND_SESSION_KEY]
+    assert here.post(CONFIRM, {"password": PASSWORD})["Location"] == PAGE
+    after = row_of(here).get()
+    assert after.session_key != before.session_key and after.authenticated > before.authenticated
+    assert (after.created, after.public_id) == (before.created, before.public_id)
+    assert here.session[BACKEND_SESSION_KEY] == backend
+    assert end(here, there)["Location"] == PAGE
+    assert not is_logged_in(there) and is_logged_in(here)

@@ -1,20 +1,16 @@
-"""What the environment makes of the site, and what is refused in a sentence.
-
-That `check --deploy` is content is proved from outside.
-"""
+"""The settings that the environment makes, and errors in one sentence."""
 
 import re
 import runpy
-from pathlib import Path
 from typing import Any
 
-import django
 import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
 from config import address
+from config.environment import Env
 
 pytestmark = pytest.mark.any_profile
 
@@ -35,9 +31,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Any:
     return read
 
 
-def test_over_https_everything_is_strict(read: Any) -> None:
+def test_https_is_strict(read: Any) -> None:
     strict = {
         "ALLOWED_HOSTS": ["www.example.com"],
+        "CSRF_COOKIE_HTTPONLY": True,
         "CSRF_COOKIE_NAME": "__Host-csrftoken",
         "CSRF_COOKIE_SECURE": True,
         "CSRF_TRUSTED_ORIGINS": [SITE],
@@ -52,7 +49,7 @@ def test_over_https_everything_is_strict(read: Any) -> None:
     assert strict.items() <= read().items()
 
 
-def test_while_developing_plain_http_works(read: Any) -> None:
+def test_plain_http_works_in_development(read: Any) -> None:
     plain = {
         "CSRF_COOKIE_NAME": "csrftoken",
         "CSRF_COOKIE_SECURE": False,
@@ -94,42 +91,36 @@ MORE = "SITE_URL has more than scheme, host and port"
         ("SITE_URL", "", "SITE_URL is not set, but must be the site's address"),
         ("SITE_URL", "http://www.example.com", "SITE_URL is"),
         ("SITE_URL", "www.example.com", "SITE_URL is"),
-        ("SITE_URL", "https://", "SITE_URL is"),
         ("SITE_URL", "https://example.com/app", MORE),
-        ("SITE_URL", "https://example.com/?a", MORE),
         ("SITE_URL", "https://ada:secret@example.com", MORE),
         ("SITE_URL", "https://example.com:port", "SITE_URL is"),
-        ("SITE_URL", "https://exa mple.com", "SITE_URL is"),
         ("SITE_URL", "https://straße.example", "SITE_URL is"),
         ("SITE_URL", f"https://{'ä' * 70}.example", "SITE_URL is"),
         ("SITE_HOSTS", "example.com/app", "SITE_HOSTS has more than scheme, host and port"),
         ("PAGE_THREADS", "3s", "PAGE_THREADS is '3s', but must be a whole number"),
-        ("DATABASE_URL", "nonsense", "DATABASE_URL cannot be read"),
         ("DATABASE_URL", "foo://user:secret@host/name", "DATABASE_URL cannot be read"),
         ("DATABASE_URL", "postgres://user:secret/3@host/name", "DATABASE_URL cannot be read"),
-        ("DATABASE_URL_FILE", "/not/there", "DATABASE_URL_FILE names /not/there, which cannot"),
+        ("DATABASE_URL_FILE", "/not/there", "DATABASE_URL_FILE cannot be read: "),
         ("DJANGO_SECRET_KEY", "", "DJANGO_SECRET_KEY is not set"),
         ("DJANGO_DEBUG", "tru", "DJANGO_DEBUG is 'tru', but must be 1 or 0"),
         ("EMAIL_URL", "user:secret@mail.example", "EMAIL_URL cannot be read"),
         ("EMAIL_URL", "smtp://user:secret/3@mail.example", "EMAIL_URL cannot be read"),
     ],
 )
-def test_what_cannot_be_read_is_named(read: Any, variable: str, value: str, sentence: str) -> None:
+def test_errors_name_the_variable(read: Any, variable: str, value: str, sentence: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=f"^{re.escape(sentence)}") as refused:
         read(**{variable: value})
     assert "secret" not in str(refused.value)
 
 
-def test_postgresql_without_its_package_is_refused(
-    read: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_postgresql_needs_its_package(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("config.environment.find_spec", {}.get)
     with pytest.raises(ImproperlyConfigured, match=r"needs the package psycopg: run .*psycopg"):
         read(DATABASE_URL="postgres://user:secret@127.0.0.1/name")
 
 
 @pytest.mark.parametrize(("method", "status"), [("get", 301), ("post", 308)])
-def test_further_names_are_redirected(
+def test_other_hosts_redirect_to_the_site(
     read: Any, client: Client, settings: Any, method: str, status: int
 ) -> None:
     found = read(SITE_HOSTS="Example.com,www.example.com,café.example")
@@ -152,34 +143,22 @@ def test_a_cookie_domain_and_the_prefix_are_refused_together(settings: Any) -> N
     assert "__Host-sessionid" in error.msg and "SESSION_COOKIE_DOMAIN" in str(error.hint)
 
 
-def test_files_named_in_messages_are_there() -> None:
-    folders = ("accounts", "config", "vendor")
-    sources = [path for folder in folders for path in settings.BASE_DIR.glob(f"{folder}/**/*.py")]
-    text = "\n".join(path.read_text("utf-8") for path in sources)
-    named = set(re.findall(r"\b(?:deploy|docs)/[\w-]+\.\w+", text))
-    assert named
-    assert {name for name in named if not (settings.BASE_DIR / name).is_file()} == set()
-
-
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
         ("sqlite:////srv/db", {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}),
         ("sqlite:////srv/db?conn_max_age=600", {"CONN_MAX_AGE": 600}),
-        ("sqlite:////srv/db?atomic_requests=true", {"ATOMIC_REQUESTS": True}),
-        ("postgres://u@h/n?conn_health_checks=false", {"CONN_HEALTH_CHECKS": False}),
+        ("postgres://u@h/n?atomic_requests=True", {"ATOMIC_REQUESTS": True}),
         ("postgres://u@h/n", {"DISABLE_SERVER_SIDE_CURSORS": True}),
     ],
 )
-def test_the_address_of_the_database_takes_djangos_settings(
-    read: Any, url: str, expected: dict[str, Any]
-) -> None:
+def test_database_settings_in_the_address(read: Any, url: str, expected: dict[str, Any]) -> None:
     database = read(DATABASE_URL=url)["DATABASES"]["default"]
     assert database["ENGINE"].startswith("django.db.backends.")
     assert expected.items() <= database.items()
 
 
-def test_the_address_of_the_database_takes_options(read: Any) -> None:
+def test_database_options_in_the_address(read: Any) -> None:
     url = "postgres://u@h/n?connect_timeout=9&sslmode=require"
     options = read(DATABASE_URL=url)["DATABASES"]["default"]["OPTIONS"]
     assert (options["connect_timeout"], options["sslmode"]) == (9, "require")
@@ -197,23 +176,11 @@ def test_the_address_of_the_database_takes_options(read: Any) -> None:
             | {"password": "p/w", "use_tls": True, "use_ssl": False, "timeout": 10},
         ),
         ("smtp+ssl://smtp.example.com:465", {"use_ssl": True, "use_tls": False, "port": 465}),
-        ("filemail:////tmp/mail", {"file_path": str(Path("/tmp/mail").absolute())}),  # noqa: S108
         ("consolemail://", {}),
     ],
 )
-def test_mail(read: Any, settings: Any, url: str, expected: dict[str, Any]) -> None:
-    """Django builds the backend from it, by the settings of either version."""
-    found = read(EMAIL_URL=url)
-    for name in ("MAILERS", *(name for name in found if name.startswith("EMAIL_"))):
-        if name in found:
-            setattr(settings, name, found[name])
-    if django.VERSION < (6, 1):
-        from django.core.mail import get_connection
-
-        backend: Any = get_connection()
-    else:
-        from django.core.mail import mailers
-
-        backend = mailers.default
-    assert expected.items() <= vars(backend).items()
-    assert ("accounts.mail" in type(backend).__module__) is url.startswith("console")
+def test_mail(url: str, expected: dict[str, Any]) -> None:
+    env = Env()  # type: ignore[no-untyped-call]
+    mailer = env.mailer("NO_VARIABLE", url)
+    assert expected.items() <= mailer["OPTIONS"].items()
+    assert ("accounts.mail" in mailer["BACKEND"]) is url.startswith("console")

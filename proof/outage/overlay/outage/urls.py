@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable
 from functools import partialmethod
 
-from accounts.consumers import EventsConsumer
-from accounts.events import event, group_of
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from config.urls import handler500
@@ -14,13 +12,14 @@ from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
+from outlast.live import LiveConsumer, event, group_of
 
 __all__ = ["handler500"]
 
 # The server's process is named in the handshake of a socket, as it is in pages.
 WORKER = str(os.getpid())
-EventsConsumer.accept = partialmethod(  # type: ignore[method-assign]
-    EventsConsumer.accept, headers=[(b"x-worker", WORKER.encode())]
+LiveConsumer.accept = partialmethod(  # type: ignore[method-assign]
+    LiveConsumer.accept, headers=[(b"x-worker", WORKER.encode())]
 )
 
 
