@@ -45,7 +45,7 @@ def test_numbers(cache: RedisCache) -> None:
     assert cache.get("n") == -3
     with pytest.raises(ValueError, match="'site:1:missing' not found"):
         cache.incr("missing")
-    for value in ("text", 1.5, 2**63 - 1, 2**70, True):
+    for value in ("text", 1.5, 2**70, True):
         cache.set("n", value)
         assert cache.get("n") == value
         with pytest.raises(ResponseError):  # as Django's

@@ -11,6 +11,7 @@ from outlast.cache import RedisCache
 from outlast.redis.signing import MAC_SIZE
 from outlast.servers import Topology
 from redis import Redis
+from redis.exceptions import ResponseError
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,10 @@ def plant(redis: Redis, key: str, value: Any) -> None:
         b"1_000",
         b"{}",
         b"1.5",
+        b"012",
+        b"-0",
+        b"9" * 20,
+        str(2**63).encode(),
         b"9" * 21,
         b"x" * MAC_SIZE,
         b"x" * 1_000_000,
@@ -81,6 +86,11 @@ def test_what_others_write_is_a_miss_and_removed(
     assert "secret-key" not in caplog.text
     assert str(value) not in caplog.text or not value
     assert cache.add("secret-key", 1)
+    for count in (cache.incr, cache.decr):
+        plant(redis, "secret-key", value)
+        with pytest.raises(ValueError, match="not found"):
+            count("secret-key")
+        assert cache.add("secret-key", 1)
     plant(redis, "secret-key", value)
     assert cache.get_many(["secret-key"]) == {}
     assert not cache.client.breaker.is_open
@@ -157,3 +167,16 @@ def test_numbers_are_not_signed_and_say_so(cache: RedisCache, redis: Redis) -> N
     plant(redis, "n", b"41")
     assert cache.incr("n") == 42
     assert cache.get("n") == 42
+    plant(redis, "n", 2**63 - 1)
+    with pytest.raises(ValueError, match="not found"):
+        cache.incr("n")
+    cache.set("text", "of this site")
+    plant(redis, "text", b"1")
+    assert cache.get("text") == 1
+
+
+def test_counting_keeps_a_value_of_this_site_that_is_no_number(cache: RedisCache) -> None:
+    cache.set("text", "of this site")
+    with pytest.raises(ResponseError):
+        cache.incr("text")
+    assert cache.get("text") == "of this site"

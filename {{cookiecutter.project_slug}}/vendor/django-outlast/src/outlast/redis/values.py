@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from .signing import ForgedValueError, sign, unsign
 logger = logging.getLogger(__name__)
 
 NUMBER_SIZE = 20  # of the longest whole number that Redis counts with; less than a signature
+NUMBERS, NUMBER = range(-(2**63), 2**63), re.compile(rb"0|-?[1-9]\d*")  # that Redis counts with
 CLEARED_SECONDS = 1.0  # after which a process notices that another one has cleared the cache
 
 
@@ -46,7 +48,7 @@ class RedisCacheClient(django_redis.RedisCacheClient):
     def dumps(self, key: KeyT, value: Any) -> bytes | int:
         """Return what is stored under `key`."""
         payload = self._serializer.dumps(value)
-        if type(payload) is int and -(2**63) <= payload < 2**63:
+        if type(payload) is int and payload in NUMBERS:
             return payload
         if not isinstance(payload, bytes):
             payload = str(payload).encode()
@@ -55,7 +57,7 @@ class RedisCacheClient(django_redis.RedisCacheClient):
     def loads(self, key: KeyT, data: Any) -> Any:
         """Return the value; raise ForgedValueError if `dumps` did not write it for this key."""
         if len(data) <= NUMBER_SIZE:
-            if not data.removeprefix(b"-").isdigit():
+            if not NUMBER.fullmatch(data) or int(data) not in NUMBERS:
                 raise ForgedValueError("neither signed nor a number")
             return self._serializer.loads(data)
         return self._serializer.loads(unsign(key, data))
@@ -85,6 +87,17 @@ class RedisCacheClient(django_redis.RedisCacheClient):
                     self._remove(key, error)
             count_read("hit" if key in found else "miss")
         return found
+
+    def incr(self, key: KeyT, delta: int) -> int:
+        """Like Django's; a value that this site did not write is not found."""
+        try:
+            return super().incr(key, delta)  # type: ignore[no-any-return]
+        except ResponseError as error:
+            if "overflow" in str(error):  # no counter gets as far
+                self._remove(key, error)
+            elif self.get(key, error) is not error:
+                raise
+            raise ValueError(f"Key {key!r} not found.") from error
 
     def _remove(self, key: KeyT, error: Exception) -> None:
         # Else `add` would be refused for a value that `get` does not return. The key is not
