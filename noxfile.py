@@ -31,6 +31,7 @@ REDIS = [name for name in PROFILES if name.startswith("redis")]
 ENVIRONMENTS = Path(os.environ.get("NOX_ENVDIR", HERE / ".nox"))  # see CONTRIBUTING.md
 nox.options.envdir = str(ENVIRONMENTS)
 LIBRARY_TESTS = ["-c", "tests/outlast/pytest.ini", "tests/outlast", "-n", "3"]
+TWO = (PROFILES[0], "redis")  # the profiles on which plain nox runs more
 # What a profile decides, seen from outside.
 BLACK_BOX = [f"proof/test_{name}.py" for name in ("profile", "live", "throttle", "hostile")]
 SHARED: dict[str, Any] = {
@@ -69,12 +70,9 @@ def run(session: nox.Session, *command: str, **options: Any) -> None:
 
 @contextmanager
 def workplace(session: nox.Session, profile: str = "") -> Iterator[dict[str, str]]:
-    """Make a folder with a space in its name, and with a profile work in a new site there.
-
-    Yield variables for what runs there. Other users may pass through, such as PostgreSQL's.
-    """
+    """Yield variables for a folder with a space in its name, or within it for a new site."""
     with tempfile.TemporaryDirectory(prefix="proof of ", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o711)
+        Path(folder).chmod(0o711)  # other users may pass through, such as PostgreSQL's
         variables = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)
         if not profile:
             yield variables
@@ -98,9 +96,10 @@ def test(session: nox.Session, *arguments: str, site: str = "") -> None:
 def profile(session: nox.Session, name: str) -> None:
     """Log in to a new site from outside; run the site's own tests on two of the profiles."""
     wanted = "not slow" if name == PROFILES[0] else "not slow and not any_profile"
-    if name in (PROFILES[0], "redis"):
+    files = BLACK_BOX if name in TWO else BLACK_BOX[:1]
+    if name in TWO:
         test(session, "-m", wanted, site=name)
-    test(session, *BLACK_BOX, "-m", wanted, f"--profile={name}")
+    test(session, *files, "-m", wanted, f"--profile={name}")
 
 
 @nox.session(**SHARED, tags=["quick"])
@@ -148,14 +147,14 @@ def types(session: nox.Session, system: str) -> None:
 @nox.parametrize("name", PROFILES, ids=PROFILES)
 def thorough(session: nox.Session, name: str) -> None:
     """Run what plain nox leaves out on the profile, and the doctor on all that can break."""
-    left = "slow" if name == PROFILES[0] else "slow or any_profile"
+    left = "slow" if name in TWO else "not any_profile"
     if name != PROFILES[0]:
         test(session, site=name)
     test(session, *BLACK_BOX, "proof/test_doctor.py", "-m", left, f"--profile={name}")
 
 
 @nox.session(**FULL)
-@nox.parametrize("name", ["database", "redis"], ids=["database", "redis"])
+@nox.parametrize("name", TWO, ids=TWO)
 def browser(session: nox.Session, name: str) -> None:
     """Use a generated site as people do: in Chromium, by keyboard, on a phone, in the dark."""
     wanted = "" if name == "database" else "not any_profile"
