@@ -125,6 +125,7 @@ def lint(session: nox.Session) -> None:
     """Check style, format, wording and types of template, library and site."""
     run(session, "tests.voice")
     run(session, "tests.sizes")
+    run(session, "proof.mutations", "--check")
     run(session, "ruff", "check", "--no-cache", ".", SITE.name)
     run(session, "ruff", "format", "--no-cache", "--check", ".", SITE.name)
     types(session, sys.platform)

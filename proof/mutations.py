@@ -3,6 +3,7 @@
     nox -s mutations                 all of them
     nox -s mutations -- throttle     those whose name contains a word
     nox -s mutations -- --named      run only the sessions that must turn red
+    nox -s mutations -- --check      only find the texts that they replace
 
 Each mutation is applied to a copy of the template, on which the sessions of plain `nox` then run.
 What is the same on every profile is tested in the first profile's session.
@@ -195,6 +196,10 @@ def red_sessions(mutation: Mutation, chosen: Iterable[str]) -> set[str]:
 def main(words: list[str]) -> int:
     """Apply the mutations whose name contains one of `words`; return how many went wrong."""
     wrong, named = 0, "--named" in words
+    for mutation in MUTATIONS:
+        place_of(mutation)
+    if "--check" in words:
+        return 0
     words = [word for word in words if word != "--named"]
     for mutation in MUTATIONS:
         if words and not any(word in mutation.name for word in words):

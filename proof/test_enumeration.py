@@ -1,4 +1,7 @@
-"""Nothing tells whether an address has an account: pages and their times, 200 of each."""
+"""Nothing tells whether an address has an account: pages and their times, 200 of each.
+
+It needs a quiet machine, so no session runs it: `python -m pytest -s proof/test_enumeration.py`.
+"""
 
 import itertools
 import random
