@@ -1,4 +1,4 @@
-"""Requests that end their own session, and go on."""
+"""What a request does to its own session, while it and others go on."""
 
 from typing import Any
 
@@ -40,7 +40,22 @@ def end_own(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
 
 
+def end_all(request: HttpRequest) -> HttpResponse:
+    Session.objects.all().delete()
+    return HttpResponse()
+
+
+def overtaken(request: HttpRequest) -> HttpResponse:
+    """A view during which another request with the same cookie does something."""
+    assert request.user.is_authenticated
+    other = Client(headers={"cookie": request.headers["Cookie"]})
+    assert other.get(request.GET["by"]).status_code in (200, 302)
+    return HttpResponse()
+
+
 urlpatterns = [
+    path("overtaken/", overtaken),
+    path("end/", end_all),
     path("", whoami),
     path("count/", count),
     path("own/", end_own),
@@ -78,3 +93,21 @@ def test_a_request_that_ends_its_own_session(
         assert (kept.public_id, kept.created) == (before.public_id, before.created)
     else:
         assert not Session.objects.filter(pk=before.pk).exists()
+
+
+@pytest.mark.parametrize(
+    ("by", "visits"), [("/", 1), ("/count/", 2), ("/overtaken/?by=/count/", 2), ("/end/", None)]
+)
+def test_requests_at_the_same_time_after_a_rotation_of_the_secret_key(
+    logged_in: Client, settings: Any, by: str, visits: int | None
+) -> None:
+    """All stay logged in, no write is lost, and an ended session stays ended."""
+    settings.ROOT_URLCONF = __name__
+    logged_in.get("/count/")
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another"  # noqa: S105
+    assert logged_in.get("/overtaken/", {"by": by}).status_code == 200
+    assert is_logged_in(logged_in) is (visits is not None)
+    settings.SECRET_KEY_FALLBACKS = []
+    assert is_logged_in(logged_in) is (visits is not None)
+    assert logged_in.session.get("visits") == visits

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib import auth
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
@@ -88,19 +87,6 @@ def swapped_copies(copies: Copies, user: User) -> None:
     assert value_of(mine) == "mine"
 
 
-def ended_while_the_key_is_replaced(copies: Copies, user: User) -> None:
-    """A session is ended between the query for the user and the new key after SECRET_KEY."""
-    browser = Client()
-    browser.force_login(user)
-    session = store(browser.session.session_key)
-    session.may_return = False
-    assert session[auth.SESSION_KEY] == str(user.pk)
-    dict(session.items())
-    Session.objects.all().delete()
-    session.cycle_key()
-    assert not Session.objects.exists()
-
-
 def saved_by_djangos_engine(copies: Copies, user: User) -> None:
     """Code that knows only Django's model changes a session of which there is a copy."""
     from django.contrib.sessions.models import Session as DjangoSession
@@ -152,10 +138,6 @@ def never_changes_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AbstractSession, "set_identity", constant)
 
 
-def lets_sessions_return(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db.SessionStore, "may_return", property(lambda s: True, lambda s, v: None))
-
-
 def overlooks_djangos_model(monkeypatch: pytest.MonkeyPatch) -> None:
     update = type(Session.objects.all()).update
 
@@ -177,7 +159,6 @@ DRILLS: list[tuple[Callable[..., None], Callable[..., None]]] = [
     (slow_reader, signs_without_version),
     (killed_ender, trusts_copies_without_a_row),
     (swapped_copies, signs_without_version),
-    (ended_while_the_key_is_replaced, lets_sessions_return),
     (saved_by_djangos_engine, overlooks_djangos_model),
     (user_replaced_in_the_columns, trusts_the_user_column),
 ]

@@ -9,7 +9,6 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib import auth
 from django.contrib.auth.models import User
-from django.contrib.sessions.backends.base import UpdateError
 from django.db import connection, transaction
 from django.http import HttpRequest
 from django.test import Client
@@ -69,10 +68,9 @@ def test_a_new_secret_key_keeps_times_and_public_id(browser: Client, settings: A
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "a new one"  # noqa: S105
     assert is_logged_in(browser)
-    after = browser.cookies[django_settings.SESSION_COOKIE_NAME].value
     session_ended.disconnect(listen)
-    assert after != key and times(after)[:3] == before[:3]
-    assert not Session.objects.filter(pk=key).exists()
+    assert browser.cookies[django_settings.SESSION_COOKIE_NAME].value == key
+    assert times(key) == before
     assert ended == []  # live connections go on
     settings.SECRET_KEY_FALLBACKS = []
     assert is_logged_in(browser)
@@ -113,36 +111,6 @@ def test_the_handshake_of_a_socket_writes_nothing(
     User.objects.update(password="changed")  # noqa: S106
     assert peek_user(store(key)).is_anonymous
     assert Session.objects.values().get() == before
-
-
-def test_a_rotation_does_not_bring_back_an_ended_session(
-    browser: Client, settings: Any, user: User
-) -> None:
-    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
-    settings.SECRET_KEY = "a new one"  # noqa: S105
-    session = store(browser.session.session_key)
-    session.may_return = False  # as while `request.user` is found
-    assert session.get(auth.SESSION_KEY)
-    dict(session.items())
-    Session.objects.all().delete()
-    session.cycle_key()
-    with pytest.raises(UpdateError):
-        session.save()
-    assert not Session.objects.exists()
-
-
-def test_code_that_ends_all_sessions_keeps_its_own(browser: Client, user: User) -> None:
-    """`User.save()` of a site may do so when the password changes."""
-    request = HttpRequest()
-    request.session, request.user = store(browser.session.session_key), user
-    before = times(browser.session.session_key)
-    assert auth.get_user(request) == user
-    Session.objects.filter(user=user).delete()
-    auth.update_session_auth_hash(request, user)
-    request.session.save()
-    after = times(request.session.session_key)
-    assert after[:3] == before[:3]
-    assert is_logged_in(Client(), request.session.session_key)
 
 
 @pytest.mark.django_db(transaction=True)

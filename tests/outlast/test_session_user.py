@@ -19,7 +19,7 @@ from outlast.models import Session
 from outlast.servers import Topology
 from outlast.sessions import lookup
 from session_helpers import saved, store
-from user_cases import CASES, KEY, MODEL, Person, expired, log_in
+from user_cases import CASES, KEY, MODEL, Person, expired, log_in, secret_key_rotated
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("engine")]
 
@@ -98,6 +98,8 @@ def test_the_same_answer_as_django(
     assert found == expected and type(found) is type(expected)
     if ask != "peek":
         wanted = answer(request, expected)
+        if case is secret_key_rotated:
+            wanted["modified"] = False  # `SessionStore.touch()` writes the hash
         if key != KEY["at first"]:  # one more login
             for fields in (told["fields"], wanted["fields"]):
                 fields.pop("last_login", None)

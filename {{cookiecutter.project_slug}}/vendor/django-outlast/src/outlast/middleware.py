@@ -48,21 +48,27 @@ class AuthenticationMiddleware(auth_middleware.AuthenticationMiddleware):
 
 
 @contextmanager
-def _ending_for_good(session: Any) -> Iterator[None]:
-    """Prevent `get_user()`, which may replace the key, from restoring an ended session."""
-    if isinstance(session, SessionStore):
-        session.may_return = False
+def _keeping_key(session: Any) -> Iterator[None]:
+    """Keep the key if `get_user()` replaces it with the hash, after a rotation of SECRET_KEY.
+
+    Other requests of the browser have the same cookie. `SessionStore.touch()` writes the hash.
+    """
+    if not isinstance(session, SessionStore):
+        yield
+        return
+    session.keeps_key, modified = True, session.modified
     try:
         yield
     finally:
-        if isinstance(session, SessionStore):
-            session.may_return = True
+        session.keeps_key = False
+        if session.hash_renewed:
+            session.modified = modified
 
 
 def _get_user(request: HttpRequest) -> Any:
     kept = vars(request)
     if "_cached_user" not in kept:
-        with _ending_for_good(request.session):
+        with _keeping_key(request.session):
             kept["_cached_user"] = user_of(request.session) or auth.get_user(request)
     return kept["_cached_user"]
 
@@ -73,7 +79,7 @@ async def _aget_user(request: HttpRequest) -> Any:
         if isinstance(request.session, SessionStore):
             # In a thread; the next line must not wait for the database.
             await request.session.aget(auth.SESSION_KEY)
-        with _ending_for_good(request.session):
+        with _keeping_key(request.session):
             kept["_acached_user"] = user_of(request.session) or await auth.aget_user(request)
     return kept["_acached_user"]
 

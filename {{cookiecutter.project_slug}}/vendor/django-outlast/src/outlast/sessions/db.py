@@ -11,7 +11,6 @@ from ipaddress import ip_address
 from typing import Any, cast
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import base
 from django.db import Error, IntegrityError, transaction
 from django.utils import timezone
@@ -37,12 +36,13 @@ class SessionStore(ReadingStore):
     and `create_model_instance()`, as Django documents for its engine.
     """
 
-    may_return = True  # by cycle_key(), after its row was deleted
+    keeps_key = False  # cycle_key() only notes that touch() has to write the hash
+    hash_renewed = False
     password_given = False  # the next save writes `authenticated`
     address: str | None = None
     user_agent = ""
-    _ended_key: str | None = None  # whose row the request itself deletes
     _replaced: AbstractSession | None = None  # whose key is being replaced
+    _only_if: dict[str, Any] | None = None  # values of the row without which it is not written
     _random_key = ""
 
     def _get_new_session_key(self) -> str:
@@ -72,7 +72,7 @@ class SessionStore(ReadingStore):
             for key in IDENTITY & data.keys():
                 del data[key]
             return self.create()
-        self.password_given = False
+        self.password_given = self.hash_renewed = False
         return None
 
     def write(self, session: AbstractSession, must_create: bool) -> None:
@@ -101,7 +101,8 @@ class SessionStore(ReadingStore):
         fields = [field for field in session._meta.concrete_fields if not field.primary_key]
         values = {field.attname: field.pre_save(session, add=False) for field in fields}
         values = {k: v for k, v in values.items() if k not in KEPT or v is not None}
-        if not self.rows().filter(pk=session.session_key).update(**values):
+        rows = self.rows().filter(pk=session.session_key, **(self._only_if or {}))
+        if not rows.update(**values):
             raise base.UpdateError
         if before is None:
             self.row = session
@@ -130,36 +131,26 @@ class SessionStore(ReadingStore):
         """Replace the key, in one transaction; times, address and public ID are kept.
 
         If the row was deleted meanwhile, it is created again, as by Django's engine: code that
-        ends all sessions of a user does so to keep its own. Not if `may_return` is False: the
-        key stays, and the next save raises UpdateError.
+        ends all sessions of a user does so to keep its own.
         """
-        known, data = self.row, self._get_session()
-        if known and not self.session_key and self.may_return:  # its data is lost
-            data.update(known.identity())
-        old, deleted = None, 0
+        if self.keeps_key:
+            self.hash_renewed = True
+            return
+        known, old = self.row, None
+        self._get_session()  # before its row is deleted
         if self.session_key:
             # Before the transaction: on SQLite one that begins by reading cannot wait to write.
             old = self.rows().filter(pk=self.session_key).first()
         with transaction.atomic(self.rows().db) if old else nullcontext():
             if old:
                 old.rotated = True
-                deleted, _objects = copy(old).delete()
-            if deleted or self.may_return or SESSION_KEY not in data:
-                self._replaced = old or known
-                self.create()
-                self._replaced = None
+                copy(old).delete()
+            self._replaced = old or known
+            self.create()
+            self._replaced = None
         self.modified = True
 
     # --- Ending ---
-
-    def note_end(self) -> None:
-        """Load the data: the request itself is about to delete the row, but may go on using it.
-
-        A password change ends all sessions, then Django gives this one a new key. What is
-        saved without that goes to a new session without a user.
-        """
-        self._get_session()
-        self._ended_key = self.session_key
 
     def delete(self, session_key: str | None = None) -> None:
         session_key = session_key or self.session_key
@@ -215,20 +206,26 @@ class SessionStore(ReadingStore):
     def touch(self) -> None:
         """Write `last_seen` if it is due; do not wait for a lock, and do not fail.
 
-        A row that Django's engine wrote gets its columns here.
+        A row that Django's engine wrote gets its columns here, and after a rotation of
+        SECRET_KEY the new hash is written, unless another request has changed the row.
         """
         row, now = self.row, timezone.now()
         if row is None or row.session_key != self.session_key:
             return
-        rows, values = self.rows(), {"last_seen": now}
-        if row.version is None and (data := vars(row).get("session_data")) is not None:
-            rows, values = rows.filter(version=None, session_data=data), self._columns(row, data)
-        elif row.last_seen and row.last_seen > now - _last_seen_interval():
-            return
+        data, same = vars(row).get("session_data"), {"version": row.version}
+        if row.version is None:
+            same["session_data"] = data
         try:
-            update_unless_locked(rows, row.pk, values)
-        except Error as error:
-            logger.info("last_seen of a session was not written: %s", error)
+            if self.hash_renewed:
+                self._only_if = same
+                self.write(self.create_model_instance(self._get_session()), must_create=False)
+            elif row.version is None and data is not None:
+                columns = self._columns(row, data)
+                update_unless_locked(self.rows().filter(**same), row.pk, columns)
+            elif not row.last_seen or row.last_seen <= now - _last_seen_interval():
+                update_unless_locked(self.rows(), row.pk, {"last_seen": now})
+        except (Error, base.UpdateError) as error:
+            logger.info("last_seen of a session was not written: %r", error)
 
     def _columns(self, row: AbstractSession, data: str) -> dict[str, Any]:
         """Return the values of the columns for a row that Django's engine wrote."""

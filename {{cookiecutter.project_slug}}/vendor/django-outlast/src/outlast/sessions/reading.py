@@ -21,6 +21,7 @@ class ReadingStore(db.SessionStore):
     """The part of `outlast.sessions.db.SessionStore` that reads."""
 
     reads_data = True  # together with the row
+    _ended_key: str | None = None  # whose row the request itself deletes
     _get_session: Callable[..., dict[str, Any]]
     _aget_session: Callable[..., Awaitable[dict[str, Any]]]
 
@@ -74,6 +75,15 @@ class ReadingStore(db.SessionStore):
             if row and files.in_file(row) and row.version == before.version:
                 return dict(self.decode(row.session_data))  # its file is lost, or elsewhere
         return {}
+
+    def note_end(self) -> None:
+        """Load the data: the request itself is about to delete the row, but may go on using it.
+
+        A password change ends all sessions, then Django gives this one a new key. What is
+        saved without that goes to a new session without a user.
+        """
+        self._get_session()
+        self._ended_key = self.session_key
 
     def fetch(self, row: AbstractSession) -> str | None:
         """Return the encoded data of a session, or None if it is missing."""
