@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.checks import run_checks
 from django.core.checks.registry import registry
-from outlast import manifest
+from django.core.exceptions import ImproperlyConfigured
+from outlast import health, manifest, visitors
 
 SENTINELS = [("a.example", 26379), ("b.example", 26379), ("c.example", 26379)]
 
@@ -50,9 +52,18 @@ def test_an_address_that_cannot_be_read(settings: Any) -> None:
     assert "ss#w" not in found()["outlast.E001"]
 
 
-def test_an_engine_whose_sessions_cannot_be_ended(settings: Any) -> None:
-    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
-    assert "signed_cookies cannot be ended" in found()["outlast.E004"]
+@pytest.mark.parametrize("name", ["signed_cookies", "cached_db", "cache", "file"])
+def test_an_engine_whose_sessions_cannot_be_ended(name: str, settings: Any) -> None:
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{name}"
+    assert f"{name} cannot be ended" in found()["outlast.E004"]
+
+
+def test_djangos_engine(settings: Any) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    assert not found()
+    assert "session rows" not in [probe.name for probe in health.diagnostics()]
+    with pytest.raises(ImproperlyConfigured, match=r"SESSION_ENGINE is django.+\.db\."):
+        async_to_sync(visitors.find_visitor)(None)
 
 
 def test_one_sentinel_only(settings: Any) -> None:

@@ -161,8 +161,10 @@ def check_vendored_copy(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_session_engine(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse a session engine without rows: its sessions can neither be listed nor ended."""
-    from outlast.sessions import db, file  # import models, which are not ready before this runs
+    """Refuse a session engine whose sessions do not end when their rows are deleted."""
+    from django.contrib.sessions.backends import cached_db, db
+
+    from outlast.sessions import file  # imports models, which are not ready before this runs
 
     engine = settings.SESSION_ENGINE
     store = import_module(engine).SessionStore
@@ -170,8 +172,8 @@ def check_session_engine(**kwargs: Any) -> list[CheckMessage]:
         message = "SESSION_FILE_PATH is not set, but the session engine keeps data in files."
         hint = "Set it to a folder that only this site uses. It will be made private."
         return [Error(message, hint=hint, id="outlast.E006")]
-    if issubclass(store, db.SessionStore):
+    if issubclass(store, db.SessionStore) and not issubclass(store, cached_db.SessionStore):
         return []
-    message = f"Sessions of {engine} cannot be ended: a copied cookie stays logged in."
-    hint = "Use an engine of outlast.sessions, or a subclass of its db engine."
+    message = f"Sessions of {engine} cannot be ended by deleting rows: a cookie stays logged in."
+    hint = "Use an engine of outlast.sessions, Django's db engine, or a subclass of one of them."
     return [Error(message, hint=hint, id="outlast.E004")]

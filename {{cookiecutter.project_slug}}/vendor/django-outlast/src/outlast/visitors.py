@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from channels.db import database_sync_to_async
 from django import db
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -55,6 +56,11 @@ async def admit(scope: Mapping[str, Any]) -> Visitor:
 def find_visitor(session_key: str | None) -> Visitor | None:
     """Return the user of a session, by the rules of a request; do not write."""
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key or None)
+    if not hasattr(session, "row"):
+        raise ImproperlyConfigured(
+            "Live events need a session engine of outlast.sessions, to end with the session. "
+            f"SESSION_ENGINE is {settings.SESSION_ENGINE}."
+        )
     user = peek_user(session)
     # Without a public id until the next page writes it, if Django's engine wrote the session.
     if not user.is_authenticated or session.row.public_id is None:

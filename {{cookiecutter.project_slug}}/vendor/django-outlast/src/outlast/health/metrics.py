@@ -53,9 +53,9 @@ class SiteCollector(Collector):
         up = {result.name: float(result.state is not State.DOWN) for result in results}
         yield gauge("site_service_up", "1 if it answers.", "service", up)
         with suppress(DatabaseError):  # it may have just gone away
-            if up["database"]:
-                alive = all_sessions().alive().count()
-                rows = {"open": alive, "ended": all_sessions().count() - alive}
+            if up["database"] and (sessions := all_sessions()) is not None:
+                alive = sessions.alive().count()
+                rows = {"open": alive, "ended": sessions.count() - alive}
                 yield gauge("site_sessions", "Session rows by state.", "state", rows)
         if health.uses_redis():
             cache: Any = caches["default"]

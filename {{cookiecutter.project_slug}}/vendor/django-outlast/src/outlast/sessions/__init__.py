@@ -26,8 +26,9 @@ acting: ContextVar[Any] = ContextVar("acting", default=None)
 
 
 def all_sessions() -> Any:
-    """Return the rows of the active engine; a project can have its own model."""
-    return import_module(settings.SESSION_ENGINE).SessionStore.rows()
+    """Return the rows of the active engine, perhaps of the project's model; None for Django's."""
+    rows = getattr(import_module(settings.SESSION_ENGINE).SessionStore, "rows", None)
+    return rows and rows()
 
 
 def announce_end(instance: Any, using: str, **kwargs: Any) -> None:
