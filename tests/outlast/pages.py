@@ -1,15 +1,14 @@
-"""A page's WebSocket without a server, for the tests of `outlast.live`."""
+"""The WebSocket of a page, for the tests of `outlast.live`."""
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
-from asgiref.testing import ApplicationCommunicator
 from django.test import Client
-from outlast import live
+from outlast import live, testing
 
 SITE = "https://www.example.com"
 PATIENCE = 5  # seconds, for what takes some milliseconds; a lost event is noticed after 20
@@ -25,48 +24,24 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
     async_to_sync(bounded)()
 
 
-class Socket(ApplicationCommunicator):
-    """A WebSocket, as the server sees it."""
+class Socket(testing.Socket):
+    """A WebSocket of the library's consumer."""
 
     def __init__(self, client: Client, **headers: str | None) -> None:
         cookie = f"sessionid={client.session.session_key}"
-        sent = {"origin": SITE, "host": "testserver", "cookie": cookie} | headers
-        pairs = [(k.encode(), v.encode()) for k, v in sent.items() if v is not None]
-        scope = {"type": "websocket", "path": "/", "query_string": b"", "headers": pairs}
-        super().__init__(live.LiveConsumer.as_asgi(), scope)
-
-    async def connect(self) -> int | None:
-        """Return None if the socket is open, or the close code."""
-        await self.send_input({"type": "websocket.connect"})
-        answer = await self.receive_output(PATIENCE)
-        return None if answer["type"] == "websocket.accept" else answer["code"]
-
-    async def hear(self) -> Any:
-        """Return the next message, heartbeats excepted."""
-        while True:
-            message = await self.receive_output(PATIENCE)
-            assert message["type"] == "websocket.send", message
-            if (heard := json.loads(message["text"]))["type"] != "heartbeat":
-                return heard
+        sent = {"origin": SITE, "cookie": cookie} | headers
+        super().__init__(client, "/", live.LiveConsumer.as_asgi(), **sent)
 
 
 socket_of = sync_to_async(Socket)
 
 
-@contextlib.asynccontextmanager
-async def page(client: Client) -> AsyncIterator[Socket]:
+def page(client: Client) -> contextlib.AbstractAsyncContextManager[testing.Socket]:
     """The open WebSocket of a page in a browser."""
-    socket = await socket_of(client)
-    assert await socket.connect() is None
-    try:
-        yield socket
-    finally:
-        socket.stop(exceptions=False)
-        with contextlib.suppress(asyncio.CancelledError):
-            await socket.future
+    return testing.page(client, "/", live.LiveConsumer.as_asgi(), origin=SITE)
 
 
-async def hears_nothing(socket: Socket) -> bool:
+async def hears_nothing(socket: testing.Socket) -> bool:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0.3):
             while json.loads((await socket.output_queue.get())["text"])["type"] == "heartbeat":
@@ -75,7 +50,7 @@ async def hears_nothing(socket: Socket) -> bool:
     return True
 
 
-async def end(socket: Socket, seconds: float = PATIENCE) -> tuple[int, str]:
+async def end(socket: testing.Socket, seconds: float = PATIENCE) -> tuple[int, str]:
     """Return the close code, and the text of the last event before it."""
     text = ""
     while (message := await socket.receive_output(seconds))["type"] != "websocket.close":
@@ -83,7 +58,7 @@ async def end(socket: Socket, seconds: float = PATIENCE) -> tuple[int, str]:
     return message["code"], text
 
 
-async def beat(socket: Socket) -> None:
+async def beat(socket: testing.Socket) -> None:
     """Wait for a heartbeat, and accept nothing else."""
     message = await socket.receive_output(PATIENCE)
     assert json.loads(message["text"])["type"] == "heartbeat"

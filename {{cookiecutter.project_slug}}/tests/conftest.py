@@ -1,18 +1,15 @@
 """Fixtures of all tests, which run on the active profile."""
 
-import asyncio
-import contextlib
-import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from asgiref.testing import ApplicationCommunicator
 from django.conf import settings as django_settings
 from django.core import mail
 from django.test import Client
+from outlast import testing
 
 from accounts.models import User
 
@@ -114,62 +111,7 @@ def admin(db: None) -> Client:
     return browser
 
 
-class Socket(ApplicationCommunicator):
-    """A WebSocket, as the server sees it. (The one of `channels.testing` needs daphne.)"""
-
-    async def connect(self) -> int | None:
-        """Return None if the socket is open, or the close code."""
-        await self.send_input({"type": "websocket.connect"})
-        answer = await self.receive_output(5)
-        return None if answer["type"] == "websocket.accept" else answer.get("code", 1000)
-
-    async def send(self, text: str) -> None:
-        """Send a text as the browser does."""
-        await self.send_input({"type": "websocket.receive", "text": text})
-
-    async def hear(self, seconds: float = 5) -> Any:
-        """Return the next message, out of JSON, heartbeats excepted."""
-        while True:
-            message = await self.receive_output(seconds)
-            assert message["type"] == "websocket.send", message
-            heard = json.loads(message["text"])
-            if heard["type"] != "heartbeat":
-                return heard
-
-
-def socket_of(
-    client: Client, path: str = "/ws/events/", application: Any = None, **headers: str | None
-) -> Socket:
-    """Return the socket, not connected yet, of a page in a browser.
-
-    `application` is that of config/asgi.py unless a test tries one of its own.
-    """
-    from config import asgi
-
-    cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
-    sent = {"origin": django_settings.SITE_URL, "host": "testserver", "cookie": cookies} | headers
-    scope = {
-        "type": "websocket",
-        "path": path,
-        "query_string": b"",
-        "headers": [(k.encode(), v.encode()) for k, v in sent.items() if v is not None],
-    }
-    return Socket(application or asgi.application, scope)
-
-
 @pytest.fixture
-def page() -> Callable[..., contextlib.AbstractAsyncContextManager[Socket]]:
+def page() -> Any:
     """A context with the open WebSocket of a page in a browser; docs/live.md has an example."""
-
-    @contextlib.asynccontextmanager
-    async def page(client: Client, *args: Any, **options: Any) -> AsyncIterator[Socket]:
-        socket = socket_of(client, *args, **options)
-        assert await socket.connect() is None
-        try:
-            yield socket
-        finally:
-            socket.stop(exceptions=False)
-            with contextlib.suppress(asyncio.CancelledError):
-                await socket.future
-
-    return page
+    return testing.page
