@@ -54,7 +54,11 @@ def execute(site: Site, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["first-app.md", "packages.md", "api.md", "background.md", "testing.md", "security.md"]
+    "name",
+    [
+        *("first-app.md", "packages.md", "api.md", "background.md"),
+        *("live.md", "testing.md", "security.md"),
+    ],
 )
 def test_every_block_works(name: str, tmp_path: Path) -> None:
     site = Site(tmp_path, "database", {})

@@ -1,4 +1,4 @@
-"""Failed logins count whatever code calls `authenticate()`, and whatever it does then."""
+"""Failed logins count for all code that calls `authenticate()`."""
 
 from typing import Any
 from unittest.mock import patch
@@ -68,7 +68,8 @@ def test_another_backend_has_these_limits(user: User, rf: RequestFactory, settin
             user_logged_in.send(sender=User, request=request, user=found)
         return found
 
-    assert attempt(PASSWORD, HERE) == user
+    for _ in range(9):
+        assert attempt(PASSWORD, HERE) == user, "a login by another backend is no failure"
     for number in range(30):
         assert attempt(WRONG, f"203.0.113.{number}") is None
     assert attempt(PASSWORD, ELSEWHERE) is None

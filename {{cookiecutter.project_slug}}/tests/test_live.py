@@ -1,10 +1,8 @@
-"""Live events that pages get about an account, and the examples of docs/live.md."""
+"""Live events that pages get about an account."""
 
 import asyncio
-import re
 from collections.abc import Coroutine
 from importlib import import_module
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +10,10 @@ from asgiref.sync import async_to_sync, sync_to_async
 from channels import auth
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.http import HttpResponse
-from django.test import Client
 from outlast.models import Session
 
 from accounts.models import User
-from tests.conftest import PASSWORD, post_login
+from tests.conftest import post_login
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -35,11 +31,10 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 
 
 def test_pages_show_logins_logouts_and_new_passwords(log_in: Any, page: Any, user: User) -> None:
-    User.objects.create_user("eve@example.com", PASSWORD)
-    here, there, stranger = log_in(), log_in(HTTP_USER_AGENT=WINDOWS), log_in("eve@example.com")
+    here, there = log_in(), log_in(HTTP_USER_AGENT=WINDOWS)
 
     async def scenario() -> None:
-        async with page(here) as socket, page(stranger) as other:
+        async with page(here) as socket:
             await sync_to_async(there.post)("/accounts/logout/")
             answers = [await socket.hear(), await socket.hear()]
             assert [each["type"] for each in answers] == ["signed_out", "sessions_changed"]
@@ -49,8 +44,6 @@ def test_pages_show_logins_logouts_and_new_passwords(log_in: Any, page: Any, use
             user.set_password("another correct horse")
             await sync_to_async(user.save)()
             assert (await socket.hear())["text"] == "Password changed."
-            with pytest.raises(TimeoutError):
-                await other.hear(0.3)
 
     run(scenario())
 
@@ -66,37 +59,5 @@ def test_channels_logs_in_and_out(user: User) -> None:
         assert await auth.get_user({"session": session}) == user
         await auth.logout(scope)
         assert await Session.objects.filter(user=user).acount() == 0
-
-    run(scenario())
-
-
-def blocks() -> dict[str, str]:
-    """Return the code blocks of docs/live.md by their names."""
-    text = (settings.BASE_DIR / "docs" / "live.md").read_text("utf-8")
-    return dict(re.findall(r"^```\w+ (\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
-
-
-def test_the_event_of_the_document(https: Client, user: User, page: Any) -> None:
-    names: dict[str, Any] = {
-        "HttpResponse": HttpResponse, "pytest": pytest,
-        "async_to_sync": async_to_sync, "sync_to_async": sync_to_async,
-    }  # fmt: skip
-    view = dict(names)
-    exec(blocks()["view"], view)  # noqa: S102
-    exec(blocks()["test"], names)  # noqa: S102
-    # The view, instead of the test's own call.
-    names["publish"] = lambda *event: view["ship"](SimpleNamespace(user=user))
-    names["test_order_is_announced"](https, user, page)
-
-
-def test_the_consumer_of_the_document(https: Client, user: User, page: Any) -> None:
-    names: dict[str, Any] = {}
-    exec(blocks()["consumer"], names)  # noqa: S102
-    https.force_login(user)
-
-    async def scenario() -> None:
-        async with page(https, application=names["EchoConsumer"].as_asgi()) as socket:
-            await socket.send("hello")
-            assert (await socket.hear())["text"] == "hello"
 
     run(scenario())

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 from io import StringIO
 from typing import Any
 
@@ -84,13 +83,3 @@ def test_the_id_of_a_trusted_proxy_is_kept(given: str, port: int, kept: bool) ->
     request = RequestFactory().get("/", headers={"x-request-id": given}, REMOTE_PORT=port)
     answer = logs.log_requests(lambda request: HttpResponse())(request)
     assert (answer["X-Request-ID"] == given) is kept
-
-
-def test_exceptions_and_fields_are_part_of_the_line(lines: Any) -> None:
-    try:
-        raise ZeroDivisionError("of all things")
-    except ZeroDivisionError:
-        logging.getLogger("x").exception("It failed.", extra={"fields": {"what": sys}})
-    (line,) = lines()
-    assert line["exception"].endswith("ZeroDivisionError: of all things")
-    assert "built-in" in line["what"] and "request_id" not in line

@@ -162,21 +162,10 @@ def test_odd_addresses_get_a_sentence(https: Client, page: str, email: str) -> N
     assert len(mail.outbox) <= 1
 
 
-@pytest.mark.parametrize(
-    "spelling",
-    ["GRACE@CAFÉ.example", " grace@xn--caf-dma.example", "grace@cafe\u0301.example"],
-)
+@pytest.mark.parametrize("spelling", ["GRACE@CAFÉ.example", " grace@xn--caf-dma.example"])
 def test_spellings_of_one_address(https: Client, spelling: str) -> None:
     User.objects.create_user("grace@café.example", PASSWORD)
     assert ask(https, SIGN_UP, spelling).status_code == 302
     assert mail.outbox[0].to == ["grace@xn--caf-dma.example"]
     assert "you already have one" in mail.outbox[0].body
     assert post_login(https, spelling).status_code == 302
-
-
-@pytest.mark.parametrize("uid", ["a", "AA", "gICA", "!!", "YQBi", "x" * 5000])
-def test_odd_links(https: Client, uid: str) -> None:
-    for path in (SIGN_UP, RESET):
-        for link in (f"{path}{uid}/cz-0/", f"{path}{uid}/set-password/"):
-            page: Any = https.get(link, follow=True)
-            assert page.status_code == 200 and not page.context["validlink"]

@@ -43,14 +43,9 @@ def change(client: Client, old: str = PASSWORD, new: str = NEW) -> HttpResponse:
     return client.post(CHANGE, form)
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "cost"), [("pbkdf2_sha256", {"iterations": 10}), ("scrypt", {"n": 2})]
-)
-def test_older_hashes_are_replaced_at_login(
-    user: User, https: Client, settings: Any, algorithm: str, cost: dict[str, int]
-) -> None:
+def test_older_hashes_are_replaced_at_login(user: User, https: Client, settings: Any) -> None:
     settings.PASSWORD_HASHERS = PASSWORD_HASHERS
-    older = get_hasher(algorithm).encode(PASSWORD, "some salt", **cost)
+    older = get_hasher("pbkdf2_sha256").encode(PASSWORD, "some salt", iterations=10)
     User.objects.filter(pk=user.pk).update(password=older)
     assert post_login(https).status_code == 302
     user.refresh_from_db()
@@ -92,9 +87,8 @@ def test_passwords_of_any_kind_are_kept_as_typed(user: User, https: Client, pass
     https.force_login(user)
     assert change(https, new=password).status_code == 302
     user.refresh_from_db()
-    for other in (password.strip() + "?", password.swapcase(), password[:-1]):
-        assert not user.check_password(other)
     assert user.check_password(password)
+    assert not user.check_password(password.swapcase()) and not user.check_password(password[:-1])
 
 
 @pytest.mark.parametrize("bad", ["seven77", "password1", "9475829104", "ada@example.com"])
@@ -143,15 +137,6 @@ def test_changing_it_ends_the_other_sessions(log_in: Any, https: Client, setting
     assert answers == [200, 302]
 
 
-def test_a_change_in_the_admin_ends_every_session(user: User, log_in: Any, admin: Any) -> None:
-    there = log_in()
-    form = {"usable_password": "true", "password1": NEW, "password2": NEW}
-    assert admin.post(f"/admin/accounts/user/{user.pk}/password/", form).status_code == 302
-    assert not Session.objects.filter(user=user).exists()
-    assert not is_logged_in(there)
-    assert admin.get("/admin/password_change/")["Location"] == CHANGE
-
-
 def test_a_reset_by_mail(log_in: Any, https: Client, settings: Any) -> None:
     there = log_in()
     settings.SITE_URL = "https://www.example.com"  # not the host of the request
@@ -163,9 +148,7 @@ def test_a_reset_by_mail(log_in: Any, https: Client, settings: Any) -> None:
     assert message.to == ["ada@example.com"]
     assert f"\nhttps://www.example.com{RESET}" in message.body and "60 minutes" in message.body
     link = link_in_mail()
-    response = choose_password(https, link, NEW)
-    assert response["Location"] == LOGIN
-    assert b"has been changed" in https.get(response["Location"]).content
+    assert choose_password(https, link, NEW)["Location"] == LOGIN
     assert not is_logged_in(there)
     assert post_login(https, password=NEW).status_code == 302, "the reset unlocks the account"
     https.logout()

@@ -8,7 +8,6 @@ from unittest.mock import patch
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import aauthenticate, authenticate
-from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.signals import user_logged_in
 from django.core.management import call_command
@@ -216,21 +215,3 @@ def test_without_a_request_there_is_no_limit(user: User, client: Client) -> None
     assert authenticate(username=user.email, password=PASSWORD) == user
     assert client.login(email=user.email, password=PASSWORD)
     user_logged_in.send(sender=User, request=None, user=user)  # as channels.auth.login does
-
-
-class Directory(ModelBackend):
-    """A second backend, such as LDAP: the password is the same for everyone."""
-
-    def authenticate(self, request: Any, username: Any = None, **credentials: Any) -> User | None:
-        found = credentials.get("password") == "directory"
-        return User.objects.get(email=username) if found else None
-
-
-def test_logins_by_another_backend_are_no_failures(
-    user: User, https: Client, settings: Any
-) -> None:
-    path = f"{__name__}.Directory"
-    settings.AUTHENTICATION_BACKENDS = [*settings.AUTHENTICATION_BACKENDS, path]
-    assert guess(https, 9, password="directory") == 302
-    assert guess(https, 3) == 429
-    assert log_in(https, "directory") == 429, "one limit for all backends"
