@@ -16,6 +16,9 @@ from django.utils.module_loading import import_string
 
 from outlast.conf import conf
 
+# mypy: disallow-untyped-calls=False
+# asgiref.testing is not annotated.
+
 
 class Socket(ApplicationCommunicator):
     """The WebSocket of a page in a browser; not connected yet."""
