@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -121,6 +122,31 @@ def test_the_oldest_of_too_many_sockets_is_closed(
             await asyncio.sleep(0.1)
             await stack.enter_async_context(page(clients[0]))
             assert await hears_nothing(sockets[1])
+
+    run(scenario())
+
+
+def test_a_socket_counts_as_long_as_it_announces_itself(
+    log_in: Callable[[], Client], user: User, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a process that was killed do not say that they are closed."""
+    settings.OUTLAST = {"SOCKETS_PER_USER": 3}
+    monkeypatch.setattr(live, "CHECK", 0.1)
+    killed = {"type": "socket.changed", "open": True, "at": time.time() + 60, "session": "x"}
+
+    async def scenario() -> None:
+        client = await sync_to_async(log_in)()
+        async with page(client) as oldest, contextlib.AsyncExitStack() as stack:
+            for channel in ("one", "two"):
+                message = killed | {"channel": channel}
+                await get_channel_layer().group_send(live.group_of(user.pk), message)
+            await asyncio.sleep(0.5)
+            for _ in range(2):
+                await stack.enter_async_context(page(client))
+                assert await hears_nothing(oldest)
+            await asyncio.sleep(0.5)
+            await stack.enter_async_context(page(client))
+            assert (await end(oldest))[0] == 4429
 
     run(scenario())
 

@@ -81,7 +81,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self.watching: asyncio.Task[None] | None = None
         self.over = False
         self.opened_at = time.time()
-        self.newer: dict[str, str] = {}  # the user's sockets that were opened later: their session
+        # The user's sockets that were opened later: when that was last heard, and their session.
+        self.newer: dict[str, tuple[float, str]] = {}
 
         async def from_server() -> Any:
             return FromServer(await receive())
@@ -127,9 +128,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
     async def watch(self, visitor: Visitor) -> None:
         """Check the session at once and then regularly; close when it has ended."""
         try:
-            await self.announce(is_open=True)
             ends_at = None
             while not self.over:
+                await self.announce(is_open=True)
                 with contextlib.suppress(db.Error):  # without it no session can be ended either
                     ends_at = await find_end(visitor)
                 seconds = (ends_at - timezone.now()).total_seconds() if ends_at else CHECK
@@ -146,7 +147,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
             await self.end(BROKEN)
 
     async def announce(self, *, is_open: bool) -> None:
-        """Tell the user's other sockets that this one was opened or closed."""
+        """Tell the user's other sockets that this one is open, or was closed."""
         if self.visitor and (conf.SOCKETS_PER_SESSION or conf.SOCKETS_PER_USER):
             message = {"type": "socket.changed", "open": is_open, "at": self.opened_at}
             message |= {"channel": self.channel_name, "session": self.visitor.public_id}
@@ -158,11 +159,14 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if not message["open"]:
             self.newer.pop(channel, None)
         elif self.visitor and (message["at"], channel) > (self.opened_at, self.channel_name):
-            self.newer[channel] = message["session"]
-            of_session = list(self.newer.values()).count(self.visitor.public_id)
+            now = time.monotonic()
+            self.newer[channel] = now, message["session"]
+            # One that has become silent was of a process that was killed.
+            self.newer = {k: v for k, v in self.newer.items() if v[0] > now - 3 * CHECK}
+            sessions = [session for _, session in self.newer.values()]
             for limit, number in (
-                (conf.SOCKETS_PER_SESSION, of_session),
-                (conf.SOCKETS_PER_USER, len(self.newer)),
+                (conf.SOCKETS_PER_SESSION, sessions.count(self.visitor.public_id)),
+                (conf.SOCKETS_PER_USER, len(sessions)),
             ):
                 if limit and number >= limit:
                     await self.end(TOO_MANY)
