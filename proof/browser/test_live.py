@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from proof.browser.conftest import Console, log_in, press
 from proof.site import TEMPLATE, Site
@@ -98,6 +98,24 @@ def test_a_page_kept_for_the_back_button_connects_again(page: Page, person: str)
     watch(page, person)
     page.get_by_role("link", name="Password").click()
     page.go_back()
+    expect(page.locator("#live-state")).to_have_text("connected")
+
+
+def test_a_visible_page_that_was_one_too_many_connects_again(page: Page, person: str) -> None:
+    sockets: list[WebSocketRoute] = []
+
+    def take(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    page.clock.install()
+    page.route_web_socket("**/ws/events/", take)
+    watch(page, person)
+    sockets[0].close(code=4429)
+    expect(page.locator("#live-state")).to_have_text("reconnecting…")
+    page.clock.fast_forward(30_000)
+    assert len(sockets) == 1
+    page.clock.fast_forward(31_000)
     expect(page.locator("#live-state")).to_have_text("connected")
 
 

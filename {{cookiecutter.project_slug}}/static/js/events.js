@@ -33,6 +33,7 @@ function connect() {
 function hangUp() {
   clearTimeout(silence);
   clearTimeout(retry);
+  removeEventListener("focus", again);
   if (!socket) return;
   const old = socket;
   socket = undefined;
@@ -64,11 +65,12 @@ function hear(event) {
   }
 }
 
-/** Do not connect again until this page gets the focus: newer pages use the connections. */
+/** Newer pages use the connections: connect again with the focus, or in a minute if visible. */
 function park() {
   hangUp();
   say("reconnecting");
   addEventListener("focus", again, { once: true });
+  if (!document.hidden) retry = setTimeout(again, SILENCE);
 }
 
 /** Connect again after a random delay that grows with each attempt. */
