@@ -37,6 +37,11 @@ class UserCreationForm(AdminUserCreationForm):
         field_classes: dict[str, type] = {}
 
 
+def lacking(user: Any) -> QuerySet[Permission]:
+    """Return the permissions that a user does not have."""
+    return Permission.objects.exclude(Q(user=user) | Q(group__user=user))
+
+
 class RightsAdmin(admin.ModelAdmin):
     """Only superusers change permissions."""
 
@@ -50,6 +55,11 @@ class RightsAdmin(admin.ModelAdmin):
 @admin.register(Group)
 class GroupAdmin(RightsAdmin, DjangoGroupAdmin):
     rights = ("permissions",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
+        """Leave out groups with permissions that this user lacks: deleting one removes them."""
+        groups, by = super().get_queryset(request), request.user
+        return groups if by.is_superuser else groups.exclude(permissions__in=lacking(by))
 
 
 @admin.register(User)
@@ -77,8 +87,7 @@ class UserAdmin(RightsAdmin, DjangoUserAdmin):
         users, by = super().get_queryset(request), request.user
         if by.is_superuser:
             return users
-        lacking = Permission.objects.exclude(Q(user=by) | Q(group__user=by))
-        rights = Q(user_permissions__in=lacking) | Q(groups__permissions__in=lacking)
+        rights = Q(user_permissions__in=lacking(by)) | Q(groups__permissions__in=lacking(by))
         return users.exclude(pk__in=User.objects.filter(rights | Q(is_superuser=True)))
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:

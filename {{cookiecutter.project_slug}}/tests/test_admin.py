@@ -134,6 +134,23 @@ def test_accounts_with_more_rights_are_out_of_reach(
     assert other.get("/dashboard/").status_code == 200
 
 
+def test_groups_with_more_rights_are_out_of_reach(browser: Client, user: User) -> None:
+    """Without its group, an account would be in reach."""
+    mighty, own = Group.objects.create(name="mighty"), Group.objects.create(name="own")
+    mighty.permissions.add(Permission.objects.get(codename="delete_contenttype"))
+    own.permissions.add(Permission.objects.get(codename="view_user"))
+    user.groups.add(mighty, own)
+    for group, kept in ((mighty, True), (own, False)):
+        browser.post(f"{GROUPS}{group.pk}/change/", {"name": "renamed"})
+        assert Group.objects.filter(name=group.name).exists() == kept
+        browser.post(
+            GROUPS, {"action": "delete_selected", "_selected_action": [group.pk], "post": 1}
+        )
+        browser.post(f"{GROUPS}{group.pk}/delete/", {"post": "yes"})
+        assert Group.objects.filter(pk=group.pk).exists() == kept
+    assert user.email not in browser.get(USERS).content.decode()
+
+
 def test_staff_do_their_work_with_other_accounts(
     browser: Client, user: User, new_browser: Any
 ) -> None:
