@@ -8,7 +8,7 @@ from typing import Any
 from playwright.sync_api import Page, WebSocketRoute, expect
 
 from proof.browser.conftest import Console, log_in, press
-from proof.site import TEMPLATE, Site
+from proof.site import PASSWORD, TEMPLATE, Site
 
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) CriOS/141.0 Safari/604.1"
 
@@ -54,7 +54,24 @@ def test_a_session_that_is_ended_takes_its_page_away(
     expect(alert).to_have_text("This session was ended elsewhere. Log in again")
     expect(there.get_by_text(person)).to_have_count(0)
     there.get_by_role("link", name="Log in again").click()
-    there.wait_for_url("**/accounts/login/?next=%2Fdashboard%2F")
+    there.wait_for_url("**/accounts/login/?next=/dashboard/")
+
+
+def test_long_after_the_login_ending_sessions_needs_the_password(
+    window: Callable[..., Page], person: str, site: Site
+) -> None:
+    there, here = watch(window(), person), watch(window(), person)
+    change = f"filter(user__email={person!r}).update(authenticated='2026-01-01T00:00Z')"
+    done = site.run("shell", "-c", f"from outlast.models import Session as S; S.objects.{change}")
+    assert done.returncode == 0, done.stderr
+    here.goto("/accounts/sessions/")
+    expect(here.get_by_role("button", name="End")).to_have_count(0)
+    here.get_by_role("link", name="password").click()
+    for password in ("wrong", PASSWORD):
+        here.get_by_label("Password").fill(password)
+        press(here, "Confirm")
+    press(here, "End all other sessions")
+    expect(there.get_by_role("link", name="Log in again")).to_be_visible()
 
 
 def test_a_new_password_leaves_this_browser_connected(

@@ -62,3 +62,11 @@ def test_without_permission_there_is_a_way_to_log_in_as_another(
     assert login.endswith("?next=" + page)
     assert post_login(https, "root@example.com", next=page).headers["Location"] == page
     assert https.get(page).status_code == 200
+
+
+def test_the_login_page_does_not_deny_a_page_that_is_allowed(https: Client, user: User) -> None:
+    """As when another tab has logged in already."""
+    https.force_login(user)
+    text = https.get("/accounts/login/?next=/dashboard/").content.decode()
+    assert '<a href="/dashboard/">Open the page</a>' in text
+    assert "If this account does not have permission" in text

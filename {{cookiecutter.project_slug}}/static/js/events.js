@@ -88,7 +88,7 @@ async function again() {
   hangUp();
   const sentTo = await refresh();
   if (finished) return;
-  if (sentTo) over(sentTo);
+  if (sentTo) over();
   else if (sentTo === "") connect();
   else lost();
 }
@@ -145,13 +145,11 @@ function replace(part, fresh) {
 }
 
 /** Remove the account's data from the page, and show why. */
-function over(loginPage) {
+function over() {
   finished = true;
   hangUp();
-  const address = new URL(loginPage);
-  address.searchParams.set("next", location.pathname);
   const link = document.createElement("a");
-  link.href = address;
+  link.href = location.href; // redirects to the login page, unless another tab has logged in
   link.textContent = panel.dataset.logIn;
   const note = document.createElement("p");
   note.className = "alert";
