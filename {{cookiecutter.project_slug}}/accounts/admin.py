@@ -1,6 +1,5 @@
 """Users and groups in the admin: staff cannot gain permissions, and can invite people."""
 
-from smtplib import SMTPException
 from typing import Any
 
 from django.conf import settings
@@ -8,6 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q, QuerySet
 from django.db.transaction import on_commit
@@ -97,17 +97,23 @@ class UserAdmin(RightsAdmin, DjangoUserAdmin):
 
     @admin.action(description=_("Invite the selected users again"), permissions=["change"])
     def invite(self, request: HttpRequest, users: QuerySet[User]) -> None:
-        """Send a link to selected users who have no password yet."""
-        for user in users.filter(is_active=True):
-            if user.has_usable_password():
-                continue
+        """Send a link to selected users who have no password."""
+        invited = [user for user in users.filter(is_active=True) if not user.has_usable_password()]
+        for sent, user in enumerate(invited):
+            if not user.is_invited:
+                user.password = make_password(None).replace("!", user.INVITED)
+                user.save(update_fields=["password"])
             try:
                 mail.send("invitation", user.email)
-            except (OSError, SMTPException) as error:
-                text = _("The invitation of %(email)s could not be sent: %(error)s")
-                messages.error(request, text % {"email": user.email, "error": error})
-            else:
-                messages.success(request, _("Invited %s.") % user.email)
+            except OSError as error:  # the next mail would wait for the same server
+                text = _(
+                    "The invitation of %(email)s could not be sent: %(error)s. "
+                    "%(sent)d of %(all)d invitations were sent."
+                )
+                counts = {"sent": sent, "all": len(invited)}
+                messages.error(request, text % {"email": user.email, "error": error, **counts})
+                break
+            messages.success(request, _("Invited %s.") % user.email)
 
     @admin.action(description=_("End all sessions of the selected users"), permissions=["change"])
     def end_sessions(self, request: HttpRequest, users: QuerySet[User]) -> None:

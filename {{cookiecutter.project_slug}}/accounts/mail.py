@@ -39,7 +39,7 @@ def build(kind: str, email: str) -> EmailMessage | None:
         if user is None or not user.is_active or not user.has_usable_password():
             return None
         link = _link("password_reset_confirm", user.pk, tokens.make_token(user))
-    elif user is None or (user.is_active and not user.has_usable_password()):
+    elif user is None or user.is_invited:
         token = tokens.make_token(user or User(email=email))
         link = _link("sign_up_confirm", email, token)
     else:

@@ -52,6 +52,8 @@ class User(AbstractUser):
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
+    INVITED = "!invited-"  # how the password of an invited user begins: unusable, as Django's "!"
+
     _password: str | None  # set by `set_password()`, and not where only the hash is renewed
 
     def save(self, *args: Any, **kwargs: Any) -> None:
@@ -67,6 +69,11 @@ class User(AbstractUser):
         super().save(*args, **kwargs)
         if ended:
             Session.objects.filter(user=self).delete()
+
+    @property
+    def is_invited(self) -> bool:
+        """Whether a link chooses the first password; not if the password was disabled."""
+        return self.is_active and self.password.startswith(self.INVITED)
 
     def get_full_name(self) -> str:
         return self.name or self.email

@@ -198,4 +198,4 @@ class SignUpConfirmView(LinkConfirmView):
         user = User.objects.filter(email=email).first() if is_text(email) else None
         if user is None:
             return User(email=email) if settings.SIGN_UP else None
-        return user if user.is_active and not user.has_usable_password() else None
+        return user if user.is_invited else None

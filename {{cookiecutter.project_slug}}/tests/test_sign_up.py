@@ -112,5 +112,29 @@ def test_an_invitation_again_and_one_that_is_revoked(admin: Client, https: Clien
     for user.is_active in (False, True):
         user.save()
         assert not works(https, link_in_mail())
-    with patch.object(accounts.mail.EmailMessage, "send", side_effect=ConnectionRefusedError):
-        assert "could not be sent" in invite(admin, user)
+
+
+def test_an_account_whose_password_was_disabled_is_not_invited(
+    admin: Client, https: Client, new_browser: Any
+) -> None:
+    """A link must not give a password to an account of an identity provider, either."""
+    user = User.objects.create_user(EMAIL)
+    for _again in range(2):
+        ask(https)
+        assert (len(mail.outbox), "sign-up" in mail.outbox[-1].body) == (1, False)
+        invite(admin, user)
+        assert choose_password(new_browser(), link_in_mail(), PASSWORD).status_code == 302
+        user.refresh_from_db()
+        user.set_unusable_password()
+        user.save()
+        mail.outbox.clear()
+
+
+def test_invitations_stop_when_the_mail_server_fails(admin: Client) -> None:
+    users = [User.objects.create_user(f"guest{number}@example.com") for number in range(3)]
+    form = {"action": "invite", "_selected_action": [user.pk for user in users]}
+    errors = [1, TimeoutError("timed out")]
+    with patch.object(accounts.mail.EmailMessage, "send", side_effect=errors) as sent:
+        text = admin.post(USERS, form, follow=True).content.decode()
+    assert sent.call_count == 2
+    assert "timed out. 1 of 3 invitations were sent." in text
