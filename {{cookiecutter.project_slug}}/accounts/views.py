@@ -187,7 +187,10 @@ class SignUpConfirmView(LinkConfirmView):
     template_name = "accounts/sign_up_confirm.html"
     success_url = reverse_lazy("dashboard")
     post_reset_login = True
-    post_reset_login_backend = "accounts.throttle.ThrottledBackend"
+
+    @property
+    def post_reset_login_backend(self) -> str:  # type: ignore[override]
+        return str(settings.AUTHENTICATION_BACKENDS[0])
 
     def find(self, uidb64: str) -> User | None:
         """Return the invited user, or with `SIGN_UP` an unsaved user."""

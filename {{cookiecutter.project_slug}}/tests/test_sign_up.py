@@ -11,6 +11,7 @@ from django.test import Client
 
 import accounts.mail
 from accounts.models import User
+from accounts.throttle import ThrottledBackend
 from tests.conftest import PASSWORD, choose_password, link_in_mail
 
 pytestmark = [pytest.mark.django_db, pytest.mark.any_profile]
@@ -47,6 +48,17 @@ def test_the_link_makes_the_account(https: Client, new_browser: Any) -> None:
     user = User.objects.get()
     assert user.check_password(PASSWORD) and not user.is_staff
     assert not works(new_browser(), link), "the link worked twice"
+
+
+class OwnBackend(ThrottledBackend):
+    pass
+
+
+def test_with_an_own_backend(https: Client, settings: Any) -> None:
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.OwnBackend"]
+    ask(https)
+    choose_password(https, link_in_mail(), PASSWORD)
+    assert https.get("/dashboard/").status_code == 200
 
 
 def test_closed(https: Client, settings: Any) -> None:
