@@ -3,6 +3,7 @@
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from threading import get_native_id
 from typing import Any
 
@@ -15,8 +16,11 @@ def _lower_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, get_native_id(), 10)
 
 
-# More than one per processor would not be faster, but need more memory.
-_threads = ThreadPoolExecutor(os.cpu_count() or 1, "hasher", _lower_priority)
+@cache
+def _threads(process: int) -> ThreadPoolExecutor:
+    """Return the threads of a process; one that was forked has none of its parent's."""
+    # More than one per processor would not be faster, but need more memory.
+    return ThreadPoolExecutor(os.cpu_count() or 1, "hasher", _lower_priority)
 
 
 class Argon2PasswordHasher(hashers.Argon2PasswordHasher):
@@ -31,7 +35,7 @@ class Argon2PasswordHasher(hashers.Argon2PasswordHasher):
     parallelism = 4
 
     def encode(self, *args: Any, **kwargs: Any) -> str:
-        return _threads.submit(super().encode, *args, **kwargs).result()
+        return _threads(os.getpid()).submit(super().encode, *args, **kwargs).result()
 
     def verify(self, *args: Any, **kwargs: Any) -> bool:
-        return _threads.submit(super().verify, *args, **kwargs).result()
+        return _threads(os.getpid()).submit(super().verify, *args, **kwargs).result()

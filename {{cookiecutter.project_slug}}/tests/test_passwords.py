@@ -1,5 +1,6 @@
 """Passwords: how they are stored, changed and reset (OWASP ASVS 5, chapter 6)."""
 
+import multiprocessing
 import os
 import re
 import threading
@@ -50,6 +51,20 @@ def test_older_hashes_are_replaced_at_login(user: User, https: Client, settings:
     assert post_login(https).status_code == 302
     user.refresh_from_db()
     assert user.password.startswith("argon2$argon2id$v=19$m=65536,t=3,p=4$")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork() with threads
+def test_passwords_are_hashed_after_a_fork() -> None:
+    hasher = Argon2PasswordHasher()
+    hasher.encode("x", "some salt")
+    child = multiprocessing.get_context("fork").Process(
+        target=hasher.encode, args=("x", "salt" * 2)
+    )
+    child.start()
+    child.join(20)
+    child.kill()
+    assert child.exitcode == 0
 
 
 @pytest.mark.parametrize("method", ["encode", "verify"])
