@@ -155,10 +155,10 @@ def _servers(env: Env, variable: str, local: list[str]) -> list[str]:
     """Return the servers in the variable; with DJANGO_DEBUG=1, `local` is the default."""
     debug = env.bool("DJANGO_DEBUG", default=False)
     servers: list[str] = env.list(variable, default=local if debug else [])
-    if not servers or not all(re.fullmatch(r".+:\d+", server) for server in servers):
-        raise ImproperlyConfigured(
-            f"{variable} is {','.join(servers)!r}, but must be host:port,host:port,host:port, "
-            "where this profile finds Redis; or choose another DJANGO_PROFILE."
+    if not servers or not all(re.fullmatch(r"[^@/]+:\d+", server) for server in servers):
+        raise ImproperlyConfigured(  # without the value, which could contain a password
+            f"{variable} must be host:port,host:port,host:port, where this profile finds Redis; "
+            "or choose another DJANGO_PROFILE. REDIS_USERNAME and REDIS_PASSWORD are the login."
         )
     return servers
 

@@ -36,12 +36,13 @@ def load(name: str, prefix: str = "site", **variables: str) -> profiles.Profile:
         (SENTINEL, {"DJANGO_DEBUG": "0"}, "REDIS_SENTINELS"),
         *(
             (SENTINEL, {"REDIS_SENTINELS": text}, "REDIS_SENTINELS")
-            for text in ("", "one.example", ":26379", "one:port")
+            for text in ("", "one.example", ":26379", "one:port", ":secret@one:1")
         ),
         *(
             (CLUSTER, {"REDIS_CLUSTER": text}, "REDIS_CLUSTER")
-            for text in ("", "one", "one:port", "redis://one:1,two:2")
+            for text in ("", "one", "one:port", "redis://one:1,two:2", "one:1,:secret@two:1")
         ),
+        (SENTINEL, {"REDIS_SENTINELS": "redis://:secret@one:26379/0"}, "REDIS_SENTINELS"),
         (
             SENTINEL,
             {"REDIS_CA_FILE": "/nowhere", "REDIS_TLS": "1", "REDIS_SENTINELS": "one:1"},
