@@ -5,7 +5,7 @@ https://docs.djangoproject.com/en/6.1/ref/databases/
 
 from typing import Any
 
-from config.environment import Env
+from config.environment import POSTGRES_ENGINES, Env
 
 SQLITE = {
     # Allow readers and one writer at the same time. Not "transaction_mode": "IMMEDIATE", with
@@ -27,10 +27,12 @@ def load(env: Env, default: str) -> dict[str, dict[str, Any]]:
     database |= env.db_url("DATABASE_URL", default=default)
     if database["ENGINE"].endswith("sqlite3"):
         database["OPTIONS"] = SQLITE | database.get("OPTIONS", {})
-    elif database["ENGINE"].endswith("postgresql"):
+    elif database["ENGINE"].endswith(POSTGRES_ENGINES):
         # These cursors, which the admin uses, fail with PgBouncer in transaction mode.
         database.setdefault("DISABLE_SERVER_SIDE_CURSORS", True)
         database["OPTIONS"] = POSTGRESQL | database.get("OPTIONS", {})
+        if database["OPTIONS"].get("pool"):
+            database["CONN_MAX_AGE"] = 0  # the pool keeps the connections
     if "DATABASE_LISTEN_URL" not in env:
         return {"default": database}
     # For live messages, if DATABASE_URL is a connection pooler. In tests it is the test database.

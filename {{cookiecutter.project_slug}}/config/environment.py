@@ -14,6 +14,15 @@ BOOLEANS = dict.fromkeys(("1", "true", "on", "yes", "y"), True) | dict.fromkeys(
     ("0", "false", "off", "no", "n", ""), False
 )
 KINDS = {bool: "1 or 0", int: "a whole number"}
+POSTGRES_ENGINES = ("postgresql", "postgis")  # the ends of their names
+# Options of a database that are not text.
+SWITCHES = {
+    "ATOMIC_REQUESTS",
+    "CONN_HEALTH_CHECKS",
+    "CONN_MAX_AGE",
+    "DISABLE_SERVER_SIDE_CURSORS",
+    "pool",
+}
 # A name, a value with or without quotes, and an optional comment.
 ASSIGNMENT = re.compile(
     r"""(?:export\s+)?(\w+)\s*=(?:\s*('[^']*'|"(?:[^"\\]|\\.)*")|(.*?))(?:\s+#.*)?"""
@@ -80,11 +89,23 @@ class Env(environ.FileAwareEnv):
                 f"{var} cannot be read: it must be postgres://user:password@host:port/name or "
                 "sqlite:///path. In the password, / @ # ? must be written %2F %40 %23 %3F."
             )
-        if read["ENGINE"].endswith("postgresql") and not find_spec("psycopg"):
+        if read["ENGINE"].endswith(POSTGRES_ENGINES) and not find_spec("psycopg"):
             raise ImproperlyConfigured(
                 f"{var} is a PostgreSQL database, which needs the package psycopg: run "
                 "'uv add \"psycopg[binary]\"', or 'pip install \"psycopg[binary]\"'."
             )
+        for options in (read, read.get("OPTIONS", {})):
+            for name in SWITCHES & options.keys():
+                text = str(options[name]).lower()  # Django would take "off" for true
+                if name == "CONN_MAX_AGE" and text.isdecimal():
+                    options[name] = int(text)
+                elif text in (words := BOOLEANS | {"none": None}):
+                    options[name] = words[text]
+                else:
+                    raise ImproperlyConfigured(
+                        f"{var} has {name.lower()}={text}, but switches must be 1 or 0, and "
+                        "conn_max_age a number of seconds or None."
+                    )
         return read
 
     def mailer(self, var: str, default: str) -> dict[str, Any]:
