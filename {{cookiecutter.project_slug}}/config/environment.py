@@ -73,6 +73,12 @@ class Env(environ.FileAwareEnv):
             text = f"{var} is {value!r}, but must be {KINDS.get(cast)}."
             raise (ImproperlyConfigured(text) if cast in KINDS else error) from error
 
+    def int(self, var: str, default: Any = environ.Env.NOTSET, minimum: Any = 0) -> Any:
+        """Like django-environ's, with a minimum."""
+        if (value := super().int(var, default)) < minimum:
+            raise ImproperlyConfigured(f"{var} is {value}, but must be at least {minimum}.")
+        return value
+
     def list(self, *args: Any, **options: Any) -> Any:
         """Like django-environ's, without the spaces around commas."""
         return [item.strip() for item in super().list(*args, **options) if item.strip()]

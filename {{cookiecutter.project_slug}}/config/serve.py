@@ -12,6 +12,7 @@ import tempfile
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 
 import uvicorn
+from django.core.exceptions import ImproperlyConfigured
 from outlast.conf import conf
 
 from config import logs
@@ -29,6 +30,10 @@ def main() -> None:
     parser.add_argument("--ssl-certfile", help="PEM file, to serve HTTPS without a proxy")
     parser.add_argument("--ssl-keyfile", help="PEM file")
     arguments = vars(parser.parse_args())
+    try:
+        longest = conf.WEBSOCKET_MAX_BYTES  # reads the settings
+    except ImproperlyConfigured as error:
+        sys.exit(f"The site cannot start: {error}")
     # uvicorn shuts down gracefully, then raises the signal again: exit with 0 then.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with tempfile.TemporaryDirectory(prefix="metrics-", ignore_cleanup_errors=True) as folder:
@@ -42,7 +47,7 @@ def main() -> None:
             server_header=False,
             access_log=False,  # config.logs does it, with the id of the request
             log_config=logs.CONFIG,
-            ws_max_size=conf.WEBSOCKET_MAX_BYTES,
+            ws_max_size=longest,
             ws_per_message_deflate=False,  # live events are too short to compress
         )
 

@@ -78,7 +78,7 @@ OUTLAST = {
     # Seconds until a session ends: without a request, and since the login; 0: never.
     "SESSION_IDLE_SECONDS": env.int("SESSION_IDLE_SECONDS", default=SESSION_COOKIE_AGE),
     "SESSION_ABSOLUTE_SECONDS": env.int("SESSION_ABSOLUTE_SECONDS", default=30 * 24 * 3600),
-    "PAGE_THREADS": env.int("PAGE_THREADS", default=8),
+    "PAGE_THREADS": env.int("PAGE_THREADS", default=8, minimum=1),
     # Hashing a password takes long: POSTs to these paths use at most half of the threads.
     "PAGE_QUEUED_PATHS": (
         "/accounts/login/",

@@ -1,7 +1,10 @@
 """The settings that the environment makes, and errors in one sentence."""
 
+import os
 import re
 import runpy
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -94,6 +97,9 @@ MORE = "SITE_URL has more than scheme, host and port"
         ("SITE_URL", "https://straße.example", "SITE_URL is"),
         ("SITE_URL", f"https://{'ä' * 70}.example", "SITE_URL is"),
         ("SITE_HOSTS", "example.com/app", "SITE_HOSTS has more than scheme, host and port"),
+        ("PAGE_THREADS", "0", "PAGE_THREADS is 0, but must be at least 1."),
+        ("SESSION_IDLE_SECONDS", "-1", "SESSION_IDLE_SECONDS is -1, but must be at least 0."),
+        ("DATABASE_STATEMENT_SECONDS", "-1", "DATABASE_STATEMENT_SECONDS is -1, but must"),
         ("PAGE_THREADS", "3s", "PAGE_THREADS is '3s', but must be a whole number"),
         ("DATABASE_URL", "postgres://user:secret/3@host/name", "DATABASE_URL cannot be read"),
         ("DATABASE_URL", "postgres://u@h/n?conn_max_age=abc", "DATABASE_URL has conn_max_age=abc"),
@@ -109,6 +115,18 @@ def test_errors_name_the_variable(read: Any, variable: str, value: str, sentence
     with pytest.raises(ImproperlyConfigured, match=f"^{re.escape(sentence)}") as refused:
         read(**{variable: value})
     assert "secret" not in str(refused.value)
+
+
+def test_the_server_prints_the_sentence() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "config.serve"],
+        cwd=settings.BASE_DIR,
+        env=os.environ | {"PAGE_THREADS": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == "The site cannot start: PAGE_THREADS is 0, but must be at least 1.\n"
 
 
 def test_postgresql_needs_its_package(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
