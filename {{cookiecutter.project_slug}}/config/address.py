@@ -1,6 +1,7 @@
 """The address and the name of the site: `SITE_URL`, normalised, and other host names."""
 
 from collections.abc import Callable
+from ipaddress import IPv6Address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +25,7 @@ def normalise(variable: str, url: str, schemes: tuple[str, ...] = ("https",)) ->
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname or "", parts.port
-        host, _ = split_domain_port(f"[{host}]" if ":" in host else punycode(host))
+        host, _ = split_domain_port(f"[{IPv6Address(host)}]" if ":" in host else punycode(host))
     except ValueError:  # a port that is no number, a label that is too long
         host = ""
     if not url.strip():

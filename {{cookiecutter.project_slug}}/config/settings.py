@@ -48,7 +48,8 @@ SITE_URL, _host = address.normalise(
 HTTPS = SITE_URL.startswith("https:")
 # Other host names, such as the domain without www; they redirect to SITE_URL.
 _names = env.list("SITE_HOSTS", default=[])
-SITE_HOSTS = {address.normalise("SITE_HOSTS", f"https://{name}")[1] for name in _names} - {_host}
+_names = [name if "://" in name else f"https://{name}" for name in _names]
+SITE_HOSTS = {address.normalise("SITE_HOSTS", name)[1] for name in _names} - {_host}
 ALLOWED_HOSTS = [_host, *SITE_HOSTS, *(["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])]
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
 # Trust X-Forwarded-Proto also from other proxies than FORWARDED_ALLOW_IPS: a client that forges it

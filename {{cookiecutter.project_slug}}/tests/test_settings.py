@@ -73,7 +73,7 @@ def test_plain_http_works_in_development(read: Any) -> None:
         ("HTTPS://www.example.com:443", SITE, "www.example.com"),
         ("https://www.example.com.:8443//", f"{SITE}:8443", "www.example.com"),
         ("https://Café.example", "https://xn--caf-dma.example", "xn--caf-dma.example"),
-        ("https://[2001:DB8::1]:443", "https://[2001:db8::1]", "[2001:db8::1]"),
+        ("https://[2001:DB8:0:0::1]:443", "https://[2001:db8::1]", "[2001:db8::1]"),
     ],
 )
 def test_an_address_has_one_spelling(read: Any, url: str, expected: str, host: str) -> None:
@@ -139,7 +139,7 @@ def test_postgresql_needs_its_package(read: Any, monkeypatch: pytest.MonkeyPatch
 def test_other_hosts_redirect_to_the_site(
     read: Any, client: Client, settings: Any, method: str, status: int
 ) -> None:
-    found = read(SITE_HOSTS="Example.com,www.example.com,café.example")
+    found = read(SITE_HOSTS="https://Example.com,www.example.com,café.example")
     assert found["SITE_HOSTS"] == {"example.com", "xn--caf-dma.example"}
     for name in ("SITE_URL", "SITE_HOSTS", "ALLOWED_HOSTS"):
         setattr(settings, name, found[name])
