@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from playwright.sync_api import Page, WebSocketRoute, expect
@@ -61,12 +62,13 @@ def test_long_after_the_login_ending_sessions_needs_the_password(
     window: Callable[..., Page], person: str, site: Site
 ) -> None:
     there, here = watch(window(), person), watch(window(), person)
-    change = f"filter(user__email={person!r}).update(authenticated='2026-01-01T00:00Z')"
+    earlier = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    change = f"filter(user__email={person!r}).update(authenticated={earlier!r})"
     done = site.run("shell", "-c", f"from outlast.models import Session as S; S.objects.{change}")
     assert done.returncode == 0, done.stderr
     here.goto("/accounts/sessions/")
     expect(here.get_by_role("button", name="End")).to_have_count(0)
-    here.get_by_role("link", name="password").click()
+    here.get_by_role("link", name="Confirm your password").click()
     for password in ("wrong", PASSWORD):
         here.get_by_label("Password").fill(password)
         press(here, "Confirm")

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from proof.browser.conftest import ERRORS, Console, ask_for_link, log_in, press
-from proof.site import Site
+from proof.site import EMAIL, Site
 
 pytestmark = pytest.mark.any_profile
 
@@ -129,6 +129,12 @@ def test_every_page(
         "password-change": "/accounts/password/change/",
         "confirm": "/accounts/confirm/",
     })  # fmt: skip
+    press(page, "Log out")
+    log_in(page, EMAIL)
+    page.goto("/admin/accounts/user/")
+    page.get_by_role("link", name="Invite", exact=True).click()
+    expect(page.get_by_label("Email address")).to_be_visible()
+    save(f"invitation-{scheme}", page.screenshot(animations="disabled"))  # a page of Django's
 
 
 def as_html(output: str) -> str:
