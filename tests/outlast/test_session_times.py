@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from channels.auth import AuthMiddlewareStack
 from django.conf import settings as django_settings
 from django.contrib import auth
 from django.contrib.auth.models import User
@@ -99,14 +101,25 @@ def test_the_absolute_time_out_counts_from_the_login(browser: Client, settings: 
     assert not is_logged_in(browser)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_handshake_of_a_socket_writes_nothing(
     browser: Client, user: User, settings: Any, django_assert_num_queries: Any
 ) -> None:
+    found = []
+
+    async def consumer(scope: Any, receive: Any, send: Any) -> None:
+        """Use the middleware that the documentation of Channels recommends."""
+        found.append(scope["user"])
+
     key = browser.session.session_key
     before = Session.objects.values().get()
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "a new one"  # noqa: S105
     assert peek_user(store(key)) == user
+    cookie = (b"cookie", f"{django_settings.SESSION_COOKIE_NAME}={key}".encode())
+    scope = {"type": "websocket", "path": "/", "headers": [cookie]}
+    async_to_sync(AuthMiddlewareStack(consumer))(scope, None, None)
+    assert found == [user]
     assert Session.objects.values().get() == before
     User.objects.update(password="changed")  # noqa: S106
     assert peek_user(store(key)).is_anonymous

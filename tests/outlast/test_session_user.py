@@ -148,7 +148,7 @@ def test_a_manager_with_conditions_is_left_to_django(
 
 @pytest.mark.usefixtures("fresh_statement")
 def test_users_of_another_database_are_left_to_django(
-    user: User, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+    user: User, settings: Any, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
     log_in(user)
     monkeypatch.setattr(lookup, "_joins_user", lambda using: False)
@@ -156,6 +156,10 @@ def test_users_of_another_database_are_left_to_django(
     request = request_with(KEY["of the session"])
     with django_assert_num_queries(2):
         assert request.user == user
+    secret_key_rotated(user, settings)
+    request = request_with(KEY["of the session"])
+    assert request.user == user
+    assert request.session.modified and request.session.session_key == KEY["of the session"]
 
 
 # --- The price ---

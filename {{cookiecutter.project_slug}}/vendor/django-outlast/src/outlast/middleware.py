@@ -49,20 +49,14 @@ class AuthenticationMiddleware(auth_middleware.AuthenticationMiddleware):
 
 @contextmanager
 def _keeping_key(session: Any) -> Iterator[None]:
-    """Keep the key if `get_user()` replaces it with the hash, after a rotation of SECRET_KEY.
-
-    Other requests of the browser have the same cookie. `SessionStore.touch()` writes the hash.
-    """
-    if not isinstance(session, SessionStore):
-        yield
-        return
-    session.keeps_key, modified = True, session.modified
+    """Keep the key if `get_user()` would replace it, as other requests have the same cookie."""
+    if isinstance(session, SessionStore):
+        session.keeps_key = True
     try:
         yield
     finally:
-        session.keeps_key = False
-        if session.hash_renewed:
-            session.modified = modified
+        if isinstance(session, SessionStore):
+            session.keeps_key = False
 
 
 def _get_user(request: HttpRequest) -> Any:

@@ -36,8 +36,7 @@ class SessionStore(ReadingStore):
     and `create_model_instance()`, as Django documents for its engine.
     """
 
-    keeps_key = False  # cycle_key() only notes that touch() has to write the hash
-    hash_renewed = False
+    keeps_key = False  # while get_user() may call cycle_key()
     password_given = False  # the next save writes `authenticated`
     address: str | None = None
     user_agent = ""
@@ -134,7 +133,6 @@ class SessionStore(ReadingStore):
         ends all sessions of a user does so to keep its own.
         """
         if self.keeps_key:
-            self.hash_renewed = True
             return
         known, old = self.row, None
         self._get_session()  # before its row is deleted

@@ -9,6 +9,7 @@ from django.contrib.sessions.backends import db
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS
 from django.db import router
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 
 from outlast.models import AbstractSession, Session
 from outlast.sessions import files
@@ -21,6 +22,7 @@ class ReadingStore(db.SessionStore):
     """The part of `outlast.sessions.db.SessionStore` that reads."""
 
     reads_data = True  # together with the row
+    hash_renewed = False  # not yet in the row
     _ended_key: str | None = None  # whose row the request itself deletes
     _get_session: Callable[..., dict[str, Any]]
     _aget_session: Callable[..., Awaitable[dict[str, Any]]]
@@ -58,7 +60,19 @@ class ReadingStore(db.SessionStore):
             self.row = self.user = self._session_key = None
             if not hasattr(self, "_session_cache"):
                 self._session_cache: dict[str, Any] = {}
+        else:
+            self._accept_fallbacks(self.row)
         return self.row
+
+    def _accept_fallbacks(self, row: AbstractSession) -> None:
+        """After a rotation of SECRET_KEY, replace the hash; `touch()` writes it.
+
+        Django's `get_user()` would replace the key, and that of Channels end the session.
+        """
+        hashes: Any = getattr(self.user, "get_session_auth_fallback_hash", tuple)
+        given = (row.version and row.auth_hash) or ""
+        if any(constant_time_compare(given, old) for old in hashes()):
+            row.auth_hash, self.hash_renewed = self.user.get_session_auth_hash(), True
 
     def found(self) -> AbstractSession | None:
         """Return the row of the session, looked up once."""
@@ -70,11 +84,15 @@ class ReadingStore(db.SessionStore):
             self._unread = False
             data = self.fetch(row)
             if data is not None:
-                return dict(self.decode(data))
+                return self._decoded(row, data)
             before, row = row, self.look_up(with_data=True)
             if row and files.in_file(row) and row.version == before.version:
-                return dict(self.decode(row.session_data))  # its file is lost, or elsewhere
+                return self._decoded(row, row.session_data)  # its file is lost, or elsewhere
         return {}
+
+    def _decoded(self, row: AbstractSession, data: str) -> dict[str, Any]:
+        found = dict(self.decode(data))
+        return found | {HASH_SESSION_KEY: row.auth_hash} if self.hash_renewed else found
 
     def note_end(self) -> None:
         """Load the data: the request itself is about to delete the row, but may go on using it.
