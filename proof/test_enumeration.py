@@ -1,6 +1,7 @@
 """Nothing tells whether an address has an account: pages and their times, 200 of each.
 
-It needs a quiet machine, so no session runs it: `python -m pytest -s proof/test_enumeration.py`.
+It needs a quiet machine, so no session runs it. After `nox -s environment`:
+`.nox/environment/bin/python -m pytest -s proof/test_enumeration.py`.
 """
 
 import itertools
