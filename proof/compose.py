@@ -5,8 +5,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -95,10 +93,3 @@ def free_ports(count: int) -> list[int]:
                 bus.bind(("127.0.0.1", port.getsockname()[1] + 10_000))
                 found.append(port.getsockname()[1])
         return found
-
-
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited for {what}, without success"
-        time.sleep(0.1)

@@ -5,9 +5,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Self
+
+from proof.site import free_port, wait_for
 
 CONFIG = """
 [databases]
@@ -33,9 +34,7 @@ class PgBouncer:
     def __init__(self, server: int) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
         self.folder.chmod(0o755)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         config = self.folder / "pgbouncer.ini"
         config.write_text(CONFIG.format(server=server, port=self.port), "utf-8")
         command = [find_pgbouncer() or "pgbouncer", "-q", str(config)]
@@ -47,14 +46,12 @@ class PgBouncer:
         return f"postgres://site@127.0.0.1:{self.port}/postgres"
 
     def __enter__(self) -> Self:
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return self
-        raise RuntimeError("PgBouncer did not start.")
+        def accepts() -> bool:
+            with socket.socket() as probe:
+                return not probe.connect_ex(("127.0.0.1", self.port))
+
+        wait_for(accepts, "PgBouncer", 10)
+        return self
 
     def __exit__(self, *exception: object) -> None:
         self.process.terminate()

@@ -3,16 +3,15 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-START_SECONDS = 30
+from proof.site import free_port, wait_for
+
 PATIENCE = 120  # seconds for any of its programs, on whatever machine
 
 
@@ -44,9 +43,7 @@ class Postgres:
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             self._as_other = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
             shutil.chown(self.folder, "postgres", "postgres")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._run("initdb", "-D", "data", "-U", "site", "-A", "trust", "-E", "UTF8", "-N")
         self.start()
 
@@ -63,12 +60,9 @@ class Postgres:
             cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        deadline = time.monotonic() + START_SECONDS
         is_ready = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1"]
-        while subprocess.call([*is_ready, "-p", str(self.port)]):
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                raise RuntimeError(f"PostgreSQL in {self.folder} did not start.")
-            time.sleep(0.05)
+        is_ready += ["-p", str(self.port)]
+        wait_for(lambda: not subprocess.call(is_ready), f"PostgreSQL in {self.folder}")
 
     def stop(self) -> None:
         """Stop the server at once, as a crash does."""

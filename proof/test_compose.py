@@ -20,8 +20,8 @@ import pytest
 import yaml
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from proof.compose import SLUG, Compose, wait_for
-from proof.site import Site
+from proof.compose import SLUG, Compose
+from proof.site import Site, wait_for
 
 
 @pytest.fixture(scope="module")

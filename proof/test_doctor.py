@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from proof.conftest import module, servers
-from proof.site import Site
+from proof.site import Site, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -120,14 +120,6 @@ def ready(site: Site, query: str = "") -> httpx2.Response:
         return browser.get(f"/readyz{query}", headers={"Host": "10.0.0.1"})
 
 
-def wait_for(site: Site, status: int) -> None:
-    """Return once `/readyz?strict` answers with `status`; its answers may be a second old."""
-    deadline = time.monotonic() + 15
-    while ready(site, "?strict").status_code != status:
-        assert time.monotonic() < deadline, f"/readyz never says {status}"
-        time.sleep(0.2)
-
-
 def test_all_checks_pass(world: World, profile: str) -> None:
     code, found = examine(world.site)
     assert (code, {name for name, item in found.items() if item["state"] != "ok"}) == (0, set())
@@ -146,7 +138,8 @@ def test_a_fault_is_found_and_its_end_as_well(world: World, fault: Fault) -> Non
         assert (code, found[fault.service]["state"]) == (1, "down")
         assert fault.words in found[fault.service]["text"]
         assert fault.remedy in " ".join(found[fault.service]["remedies"])
-        wait_for(world.site, 503)
+        # Answers may be a second old.
+        wait_for(lambda: ready(world.site, "?strict").status_code == 503, "the fault")
         answer = ready(world.site)
         assert answer.json()["backends"][fault.service]["state"] == "down"
         assert answer.status_code == fault.status
@@ -154,7 +147,7 @@ def test_a_fault_is_found_and_its_end_as_well(world: World, fault: Fault) -> Non
             assert browser.get("/healthz").text == "ok\n"
     finally:
         fault.end(world)
-    wait_for(world.site, 200)
+    wait_for(lambda: ready(world.site, "?strict").status_code == 200, "its end")
 
 
 @pytest.mark.any_profile

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from proof.postgres import Postgres
-from proof.site import Site
+from proof.site import Site, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -22,46 +22,42 @@ def examine(site: Site) -> str:
     return done.stdout
 
 
-def wait_for(site: Site, status: int) -> None:
-    """Wait until `/readyz` answers with `status`."""
-    deadline = time.monotonic() + 20
+def wait_for_status(site: Site, status: int) -> None:
     with site.browser() as browser:
-        while browser.get("/readyz").status_code != status:
-            assert time.monotonic() < deadline, f"/readyz never says {status}"
-            time.sleep(0.3)
+        wait_for(lambda: browser.get("/readyz").status_code == status, f"a {status} of /readyz")
 
 
 def test_doctor_and_readiness_without_postgresql(site: Site, server: Postgres) -> None:
     assert "All " in examine(site)
     with site.running():
-        wait_for(site, 200)
+        wait_for_status(site, 200)
         server.pause()
-        wait_for(site, 503)
+        wait_for_status(site, 503)
         said = examine(site)
         assert "DOWN  database" in said and "did not answer in time" in said
         server.resume()
-        wait_for(site, 200)
+        wait_for_status(site, 200)
         server.stop()
-        wait_for(site, 503)
+        wait_for_status(site, 503)
         assert "DOWN  database" in (said := examine(site))
         assert f"Nothing listens at 127.0.0.1:{server.port}/postgres: PostgreSQL is not" in said
         server.start()
-        wait_for(site, 200)
+        wait_for_status(site, 200)
 
 
 def test_exhausted_connections_are_reported(site: Site, server: Postgres) -> None:
     with site.running(), site.browser() as ada, ExitStack() as stack:
-        wait_for(site, 200)
+        wait_for_status(site, 200)
         ada.log_in()
         with pytest.raises(psycopg.OperationalError, match="too many clients"):
             for _ in range(101):  # max_connections is 100
                 stack.enter_context(psycopg.connect(server.url()))
-        wait_for(site, 503)
+        wait_for_status(site, 503)
         said = examine(site)
         assert "DOWN  database " in said and "has no connections left" in said
         assert ada.get("/dashboard/").status_code == 200, "pages keep their connections"
         stack.pop_all().close()
-        wait_for(site, 200)
+        wait_for_status(site, 200)
         assert "of 97 connections" in examine(site)
 
 

@@ -4,7 +4,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -13,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from proof.site import EMAIL, PASSWORD, Site, free_port
+from proof.site import EMAIL, PASSWORD, Site, free_port, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +40,7 @@ def address(site: Site, output: Path) -> Iterator[str]:
         )  # fmt: skip
     try:
         address = f"127.0.0.1:{port}"
-        wait(lambda: httpx2.get(f"http://{address}/healthz").is_success, output)
+        wait_for(lambda: get(f"http://{address}/healthz") == "ok\n", "the server", PATIENCE)
         yield address
     finally:
         if sys.platform == "win32":  # the reloader's child would go on
@@ -49,16 +50,11 @@ def address(site: Site, output: Path) -> Iterator[str]:
         server.wait(10)
 
 
-def wait(what: Callable[[], bool], output: Path) -> None:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        try:
-            if what():
-                return
-        except httpx2.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError(output.read_text())
+def get(url: str) -> str:
+    """Return a page, or nothing while no server answers."""
+    with suppress(httpx2.TransportError):
+        return httpx2.get(url).text
+    return ""
 
 
 def test_pages_static_files_and_sockets(address: str, output: Path) -> None:
@@ -103,6 +99,6 @@ def test_reloads_changed_code(address: str, site: Site, output: Path) -> None:
         # A change before the reloader's first look at the files goes unnoticed.
         if time.time() - urls.stat().st_mtime > 10:
             urls.touch()
-        return httpx2.get(f"http://{address}/new/").text == "new"
+        return get(f"http://{address}/new/") == "new"
 
-    wait(reloaded, output)
+    wait_for(reloaded, "the new page", PATIENCE)
