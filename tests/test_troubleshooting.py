@@ -21,7 +21,7 @@ URL = "from django.contrib.staticfiles.storage import staticfiles_storage as s; 
 # The profile and the command by which each is provoked.
 PROVOKED: dict[str, tuple[str, list[str]]] = {
     "DJANGO_PROFILE is not set, but must be one of": ("", ["check"]),
-    "REDIS_SENTINELS is empty, REDIS_CLUSTER is empty": ("redis-sentinel", ["check"]),
+    "REDIS_SENTINELS or REDIS_CLUSTER must be host:port": ("redis-sentinel", ["check"]),
     "Invalid HTTP_HOST header": ("database", ["shell", "-c", GET]),
     "Missing staticfiles manifest entry": ("database", ["shell", "-c", URL]),
     "references a file which could not be found": ("database", ["collectstatic", "--noinput"]),
