@@ -1,5 +1,6 @@
 """The cache on a Redis Cluster of three primaries and three replicas."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from caches import forget_clients
 from outlast.cache import RedisCache, Unavailable
+from outlast.redis.cluster import ClusterClient
 from outlast.servers import Server, Topology, wait_until
 
 pytestmark = pytest.mark.slow
@@ -102,6 +104,19 @@ def test_all_nodes_are_away(
     cluster.wait_ready()
     for some in (cache, forgetful):
         wait_until(lambda cache=some: works(cache), "the cache to be back", 20)
+
+
+def test_callers_wait_for_the_first_connection_once(
+    cluster: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_clients()
+    hangs = threading.Event()
+    monkeypatch.setattr(ClusterClient, "_connect", lambda self: hangs.wait(20))
+    cache = cache_of(cluster.servers)
+    started = time.monotonic()
+    assert [cache.get("k") for _ in range(5)] == [None] * 5
+    assert time.monotonic() - started < 3  # not five times CONNECT_SECONDS
+    hangs.set()
 
 
 def test_no_caller_waits_for_all_nodes(cache: RedisCache, cluster: Topology) -> None:

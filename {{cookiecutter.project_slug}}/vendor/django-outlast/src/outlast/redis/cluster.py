@@ -1,6 +1,7 @@
 """redis-py's client of a Redis Cluster, behind a breaker."""
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -30,6 +31,7 @@ class ClusterClient(RedisCluster):
         self.guard = threading.Lock()
         self.started = False
         self._thread: threading.Thread | None = None
+        self._begun = 0.0  # time.monotonic() at the start of that thread
         self._error: Exception | None = None
 
     @property
@@ -39,7 +41,7 @@ class ClusterClient(RedisCluster):
         return list(dict.fromkeys([*known, *self.breaker.address.hosts]))
 
     def _in_thread(self, work: Callable[[], None], seconds: float = TIMEOUT) -> None:
-        """Do `work` in a thread, unless one is running, and wait at most this long."""
+        """Do `work` in a thread, unless one is running; return this long after its start."""
 
         def run() -> None:
             try:
@@ -49,11 +51,11 @@ class ClusterClient(RedisCluster):
 
         with self.guard:
             if not (self._thread and self._thread.is_alive()):
-                self._error = None
+                self._error, self._begun = None, time.monotonic()
                 self._thread = threading.Thread(target=run, daemon=True)
                 self._thread.start()
             thread = self._thread
-        thread.join(seconds)
+        thread.join(max(0, self._begun + seconds - time.monotonic()))
 
     def _start(self) -> None:
         if self.started:
