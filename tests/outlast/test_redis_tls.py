@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -68,11 +67,14 @@ def test_servers_and_sentinels(quorum: Topology, authority: Path) -> None:
 
 
 async def echo(layer: PubSubLayer, times: int = 60) -> Any:
+    """Send until a message is heard: what is sent before the first connection is made is lost."""
     channel = await layer.new_channel()
-    for _ in range(times):  # what is sent before the first connection is made is lost
+    hearing = asyncio.create_task(layer.receive(channel))
+    for _ in range(times):
         await layer.send(channel, {"type": "hello"})
-        with suppress(TimeoutError):
-            return await asyncio.wait_for(layer.receive(channel), 0.5)
+        if (await asyncio.wait([hearing], timeout=0.5))[0]:
+            return hearing.result()
+    hearing.cancel()  # which closes the channel: nothing that is sent later would be heard
     raise TimeoutError
 
 
