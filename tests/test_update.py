@@ -180,6 +180,14 @@ def follow(document: list[str], folder: Path, template: Path, **tags: str) -> st
     return done.stdout
 
 
+@pytest.mark.parametrize("readme", ["README.md", f"{SITE}/README.md"])
+def test_the_readmes_show_the_commands(readme: str) -> None:
+    text = (TEMPLATE / readme).read_text("utf-8")
+    assert commands("With cruft")[1] in text
+    for line in commands("With Git alone"):
+        assert line.removesuffix(" profile=redis").removeprefix("export ").split("=0")[0] in text
+
+
 @pytest.mark.skipif(os.name == "nt", reason="the block is for a POSIX shell")
 def test_an_update_by_git_alone(repository: Path, bake: Bake) -> None:
     git(repository, "checkout", "v1")
