@@ -1,5 +1,6 @@
 """Fixtures for the library's tests: real servers, and settings that use them."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from django.test import Client
 from outlast import live
 from outlast.cache import RedisCache
 from outlast.channels.postgres import PostgresLayer
+from outlast.channels.redis import PubSubLayer
 from outlast.servers import Topology
 from outlast.sessions import session_ended
 from served import Server, serving
@@ -27,6 +29,21 @@ from troubleshooting import SITE
 from proof.postgres import Postgres
 
 LIBRARY = SITE / "vendor" / "django-outlast"
+
+
+@pytest.fixture(autouse=True)
+def _close_layers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The connections of a channel layer do not outlive its test."""
+    made, create = [], PubSubLayer.__init__
+
+    def note(self: PubSubLayer, *args: Any, **options: Any) -> None:
+        create(self, *args, **options)
+        made.append(self)
+
+    monkeypatch.setattr(PubSubLayer, "__init__", note)
+    yield
+    for layer in made:
+        asyncio.run(layer.flush())
 
 
 @pytest.fixture(scope="session")

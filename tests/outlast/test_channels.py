@@ -31,13 +31,6 @@ def layers(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     return make(capacity=10), make(capacity=10)
 
 
-def state(layer: Any) -> tuple[Any, Any]:
-    """Return the channels and the groups of a layer in the running event loop."""
-    if isinstance(layer, PubSubLayer):
-        return layer.channels, layer.groups
-    return layer._channels, layer._groups
-
-
 # What all layers promise
 
 
@@ -89,7 +82,7 @@ def test_members_get_copies_of_their_own_and_those_who_left_nothing(
         assert await hears_nothing(here, gone)
         await here.group_discard("group", one)
         await here.group_discard("group", two)
-        assert not state(here)[1]
+        assert not here._groups
 
     run(scenario())
 
@@ -198,11 +191,11 @@ def test_nothing_is_left_of_closed_event_loops(layers: tuple[Any, Any]) -> None:
         await here.group_add("group", channel)
         await there.group_send("group", {"type": "x"})
         await hear(here, channel)
-        while len(state(here)[0]) > 1:
+        while len(here._channels) > 1:
             await asyncio.sleep(0.01)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(here.receive(channel), 0.1)
-        assert not state(here)[0]
+        assert not here._channels
 
     run(open_one())
     run(scenario())

@@ -49,7 +49,7 @@ def test_sockets_outlive_all_nodes(nodes: list[Server]) -> None:
     run(scenario())
 
 
-def test_all_event_loops_of_a_process_publish_at_one_node(nodes: list[Server]) -> None:
+def test_a_process_publishes_at_one_node(nodes: list[Server]) -> None:
     """On their way through two nodes, messages could overtake each other."""
     layer = make_layer(nodes)
     for _ in range(6):

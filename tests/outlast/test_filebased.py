@@ -34,7 +34,7 @@ def test_a_file_in_use_is_waited_for_on_windows(
     method: str, cache: filebased.FileBasedCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.set("a", 1)
-    base = filebased.filebased.FileBasedCache
+    base = filebased.Django
     monkeypatch.setattr(base, method, busy(3, getattr(base, method)))
     with pytest.raises(PermissionError):
         getattr(cache, method)("a", *USES[method])

@@ -5,7 +5,7 @@ from django.apps import AppConfig, apps
 from django.contrib.auth.signals import user_logged_in
 from django.core.management import call_command
 from django.db.backends.signals import connection_created
-from django.db.models.signals import post_delete, post_migrate, post_save, pre_delete, pre_save
+from django.db.models.signals import post_migrate, pre_delete
 
 from outlast.conf import conf
 
@@ -29,14 +29,10 @@ class BackendsConfig(AppConfig):
         user_logged_in.connect(sessions.note_password)
         for model in apps.get_models():
             if issubclass(model, models.AbstractSession):
-                pre_delete.connect(sessions.remember, sender=model)
-                post_delete.connect(sessions.announce_end, sender=model)
+                sessions.watch(model)
         pre_delete.connect(sessions.cascade, sender="outlast.Session")
         # Django's own model of the same table, which packages use.
-        pre_delete.connect(sessions.remember, sender="sessions.Session")
-        post_delete.connect(sessions.announce_end, sender="sessions.Session")
-        pre_save.connect(sessions.compare, sender="sessions.Session")
-        post_save.connect(sessions.distrust, sender="sessions.Session")
+        sessions.watch("sessions.Session")
 
 
 def create_cache_table(using: str, verbosity: int, **kwargs: Any) -> None:

@@ -81,24 +81,13 @@ class AbstractSession(AbstractBaseSession):
     objects: ClassVar[Any] = BaseSessionManager.from_queryset(SessionQuerySet)()
 
     rotated = False  # its key was replaced: the session goes on
+    _outlast_same: bool  # see outlast.sessions.compare
 
     class Meta(AbstractBaseSession.Meta):
         abstract = True
 
     def __str__(self) -> str:
         return str(self.public_id)
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save as Django does; changes outside of the engine make copies of the data invalid."""
-        rows = type(self)._base_manager.using(kwargs.get("using") or self._state.db)
-        update_fields = kwargs.get("update_fields")
-        if update_fields is None and not kwargs.get("force_insert"):
-            # Equal text is the same data: it carries a time and a signature.
-            if not rows.filter(pk=self.pk, session_data=self.session_data).exists():
-                self.version = None
-        elif update_fields is not None and "session_data" in update_fields:
-            self.version, kwargs["update_fields"] = None, {*update_fields, "version"}
-        super().save(*args, **kwargs)
 
     def get_decoded(self) -> dict[str, Any]:
         """Return the data, if necessary from its file."""

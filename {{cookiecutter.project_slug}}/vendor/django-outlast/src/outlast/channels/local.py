@@ -1,7 +1,7 @@
 """A channel layer within one process: it reaches all threads and event loops of that process.
 
 Channels' in-memory layer does not wake a receiver in another event loop than the sender's, and
-accepts messages that no layer between processes could carry.
+accepts messages that no layer between processes could carry. The other layers extend this one.
 """
 
 import asyncio
@@ -9,12 +9,12 @@ import logging
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
+from functools import partial
 from typing import Any
 
 import msgpack
-from asgiref.sync import markcoroutinefunction
 from channels.layers import BaseChannelLayer
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
@@ -27,8 +27,18 @@ LIMIT = 8 * 1024 * 1024  # bytes of a packed message
 Waiting = list["Future[None]"]  # for what to wait, no longer than PATIENCE
 
 
+class Sending(partial[Any]):
+    """A coroutine function that `async_to_sync` calls in the thread of the synchronous code.
+
+    That thread alone knows its transaction. `inspect` of Python 3.11 accepts a partial as such.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.args[0](*args, **kwargs)
+
+
 class LocalLayer(BaseChannelLayer):
-    """Channels and groups of one process.
+    """Channels and groups of one process. An address is that of a channel or of a group.
 
     `capacity` is the number of messages that wait for one consumer; more are dropped.
     `using` is the database whose transactions delay what synchronous code sends.
@@ -39,62 +49,106 @@ class LocalLayer(BaseChannelLayer):
     def __init__(self, capacity: int = 100, using: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(capacity=capacity)
         self.using = using
+        self.serialize: Callable[[Any], bytes] = msgpack.packb
+        self.deserialize: Callable[[bytes], Any] = partial(msgpack.unpackb, strict_map_key=False)
+        self.last_error: BaseException | None = None  # for the doctor
         self._lock = threading.Lock()
         self._channels: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Queue[Any]]] = {}
         self._groups: defaultdict[str, set[str]] = defaultdict(set)
 
-    # Plain functions that return a coroutine: `async_to_sync` calls them in the thread of the
-    # synchronous code, which alone knows its transaction.
-
-    @markcoroutinefunction
-    def send(self, channel: str, message: dict[str, Any]) -> Coroutine[Any, Any, None]:
+    @property
+    def send(self) -> Any:
         """Send to a channel of any process; drop the message if that takes too long."""
-        self.require_valid_channel_name(channel)
-        return self._send("channel", channel, message)
+        return Sending(_wait_for, self._send_to_channel)
 
-    @markcoroutinefunction
-    def group_send(self, group: str, message: dict[str, Any]) -> Coroutine[Any, Any, None]:
+    @property
+    def group_send(self) -> Any:
         """Send to the members of a group in all processes, as `send` does."""
-        self.require_valid_group_name(group)
-        return self._send("group", group, message)
+        return Sending(_wait_for, self._send_to_group)
 
-    def _send(self, kind: str, name: str, message: Any) -> Coroutine[Any, Any, None]:
-        data = check_size(msgpack.packb(message))
-        if not in_transaction(self.using):
-            return _wait_for(self._publish(kind, name, data))
+    def _send_to_channel(self, channel: str, message: Any) -> Coroutine[Any, Any, None]:
+        self.require_valid_channel_name(channel)
+        return self._send(channel, message)
+
+    def _send_to_group(self, group: str, message: Any) -> Coroutine[Any, Any, None]:
+        return self._send(self._address(group), message)
+
+    def _address(self, group: str) -> str:
+        self.require_valid_group_name(group)
+        return f"__group__{group}"
+
+    def _send(self, address: str, message: Any) -> Coroutine[Any, Any, None]:
+        data = self.serialize(message)
+        if len(data) > LIMIT:
+            raise ValueError(f"A message of {len(data)} bytes is too large: {LIMIT} are allowed.")
+        if in_event_loop():
+            return _wait_for(self._publish(address, data))
 
         def publish() -> None:
-            wait(self._publish(kind, name, data), PATIENCE)
+            wait(self._publish(address, data), PATIENCE)
 
-        transaction.on_commit(publish, using=self.using, robust=True)
+        if settings.configured and connections[self.using].in_atomic_block:
+            transaction.on_commit(publish, using=self.using, robust=True)
+        else:
+            publish()
         return asyncio.sleep(0)
 
-    def _publish(self, kind: str, name: str, data: bytes) -> Waiting:
+    def _publish(self, address: str, data: bytes) -> Waiting:
         """Send to all processes; return a future that is done once it is sent or dropped."""
-        self._deliver(kind, name, data)
+        self._deliver(address, data)
         return []
 
-    def _deliver(self, kind: str, name: str, data: bytes) -> None:
+    def _listen(self, address: str) -> Waiting:
+        """Return a future that is done once messages of other processes arrive here."""
+        return []
+
+    def _stop_listening(self, address: str) -> None:
+        """No consumer of this process waits for messages to this address any more."""
+
+    def _deliver(self, address: str, data: bytes) -> None:
         """Put a message into the queues of its receivers, from any thread."""
+        if len(data) > LIMIT:
+            logger.warning("Channel layer: ignored %d bytes, which are too many.", len(data))
+            return
+        receivers: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         with self._lock:
-            names = [name] if kind == "channel" else self._groups.get(name, ())
-            receivers = {name: self._channels[name] for name in names if name in self._channels}
-        for channel, (loop, queue) in receivers.items():
+            for name in self._groups.get(address, (address,)):
+                if name in self._channels:
+                    loop, queue = self._channels[name]
+                    receivers[loop][name] = queue
+        for loop, queues in receivers.items():
             try:
-                loop.call_soon_threadsafe(_put, queue, data)
+                loop.call_soon_threadsafe(self._put, list(queues.values()), data)
             except RuntimeError:  # the loop was closed with its consumers
-                self._forget(channel)
+                for name in queues:
+                    self._forget(name)
+
+    def _put(self, queues: list[asyncio.Queue[Any]], data: bytes) -> None:
+        """Put copies of the message into the queues; runs in their event loop."""
+        for queue in queues:
+            if queue.full():
+                logger.info("Channel layer: a consumer is too slow, %d bytes dropped.", len(data))
+                continue
+            try:
+                queue.put_nowait(self.deserialize(data))
+            except Exception:
+                logger.warning("Channel layer: ignored %d bytes, not a message.", len(data))
 
     def _forget(self, channel: str) -> None:
         with self._lock:
             self._channels.pop(channel, None)
-            for group in [g for g, members in self._groups.items() if channel in members]:
-                self._leave(group, channel)
+            joined = [group for group, members in self._groups.items() if channel in members]
+        self._stop_listening(channel)
+        for group in joined:
+            self._leave(group, channel)
 
     def _leave(self, group: str, channel: str) -> None:
-        self._groups[group].discard(channel)
-        if not self._groups[group]:
+        with self._lock:
+            self._groups[group].discard(channel)
+            if self._groups[group]:
+                return
             del self._groups[group]
+        self._stop_listening(group)
 
     async def new_channel(self, prefix: str = "specific") -> str:
         """Return the name of a new channel of this process."""
@@ -109,12 +163,8 @@ class LocalLayer(BaseChannelLayer):
             if queue is None or of is not loop:
                 queue = asyncio.Queue(self.capacity)
                 self._channels[channel] = loop, queue
-        await _wait_for(self._listen())
+        await _wait_for(self._listen(channel))
         return queue
-
-    def _listen(self) -> Waiting:
-        """Return a future that is done once messages of other processes arrive here."""
-        return []
 
     async def receive(self, channel: str) -> Any:
         """Return the next message of a channel; the channel is closed if that is cancelled."""
@@ -131,7 +181,7 @@ class LocalLayer(BaseChannelLayer):
 
     async def group_add(self, group: str, channel: str) -> None:
         """Add a channel of this process to a group; messages sent from now on are received."""
-        self.require_valid_group_name(group)
+        address = self._address(group)
         self.require_valid_channel_name(channel)
         with self._lock:
             if channel not in self._channels:
@@ -139,50 +189,28 @@ class LocalLayer(BaseChannelLayer):
                     f"The channel {channel!r} belongs to another process and cannot join a "
                     "group. Consumers join with self.channel_name."
                 )
-            self._groups[group].add(channel)
-        await _wait_for(self._listen())
+            self._groups[address].add(channel)
+        await _wait_for(self._listen(address))
 
     async def group_discard(self, group: str, channel: str) -> None:
         """Remove a channel from a group; do nothing if it is not in it."""
-        self.require_valid_group_name(group)
-        with self._lock:
-            if group in self._groups:
-                self._leave(group, channel)
+        self._leave(self._address(group), channel)
 
     async def flush(self) -> None:
         """Forget all channels and groups."""
-        with self._lock:
-            self._channels.clear()
-            self._groups.clear()
+        for channel in list(self._channels):
+            self._forget(channel)
 
 
-def check_size(data: bytes) -> bytes:
-    """Return a packed message; raise ValueError if it is larger than LIMIT."""
-    if len(data) > LIMIT:
-        raise ValueError(f"A message of {len(data)} bytes is too large: {LIMIT} are allowed.")
-    return data
-
-
-def in_transaction(using: str) -> bool:
-    """Return whether synchronous code calls this in a transaction of the database `using`."""
+def in_event_loop() -> bool:
+    """Return whether an event loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return settings.configured and bool(connections[using].in_atomic_block)
-    return False
+        return False
+    return True
 
 
 async def _wait_for(futures: Waiting) -> None:
     if futures:
         await asyncio.wait([asyncio.wrap_future(future) for future in futures], timeout=PATIENCE)
-
-
-def _put(queue: asyncio.Queue[Any], data: bytes) -> None:
-    """Put a copy of the message into the queue; runs in the queue's event loop."""
-    if queue.full():
-        logger.info("Channel layer: a consumer is too slow, %d bytes dropped.", len(data))
-        return
-    try:
-        queue.put_nowait(msgpack.unpackb(data, strict_map_key=False))
-    except Exception:
-        logger.warning("Channel layer: ignored %d bytes that are not a message.", len(data))

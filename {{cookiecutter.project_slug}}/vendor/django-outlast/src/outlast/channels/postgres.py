@@ -1,11 +1,10 @@
 """A channel layer between all processes of a site, on PostgreSQL's LISTEN and NOTIFY.
 
-It needs no table, and two connections per process: one sends, one listens. Every process
-receives every message, and keeps those for channels and groups that it has.
+It needs no table, and one connection per process. Every process receives every message, and
+keeps those for channels and groups that it has.
 """
 
 import base64
-import logging
 import uuid
 import weakref
 from typing import Any
@@ -18,8 +17,6 @@ from django.dispatch import receiver
 
 from .local import LocalLayer, Waiting
 from .wire import CONNECT, Wire
-
-logger = logging.getLogger(__name__)
 
 PART = 7700  # characters: with its header a part stays below NOTIFY's limit of 8,000 bytes
 
@@ -34,13 +31,11 @@ class PostgresLayer(LocalLayer):
     def __init__(self, *, listen: str = "", prefix: str = "outlast", **options: Any) -> None:
         super().__init__(**options)
         self.listen, self.prefix = listen or self.using, prefix
-        self.last_error: BaseException | None = None  # for the doctor
         self._wire: Wire | None = None
-        self.parts: dict[str, list[str]] = {}  # of messages that have not arrived as a whole
         _layers.add(self)
 
     def connect(self) -> Wire:
-        """Return the connections of this process, made at the first use."""
+        """Return the connection of this process, made at the first use."""
         with self._lock:
             if self._wire is None or not self._wire.is_alive():  # not alive: after a fork
                 self._wire = Wire(self)
@@ -48,38 +43,24 @@ class PostgresLayer(LocalLayer):
             return self._wire
 
     def disconnect(self) -> None:
-        """Close the connections until the layer is used again."""
+        """Close the connection until the layer is used again."""
         with self._lock:
             wire, self._wire = self._wire, None
         if wire:
             wire.close()
 
-    def _publish(self, kind: str, name: str, data: bytes) -> Waiting:
+    def _publish(self, address: str, data: bytes) -> Waiting:
         text, ident = base64.b64encode(data).decode(), uuid.uuid4().hex
         starts = range(0, len(text), PART)
         return self.connect().send(
             [
-                f"{kind} {name} {ident} {left} {text[start : start + PART]}"
+                f"{address} {ident} {left} {text[start : start + PART]}"
                 for start, left in zip(starts, reversed(range(len(starts))), strict=True)
             ]
         )
 
-    def _listen(self) -> Waiting:
+    def _listen(self, address: str) -> Waiting:
         return self.connect().listen()
-
-    def hear(self, payload: str) -> None:
-        """Take a part of a message, and deliver the message with its last part."""
-        try:
-            kind, name, ident, left, text = payload.split(" ", 4)
-            if name not in (self._channels if kind == "channel" else self._groups):
-                return
-            parts = self.parts.setdefault(ident, [])
-            parts.append(text)
-            if left == "0":
-                del self.parts[ident]
-                self._deliver(kind, name, base64.b64decode("".join(parts)))
-        except ValueError:
-            logger.warning("Channel layer: ignored %d bytes that are not a message.", len(payload))
 
     def parameters(self) -> dict[str, Any]:
         """Return the arguments to connect as Django does, without those for its cursors."""

@@ -1,31 +1,24 @@
 """A channel layer between all processes of a site, on the pub/sub of Redis.
 
-A subclass of channels-redis' pub/sub layer. If Redis is unavailable, the layer there raises errors
-or waits when it sends, and can miss messages for half a minute afterwards. Here:
+It uses the cache's client, and with it its breaker, time-outs, Sentinels and nodes of a cluster.
 
-- sending raises no errors of Redis, and waits no longer than 0.3 seconds;
-- channels can be opened while Redis is unavailable, and receive messages once it is back;
-- a stopped, silent or demoted server is detected within two seconds, and replaced by the primary.
+- Sending raises no errors of Redis, and waits no longer than 0.3 seconds.
+- Channels can be opened while Redis is unavailable, and receive messages once it is back.
+- A stopped, silent or demoted server is detected within two seconds, and replaced by the primary.
 
 Messages that are sent while Redis is unavailable are lost, as with all pub/sub.
 """
 
-import asyncio
-import logging
+from binascii import crc32
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import msgpack
-from asgiref.sync import async_to_sync
-from channels.layers import BaseChannelLayer
-from channels_redis import pubsub, utils
+from channels_redis import utils
 from channels_redis.serializers import MsgPackSerializer, registry
-from django.db import DEFAULT_DB_ALIAS, transaction
 
-from .local import LIMIT, check_size, in_transaction
+from .local import LocalLayer, Waiting
 from .shard import Shard
-
-logger = logging.getLogger(__name__)
 
 
 class Serializer(MsgPackSerializer):
@@ -37,108 +30,51 @@ class Serializer(MsgPackSerializer):
 registry.register_serializer("outlast", Serializer)
 
 
-class PubSubLayer(pubsub.RedisPubSubChannelLayer):
-    """channels-redis' pub/sub layer, with its options, that tolerates outages of Redis.
+class PubSubLayer(LocalLayer):
+    """`LocalLayer` for all processes that use the same Redis, with channels-redis' options.
 
     `hosts` as there: addresses, or dictionaries with `sentinels` and `master_name`; or, for a
     cluster, `[{"address": ["redis://node:6379", …], "cluster": True}]`. `prefix`
-    begins every channel in Redis. `capacity` is the number of messages that wait for a consumer.
+    begins every channel in Redis.
     """
-
-    _layers: dict[asyncio.AbstractEventLoop, "LoopLayer"]
 
     def __init__(
         self,
         hosts: list[str | dict[str, Any]] | None = None,
         prefix: str = "asgi",
-        capacity: int = 100,
-        using: str = DEFAULT_DB_ALIAS,
+        *,
         serializer_format: str = "outlast",
+        symmetric_encryption_keys: list[str] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(serializer_format=serializer_format, **options)
-        self.hosts, self.prefix, self.capacity = utils.decode_hosts(hosts), prefix, capacity
-        self.using = using
-        self.last_error: Exception | None = None  # for the doctor
+        super().__init__(**options)
+        serializer = registry.get_serializer(
+            serializer_format, symmetric_encryption_keys=symmetric_encryption_keys
+        )
+        self.serialize, self.deserialize = serializer.serialize, serializer.deserialize
+        self._shards = [Shard(host, prefix, self) for host in utils.decode_hosts(hosts)]
 
-    def __getattr__(self, name: str) -> Any:
-        found = super().__getattr__(name)
-        return Sending(found) if name in ("send", "group_send") else found
+    def _shard(self, address: str) -> Shard:
+        return self._shards[crc32(address.encode()) % len(self._shards)]
 
-    def serialize(self, message: Any) -> bytes:
-        """Return a message as bytes; raise ValueError if it is too large."""
-        return check_size(super().serialize(message))
+    def _publish(self, address: str, data: bytes) -> Waiting:
+        return self._shard(address).send(address, data)
 
-    def _get_layer(self) -> "LoopLayer":
-        loop = asyncio.get_running_loop()
-        if loop not in self._layers:
-            self._layers[loop] = LoopLayer(self)
-            utils._wrap_close(self, loop)
-        return self._layers[loop]
+    def _listen(self, address: str) -> Waiting:
+        return self._shard(address).subscribe(address)
 
+    def _stop_listening(self, address: str) -> None:
+        self._shard(address).unsubscribe(address)
 
-class Sending(partial[Any]):
-    """A method of a layer that waits for the commit, if synchronous code calls it."""
+    # channels-redis' own tests look at these, and at `_shards[0]._redis`.
+    _layers: ClassVar[dict[Any, Any]] = {}
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        using = self.args[0].using
-        if in_transaction(using):
-            later = partial(async_to_sync(self), *args, **options)
-            transaction.on_commit(later, using=using, robust=True)
-            return asyncio.sleep(0)
-        return super().__call__(*args, **options)
+    def _get_layer(self) -> "PubSubLayer":
+        self.channel_layer = self
+        return self
 
-
-class LoopLayer(pubsub.RedisPubSubLoopLayer, BaseChannelLayer):
-    """The layer of one event loop, with queues of limited size.
-
-    Its channels and groups have no prefix: `Shard` gives all of them one in Redis.
-    """
-
-    def __init__(self, layer: PubSubLayer) -> None:
-        super().__init__(hosts=layer.hosts, prefix="", channel_layer=layer)
-        self._shards = [Shard(host, self) for host in layer.hosts]
-
-    async def _subscribe_to_channel(self, channel: str) -> None:
-        self.channels[channel] = Queue(self.channel_layer.capacity)
-        await self._get_shard(channel).subscribe(channel)
-
-    async def send(self, channel: str, message: Any) -> None:
-        """Send to a channel, of any process."""
-        self.require_valid_channel_name(channel)
-        await super().send(channel, message)
-
-    async def group_send(self, group: str, message: Any) -> None:
-        """Send to the members of a group in all processes."""
-        self.require_valid_group_name(group)
-        await super().group_send(group, message)
-
-    async def group_add(self, group: str, channel: str) -> None:
-        """Add a channel of this process to a group."""
-        self.require_valid_group_name(group)
-        await super().group_add(group, channel)
-
-    async def close_channel(self, channel: str) -> None:
-        """Close a channel of this process. Channels cancels `receive`, but may come too late."""
-        if self.channels.pop(channel, None):
-            await self._get_shard(channel).unsubscribe(channel)
-
-    async def receive(self, channel: str) -> Any:
-        """Return the next message of a channel; skip messages that cannot be read."""
-        while True:
-            try:
-                return await super().receive(channel)
-            except Exception:
-                logger.warning("Channel layer: ignored bytes that are not a message.")
-
-
-class Queue(asyncio.Queue[bytes]):
-    """The messages that a consumer has not taken yet; more than its size are dropped."""
-
-    def put_nowait(self, item: bytes) -> None:
-        if len(item) > LIMIT:
-            logger.warning("Channel layer: ignored %d bytes, which are too many.", len(item))
-        elif self.full():
-            logger.info("Channel layer: a consumer is too slow, %d bytes dropped.", len(item))
-        else:
-            super().put_nowait(item)
+    async def flush(self) -> None:
+        """Forget all channels and groups, and close the connections that receive."""
+        await super().flush()
+        for shard in self._shards:
+            shard.close()

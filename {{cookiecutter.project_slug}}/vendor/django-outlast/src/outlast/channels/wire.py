@@ -1,11 +1,14 @@
-"""The two connections of a process to PostgreSQL, for `PostgresLayer`."""
+"""The connection of a process to PostgreSQL, for `PostgresLayer`."""
 
 import asyncio
 import atexit
+import base64
 import logging
 import random
 import threading
 import time
+from collections import deque
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BEAT = 1.0  # seconds of silence after which the listener asks the server
-ANSWER = 0.7  # seconds that it waits for an answer
+BEAT = 1.0  # seconds of silence after which the server is asked
+ANSWER = 0.7  # seconds to wait for an answer
 CONNECT = 2.0  # seconds for a new connection to one host
 RETRY = 0.2  # seconds between two attempts to connect, and up to twice as many
 
@@ -37,48 +40,46 @@ POOLED = (
 
 
 class Wire(threading.Thread):
-    """The connections of a process, in a separate thread with its own event loop.
+    """The connection of a process, in a separate thread with its own event loop.
 
-    A blocked event loop of the site does not affect them, all threads and event loops of the
-    process share them, and they work on Windows, where psycopg needs this event loop.
+    A blocked event loop of the site does not affect it, all threads and event loops of the
+    process share it, and it works on Windows, where psycopg needs this event loop.
     """
 
     def __init__(self, layer: "PostgresLayer") -> None:
         super().__init__(daemon=True, name="channels")
         self._layer, self._parameters = layer, layer.parameters()
         self._loop = asyncio.SelectorEventLoop()
-        self._closed, self._listening = asyncio.Event(), asyncio.Event()
-        self._outbox: list[str] = []
-        self._sending = asyncio.Lock()
-        self._sender: Any = None  # the connection
-        self._listener: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()  # there is something to read or to send
+        self._outbox: deque[tuple[list[str], Future[None]]] = deque()
+        self._parts: dict[str, list[str]] = {}  # of messages that have not arrived as a whole
+        self._listening: Future[None] = Future()
         self._since = 0.0  # when the current attempt to send began
-        self._dropping_until = 0.0
         self._is_away = False
 
     # Called by any thread.
 
     def send(self, parts: list[str]) -> Waiting:
         """Send a message in parts; drop it while the server is known to be unavailable."""
-        now = time.monotonic()
-        if now < self._dropping_until:
+        if self._is_away:
             return []
-        sent = asyncio.run_coroutine_threadsafe(self._send(parts), self._loop)
+        sent: Future[None] = Future()
+        self._outbox.append((parts, sent))
+        self._loop.call_soon_threadsafe(self._wake.set)
         # It is sent if the server answers, but do not wait: others have waited without success.
-        return [] if 0 < self._since < now - PATIENCE else [sent]
+        return [] if 0 < self._since < time.monotonic() - PATIENCE else [sent]
 
     def listen(self) -> Waiting:
-        """Return a future that is done once this process listens; None during an outage."""
-        if self._listening.is_set():
-            return []
-        listening = asyncio.run_coroutine_threadsafe(self._start_listening(), self._loop)
-        return [] if self._is_away else [listening]
+        """Return a future that is done once this process listens; none during an outage."""
+        return [] if self._is_away or self._listening.done() else [self._listening]
 
     def close(self) -> None:
-        """Close the connections and end the thread."""
+        """Close the connection and end the thread."""
         atexit.unregister(self.close)
-        with suppress(RuntimeError):  # closed meanwhile
-            self._loop.call_soon_threadsafe(self._closed.set)
+        if self._task:
+            with suppress(RuntimeError):  # closed meanwhile
+                self._loop.call_soon_threadsafe(self._task.cancel)
         self.join(2)
 
     # In this thread.
@@ -86,69 +87,20 @@ class Wire(threading.Thread):
     def run(self) -> None:
         atexit.register(self.close)
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._closed.wait())
-            if self._sender:
-                runner.run(self._sender.close())
+            self._task = self._loop.create_task(self._work())
+            with suppress(asyncio.CancelledError):
+                runner.run(asyncio.wait([self._task]))
 
-    async def _send(self, parts: list[str]) -> None:
-        """Send all waiting messages; the first caller sends for all."""
-        self._outbox += parts
-        async with self._sending:
-            batch, self._outbox = self._outbox, []
-            if not batch:
-                return
-            self._since = time.monotonic()
-            try:
-                await self._notify(batch)
-                self._works()
-            except Exception as error:
-                self._dropping_until = time.monotonic() + RETRY
-                self._outbox.clear()  # it must not arrive when the outage is over
-                self._failed(error)
-            finally:
-                self._since = 0.0
-
-    async def _notify(self, parts: list[str]) -> None:
-        """Send on the connection, or on a new one if it was lost while idle."""
-        seconds = ANSWER + len(parts) / 500  # the largest message has 1,500 parts
-        for connection in (self._sender, None):
-            self._sender = connection or await self._connect()
-            try:
-                await self._ask(self._sender, NOTIFY, [self._layer.prefix, parts], seconds)
-                return
-            except Exception as error:
-                await self._sender.close()
-                self._sender = None
-                if connection is None or not isinstance(error, psycopg.OperationalError):
-                    raise
-
-    async def _start_listening(self) -> None:
-        if self._listener is None:
-            self._listener = self._loop.create_task(self._listen())
-        await self._listening.wait()
-
-    async def _listen(self) -> None:
-        """Receive all messages, on another connection when one is lost or silent."""
+    async def _work(self) -> None:
+        """Send and receive, on another connection when one is lost or silent."""
         while True:
             connection = None
             try:
                 connection = await self._connect()
-                self._layer.parts.clear()
-                name = sql.Identifier(self._layer.prefix)
-                await self._ask(connection, sql.SQL("LISTEN {}").format(name))
-                cursor = await self._ask(connection, "SELECT pg_backend_pid()")
-                if await cursor.fetchone() != (connection.info.backend_pid,):
-                    logger.error(POOLED)
-                self._works()
-                self._listening.set()
-                while True:
-                    async for notify in connection.notifies(timeout=BEAT):
-                        self._layer.hear(notify.payload)
-                    await self._ask(connection, "SELECT 1")
+                await self._use(connection)
             except Exception as error:
                 self._failed(error)
             finally:
-                self._listening.clear()
                 if connection:
                     await connection.close()
             await asyncio.sleep(RETRY * random.uniform(1, 2))  # noqa: S311
@@ -159,6 +111,50 @@ class Wire(threading.Thread):
             return await psycopg.AsyncConnection.connect(
                 autocommit=True, prepare_threshold=None, **self._parameters
             )
+
+    async def _use(self, connection: Any) -> None:
+        self._parts.clear()
+        connection.add_notify_handler(lambda notify: self._hear(notify.payload))
+        name = sql.Identifier(self._layer.prefix)
+        await self._ask(connection, sql.SQL("LISTEN {}").format(name))
+        cursor = await self._ask(connection, "SELECT pg_backend_pid()")
+        if await cursor.fetchone() != (connection.info.backend_pid,):
+            logger.error(POOLED)
+        self._works()
+        while True:
+            if self._outbox:
+                await self._send(connection)
+            elif await self._is_silent(connection):
+                await self._ask(connection, "SELECT 1")
+
+    async def _is_silent(self, connection: Any) -> bool:
+        """Receive, until there is something to send; return whether nothing happens."""
+        self._loop.add_reader(connection.fileno(), self._wake.set)
+        try:
+            async with asyncio.timeout(BEAT):
+                await self._wake.wait()
+        except TimeoutError:
+            return True
+        finally:
+            self._loop.remove_reader(connection.fileno())
+        self._wake.clear()
+        connection.pgconn.consume_input()
+        while notify := connection.pgconn.notifies():
+            self._hear(notify.extra.decode())
+        return False
+
+    async def _send(self, connection: Any) -> None:
+        """Send all waiting messages."""
+        batch = [self._outbox.popleft() for _ in range(len(self._outbox))]
+        parts = [part for parts, _sent in batch for part in parts]
+        self._since = time.monotonic()
+        try:
+            seconds = ANSWER + len(parts) / 500  # the largest message has 1,500 parts
+            await self._ask(connection, NOTIFY, [self._layer.prefix, parts], seconds)
+        finally:
+            self._since = 0.0
+            for _parts, sent in batch:
+                sent.set_result(None)
 
     async def _ask(
         self, connection: Any, query: Any, values: Any = None, seconds: float = ANSWER
@@ -176,11 +172,26 @@ class Wire(threading.Thread):
             raise TimeoutError
         return answer.result()
 
+    def _hear(self, payload: str) -> None:
+        """Take a part of a message, and deliver the message with its last part."""
+        try:
+            address, ident, left, text = payload.split(" ", 3)
+            if address not in self._layer._groups and address not in self._layer._channels:
+                return
+            parts = self._parts.setdefault(ident, [])
+            parts.append(text)
+            if left == "0":
+                del self._parts[ident]
+                self._layer._deliver(address, base64.b64decode("".join(parts)))
+        except ValueError:
+            logger.warning("Channel layer: ignored %d bytes that are not a message.", len(payload))
+
     def _failed(self, error: Exception) -> None:
         """Record an outage, and log its start."""
         if not isinstance(error, (psycopg.Error, OSError)):
             logger.exception("Channel layer: a connection ended because of a bug.")
         self._layer.last_error = error
+        self._listening = Future()
         if not self._is_away:
             self._is_away = True
             logger.warning(
@@ -191,5 +202,7 @@ class Wire(threading.Thread):
 
     def _works(self) -> None:
         if self._is_away:
+            self._outbox.clear()  # it must not arrive when the outage is over
             self._is_away = False
             logger.warning("Channel layer: PostgreSQL can be used again.")
+        self._listening.set_result(None)

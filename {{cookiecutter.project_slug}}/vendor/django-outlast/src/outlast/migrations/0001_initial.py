@@ -15,11 +15,9 @@ FIRST_BACKEND = "apps.accounts.throttle.ThrottledBackend"
 
 
 def add_columns(apps: Any, editor: Any) -> None:
-    columns.add(apps.get_model("outlast", "Session"), editor)
-
-
-def remove_columns(apps: Any, editor: Any) -> None:
-    columns.remove(apps.get_model("outlast", "Session"), editor)
+    model = apps.get_model("outlast", "Session")
+    for field in columns.missing(model, editor.connection):
+        editor.add_field(model, field)
 
 
 def move_sessions(apps: Any, editor: Any) -> None:
@@ -86,6 +84,6 @@ class Migration(migrations.Migration):
                 "abstract": False,
             },
         ),
-        migrations.RunPython(add_columns, remove_columns),
+        migrations.RunPython(add_columns, migrations.RunPython.noop),
         migrations.RunPython(move_sessions, migrations.RunPython.noop),
     ]

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from redis import exceptions
+from redis import Redis, exceptions
 from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import SSLConnection
 
-from outlast.addresses import Address, HostPort
+from outlast.addresses import Address
 
 from .breaker import Breaker, Unavailable
 from .connections import TIMEOUT, impatient
@@ -34,11 +34,11 @@ class ClusterClient(RedisCluster):
         self._begun = 0.0  # time.monotonic() at the start of that thread
         self._error: Exception | None = None
 
-    @property
-    def places(self) -> list[HostPort]:
-        """The nodes that are known, and those in the settings."""
-        known = [(str(n.host), int(n.port)) for n in self.get_nodes()] if self.started else []
-        return list(dict.fromkeys([*known, *self.breaker.address.hosts]))
+    def clients(self) -> list[Redis]:
+        """Return a client of each node, in one order for a process and in others for others."""
+        self._start()
+        nodes = sorted(self.get_nodes(), key=lambda node: hash(node.name))
+        return [self.get_redis_connection(node) for node in nodes]
 
     def _in_thread(self, work: Callable[[], None], seconds: float = TIMEOUT) -> None:
         """Do `work` in a thread, unless one is running; return this long after its start."""

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.db.models.deletion import Collector
+from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 from django.dispatch import Signal
 
 # Sent after the commit for each session that is deleted, with session_key, user_id (None: not
@@ -23,6 +24,14 @@ session_ended = Signal()
 
 # The session of the request that is being handled, set by SessionMiddleware.
 acting: ContextVar[Any] = ContextVar("acting", default=None)
+
+
+def watch(model: Any) -> None:
+    """Connect the receivers for a model of sessions."""
+    pre_save.connect(compare, sender=model)
+    post_save.connect(distrust, sender=model)
+    pre_delete.connect(remember, sender=model)
+    post_delete.connect(announce_end, sender=model)
 
 
 def all_sessions() -> Any:
@@ -52,13 +61,11 @@ def _clear_up(session: Any) -> None:
 
 def remember(instance: Any, using: str, **kwargs: Any) -> None:
     """Receive `pre_delete` of a session: note the row for `announce_end`."""
-    from outlast.models import AbstractSession, Session
+    from outlast.models import AbstractSession
 
     instance._outlast = copy(instance)  # Django removes the key from the deleted instance
-    ours = isinstance(instance, AbstractSession)
-    if not ours or instance.get_deferred_fields():
-        model = type(instance) if ours else Session
-        rows = model._base_manager.using(using).filter(pk=instance.pk)
+    if not isinstance(instance, AbstractSession) or instance.get_deferred_fields():
+        rows = _rows(instance, using)
         # On SQLite a transaction that begins by reading cannot wait to write, so write first.
         rows.update(expire_date=F("expire_date"))
         instance._outlast = rows.first()
@@ -79,21 +86,28 @@ def cascade(instance: Any, using: str, **kwargs: Any) -> None:
 
 
 def compare(instance: Any, using: str, update_fields: Any = None, **kwargs: Any) -> None:
-    """Receive `pre_save` of Django's own model: note whether the data changes."""
-    from outlast.models import Session
-
-    same = Session.objects.using(using).filter(pk=instance.pk, session_data=instance.session_data)
-    instance._outlast_same = (
-        "session_data" not in update_fields if update_fields is not None else same.exists()
-    )
+    """Receive `pre_save`: note whether code other than the engine changes the data."""
+    if update_fields is not None:
+        instance._outlast_same = "session_data" not in update_fields
+    elif not hasattr(instance, "_outlast_same"):  # see SessionStore._insert
+        # Equal text is the same data: it carries a time and a signature.
+        rows = _rows(instance, using).filter(session_data=instance.session_data)
+        instance._outlast_same = rows.exists()
+    if not instance._outlast_same:
+        instance.version = None
 
 
 def distrust(instance: Any, created: bool, using: str, **kwargs: Any) -> None:
-    """Receive `post_save` of Django's own model: columns and copies no longer match the data."""
-    from outlast.models import Session
+    """Receive `post_save`: columns and copies no longer match changed data."""
+    if not vars(instance).pop("_outlast_same") and not created:
+        _rows(instance, using).update(version=None)
 
-    if not created and not instance._outlast_same:
-        Session.objects.using(using).filter(pk=instance.pk).update(version=None)
+
+def _rows(instance: Any, using: str) -> Any:
+    from outlast.models import AbstractSession, Session
+
+    model = type(instance) if isinstance(instance, AbstractSession) else Session
+    return model._default_manager.using(using).filter(pk=instance.pk)
 
 
 def note_password(request: Any, **kwargs: Any) -> None:

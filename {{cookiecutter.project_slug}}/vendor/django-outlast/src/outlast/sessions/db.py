@@ -76,14 +76,12 @@ class SessionStore(ReadingStore):
 
     def write(self, session: AbstractSession, must_create: bool) -> None:
         """Write the row in one statement; raise CreateError or UpdateError as Django does."""
-        if must_create:
-            self._insert(session)
-        else:
-            self._update(session)
+        (self._insert if must_create else self._update)(session)
 
     def _insert(self, session: AbstractSession) -> None:
         self._fill(session, self._replaced)
         using = self.rows().db
+        session._outlast_same = True
         # A random key is not in use, so that no savepoint is needed for that case.
         chosen = session.session_key != self._random_key
         try:
@@ -94,12 +92,7 @@ class SessionStore(ReadingStore):
         self.row, self.user = session, None
 
     def _update(self, session: AbstractSession) -> None:
-        before = self.row
-        if before and before.version is None:
-            self._fill(session, before, KEPT[:3] if before.public_id else KEPT)
-        fields = [field for field in session._meta.concrete_fields if not field.primary_key]
-        values = {field.attname: field.pre_save(session, add=False) for field in fields}
-        values = {k: v for k, v in values.items() if k not in KEPT or v is not None}
+        before, values = self.row, self._values(session, self.row)
         rows = self.rows().filter(pk=session.session_key, **(self._only_if or {}))
         if not rows.update(**values):
             raise base.UpdateError
@@ -110,6 +103,14 @@ class SessionStore(ReadingStore):
             transaction.on_commit(partial(files.remove, copy(before)), using=self.rows().db)
         for name, value in values.items():
             setattr(before, name, value)
+
+    def _values(self, session: AbstractSession, before: AbstractSession | None) -> dict[str, Any]:
+        """Return what to write in a row; one that Django's engine wrote gets all columns."""
+        if before and before.version is None:
+            self._fill(session, before, KEPT[:3] if before.public_id else KEPT)
+        fields = [field for field in session._meta.concrete_fields if not field.primary_key]
+        values = {field.attname: field.pre_save(session, add=False) for field in fields}
+        return {k: v for k, v in values.items() if k not in KEPT or v is not None}
 
     def _fill(
         self, session: AbstractSession, earlier: AbstractSession | None, names: Any = KEPT
@@ -123,8 +124,9 @@ class SessionStore(ReadingStore):
         }
         known = vars(earlier) if earlier else {}  # without columns that were not selected
         for name in names:
-            values = (getattr(session, name), known.get(name), new.get(name))
-            setattr(session, name, next((v for v in values if v is not None), None))
+            if getattr(session, name) is None:
+                value = known.get(name)
+                setattr(session, name, new.get(name) if value is None else value)
 
     def cycle_key(self) -> None:
         """Replace the key, in one transaction; times, address and public ID are kept.
@@ -229,11 +231,8 @@ class SessionStore(ReadingStore):
         """Return the values of the columns for a row that Django's engine wrote."""
         session = self.get_model_class()(last_seen=timezone.now())
         session.set_identity(self.decode(data))
-        self._fill(session, row, KEPT[:3] if row.public_id else KEPT)
-        names = ("user_id", "backend", "auth_hash", "version", "last_seen")
-        values = {name: getattr(session, name) for name in names}
-        kept = {name: getattr(session, name) for name in KEPT}
-        return values | {name: value for name, value in kept.items() if value is not None}
+        values = self._values(session, row)
+        return {k: v for k, v in values.items() if k not in ("session_data", "expire_date")}
 
 
 def _last_seen_interval() -> timedelta:
