@@ -86,8 +86,8 @@ MUTATIONS = [
     ),
     Mutation(
         "they wait so long in all, and not for each reply",
-        "async with asyncio.timeout(PATIENCE):\n                if breaker.is_open",
-        "async with asyncio.timeout(None):\n                if breaker.is_open",
+        "for future in futures], timeout=PATIENCE)",
+        "for future in futures], timeout=None)",
         {"library"},
     ),
     Mutation(
