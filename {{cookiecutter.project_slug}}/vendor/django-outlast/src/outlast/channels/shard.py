@@ -167,7 +167,7 @@ class Shard:
                 beat = now + BEAT
                 pubsub.ping()
                 self._follow_primary(pubsub.connection)
-            message = pubsub.get_message(timeout=max(beat - now, 0.001))
+            message = pubsub.get_message(timeout=max(beat - now, 0.1))
             silent = 0 if message else silent + 1
             if silent == 2:
                 raise RedisError("no answer to two questions in a row")
