@@ -75,8 +75,12 @@ class Shard:
             self._in_sender(self._tell, "unsubscribe", address)
 
     def close(self) -> None:
-        """Let the thread that receives end within a second, until the next `subscribe`."""
-        self._listener = None
+        """End the thread that receives, until the next `subscribe`."""
+        thread, self._listener = self._listener, None
+        if self._pubsub and (connection := self._pubsub.connection):
+            connection.disconnect()  # the thread waits for it
+        if thread:
+            thread.join(BEAT)
 
     async def aclose(self, **options: Any) -> None:
         """Close all connections; they are opened again when they are needed."""
@@ -116,7 +120,7 @@ class Shard:
                 raise
 
     def _tell(self, command: str, address: str) -> None:
-        if self._listener is None:
+        if self._listener is None and self._wanted:
             self._listener = threading.Thread(target=self._listen, name="channels", daemon=True)
             self._listener.start()
         elif self._pubsub:
@@ -147,6 +151,8 @@ class Shard:
                         pubsub.subscribe(*(self._prefix + address for address in wanted))
                     self._receive(pubsub)
             except Exception as error:
+                if self._listener is not threading.current_thread():
+                    break
                 self._layer.last_error = error
                 self._turn += 1
                 if self._lost_at is None:
