@@ -71,6 +71,7 @@ def test_changes_of_an_account_that_end_its_sessions(user: User, log_in: Any, me
 def test_next_stays_within_the_site(user: User, https: Client, target: str) -> None:
     assert f'name="next" value="{PAGE}"' in https.get(PAGE, follow=True).content.decode()
     assert post_login(https, next=PAGE)["Location"] == PAGE
+    assert all(each["httponly"] and each["samesite"] == "Lax" for each in https.cookies.values())
     assert https.get(LOGIN, {"next": target})["Location"] == "/dashboard/"
     assert post_login(https, next=target)["Location"] == "/dashboard/"
 
