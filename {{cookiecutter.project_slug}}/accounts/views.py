@@ -10,6 +10,7 @@ from django.contrib.auth import forms as auth_forms
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.mixins import LoginRequiredMixin
+from django.contrib.messages.views import SuccessMessageMixin
 from django.db import IntegrityError, transaction
 from django.forms import BaseForm
 from django.http import Http404, HttpRequest, HttpResponse
@@ -63,9 +64,6 @@ class LoginView(ThrottledView, auth_views.LoginView):
     template_name = "accounts/login.html"
     authentication_form = forms.LoginForm
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(sign_up=settings.SIGN_UP, **kwargs)
-
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show the form; with 403 and a message if a logged-in user was redirected here."""
         if not request.user.is_authenticated:
@@ -88,18 +86,13 @@ class DashboardView(LoginRequiredMixin, TemplateView):
 
 
 @method_decorator(never_cache, name="dispatch")
-class PasswordChangeView(auth_views.PasswordChangeView, OwnPasswordView):
+class PasswordChangeView(SuccessMessageMixin, auth_views.PasswordChangeView, OwnPasswordView):
     """Django's page to change the password; ends the other sessions, see `User.save()`."""
 
     template_name = "accounts/password_change.html"
     form_class = forms.PasswordChangeForm
     success_url = reverse_lazy("dashboard")
-
-    def form_valid(self, form: auth_forms.PasswordChangeForm) -> HttpResponse:
-        messages.success(
-            self.request, _("Your password has been changed. Your other sessions have ended.")
-        )
-        return super().form_valid(form)
+    success_message = _("Your password has been changed. Your other sessions have ended.")
 
 
 @method_decorator(never_cache, name="dispatch")

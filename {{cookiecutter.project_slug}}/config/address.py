@@ -60,10 +60,11 @@ def redirect_to_site(
     return middleware
 
 
-def site(request: HttpRequest) -> dict[str, str]:
-    """Return the site's name and its active profile, for every page."""
+def site(request: HttpRequest) -> dict[str, Any]:
+    """Return the site's name, its profile, and whether anyone can sign up, for every page."""
     # Not `site_name`: Django's login page has that already, for the host.
-    return {"site_title": settings.SITE_TITLE, "profile": settings.PROFILE}
+    names = ("SITE_TITLE", "PROFILE", "SIGN_UP")
+    return {name.lower(): getattr(settings, name) for name in names}
 
 
 @register(Tags.security)
