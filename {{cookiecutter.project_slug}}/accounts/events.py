@@ -15,6 +15,7 @@ from outlast.sessions import session_ended
 from accounts import browsers
 
 
+# The types of events are those of 0.1, because scripts of sites use them.
 @receiver(user_logged_in)
 def tell_of_login(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
     publish(user.pk, "signed_in", _("Logged in from %s.") % browser_of(request))
