@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import django.db.models.deletion
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import migrations, models
+from outlast.models import Session
 from outlast.sessions import columns
 
 FIRST_EDITION = "backends_session"
@@ -15,9 +15,8 @@ FIRST_BACKEND = "apps.accounts.throttle.ThrottledBackend"
 
 
 def add_columns(apps: Any, editor: Any) -> None:
-    model = apps.get_model("outlast", "Session")
-    for field in columns.missing(model, editor.connection):
-        editor.add_field(model, field)
+    for field in columns.missing(Session, editor.connection):
+        editor.add_field(Session, field)
 
 
 def move_sessions(apps: Any, editor: Any) -> None:
@@ -34,7 +33,7 @@ def move_sessions(apps: Any, editor: Any) -> None:
         "WHERE session_key NOT IN (SELECT session_key FROM django_session)"
     )
     # Its profile `file` kept the data in a file that the row named.
-    sessions = apps.get_model("outlast", "Session").objects.using(editor.connection.alias)
+    sessions = Session.objects.using(editor.connection.alias)
     for session in sessions.filter(session_data__startswith="file:"):
         path = Path(settings.SESSION_FILE_PATH or "") / session.session_data.removeprefix("file:")
         if path.is_file():
@@ -61,27 +60,13 @@ class Migration(migrations.Migration):
     operations = [
         migrations.CreateModel(
             name="Session",
-            fields=[
-                ("session_key", models.CharField(max_length=40, primary_key=True, serialize=False, verbose_name="session key")),
-                ("session_data", models.TextField(verbose_name="session data")),
-                ("expire_date", models.DateTimeField(db_index=True, verbose_name="expire date")),
-                ("backend", models.TextField(editable=False, null=True, verbose_name="authentication backend")),
-                ("auth_hash", models.TextField(editable=False, null=True, verbose_name="authentication hash")),
-                ("version", models.CharField(editable=False, max_length=40, null=True, verbose_name="version")),
-                ("public_id", models.UUIDField(db_index=True, editable=False, help_text="Identifies the session in addresses and messages, instead of its key.", null=True, verbose_name="public id")),
-                ("created", models.DateTimeField(null=True, verbose_name="created")),
-                ("authenticated", models.DateTimeField(null=True, verbose_name="password given")),
-                ("last_seen", models.DateTimeField(null=True, verbose_name="last seen")),
-                ("address", models.GenericIPAddressField(null=True, unpack_ipv4=True, verbose_name="address")),
-                ("user_agent", models.CharField(max_length=300, null=True, verbose_name="browser")),
-                ("user", models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name="+", to=settings.AUTH_USER_MODEL, verbose_name="user")),
-            ],
+            # Django compares no fields of a model that is not managed.
+            fields=[("session_key", models.CharField(max_length=40, primary_key=True))],
             options={
                 "verbose_name": "session",
                 "verbose_name_plural": "sessions",
                 "db_table": "django_session",
                 "managed": False,
-                "abstract": False,
             },
         ),
         migrations.RunPython(add_columns, migrations.RunPython.noop),
