@@ -1,17 +1,15 @@
 """How a site reads `.env` and `NAME_FILE`, as editors and systems write them."""
 
 import os
-import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from tests.conftest import TEMPLATE
+from proof.conftest import module
 
-SITE = TEMPLATE / "{{cookiecutter.project_slug}}"
-Env: Any = runpy.run_path(str(SITE / "config" / "environment.py"))["Env"]
+Env: Any = module("config.environment").Env
 
 
 @pytest.fixture

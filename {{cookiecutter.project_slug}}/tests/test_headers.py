@@ -65,7 +65,7 @@ def check(response: Any) -> None:
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_pages_say_it_and_obey_it(admin: Client, https: Client) -> None:
+def test_pages_have_the_headers_and_no_inline_code(admin: Client, https: Client) -> None:
     for browser, pages in ((admin, PRIVATE + ADMIN), (https, [*PUBLIC, "/x/", "/admin/login/"])):
         for page in pages:
             response = browser.get(page)
@@ -83,7 +83,7 @@ def test_frames_follow_the_decorators_of_django(https: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_each_error_has_its_page_without_session_or_database(
+def test_error_pages_need_no_session_and_no_database(
     https: Client, django_assert_num_queries: Any
 ) -> None:
     https.raise_request_exception = False

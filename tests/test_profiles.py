@@ -1,4 +1,4 @@
-"""The profiles: the settings they make of the environment, and errors in one sentence."""
+"""The profiles of a site: the settings that they read, and errors in one sentence."""
 
 import re
 from pathlib import Path
@@ -7,22 +7,20 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config import profiles
-from config.environment import Env
+from proof.conftest import module
 
-pytestmark = pytest.mark.any_profile  # every profile is loaded
-
+profiles, environment = module("config.profiles"), module("config.environment")
 SENTINEL, CLUSTER = "redis-sentinel", "redis-cluster"
 LOGIN = {"REDIS_USERNAME": "site", "REDIS_PASSWORD": "p@ss"}
 
 
-def load(name: str, prefix: str = "site", **variables: str) -> profiles.Profile:
+def load(name: str, prefix: str = "site", **variables: str) -> Any:
     """Return a profile as an environment of just these variables makes it."""
 
-    class Alone(Env):
+    class Alone(environment.Env):  # type: ignore[misc,name-defined]
         ENVIRON: dict[str, Any] = variables
 
-    return profiles.load(name, Alone(), Path("var"), prefix)  # type: ignore[no-untyped-call]
+    return profiles.load(name, Alone(), Path("var"), prefix)
 
 
 @pytest.mark.parametrize(
