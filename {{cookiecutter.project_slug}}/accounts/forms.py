@@ -24,7 +24,7 @@ class EmailForm(forms.Form):
 class LoginForm(auth_forms.AuthenticationForm):
     """Django's login form, with an email address as the name and "remember me"."""
 
-    username = auth_forms.UsernameField(widget=forms.EmailInput(attrs={"autofocus": True}))
+    username = EmailForm.base_fields["email"]
     remember = forms.BooleanField(label=_("Remember me on this device"), required=False)
     error_messages = {
         **auth_forms.AuthenticationForm.error_messages,
