@@ -68,7 +68,7 @@ MUTATIONS = [
     ),
     Mutation(
         "signature of cached values",
-        "if hmac.compare_digest(mac, _mac(settings.SECRET_KEY, key, payload)):",
+        "if hmac.compare_digest(mac, _mac(secret, key, payload)):",
         "if mac:",
         {"library"},
     ),

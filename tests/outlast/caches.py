@@ -19,7 +19,6 @@ def location(topology: Topology) -> tuple[str, dict[str, Any]]:
     return f"redis://{SERVICE}/0", {
         "sentinels": [("127.0.0.1", sentinel.port) for sentinel in topology.sentinels],
         "sentinel_kwargs": {"password": topology.sentinel_password or None},
-        "username": topology.username or None,
         "password": topology.password or None,
     }
 

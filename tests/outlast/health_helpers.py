@@ -4,9 +4,10 @@ import re
 
 import pytest
 from outlast.health import redis
-from outlast.health.errors import TABLE, ServiceError
+from outlast.health.asking import Problem
+from outlast.health.errors import TABLE
 
-QUICK = redis.Timeouts(0.5, 0.5)
+QUICK = 0.5  # seconds
 
 
 def trouble(title: str) -> tuple[str, str]:
@@ -14,14 +15,15 @@ def trouble(title: str) -> tuple[str, str]:
 
     `title`: of the entry that the error must be, in the words that this entry lists.
     """
-    with pytest.raises(ServiceError) as error:
+    with pytest.raises(Problem) as error:
         redis.server(QUICK)
     (entry,) = [entry for entry in TABLE["redis"] if entry["title"] == title]
     start = re.escape(entry["sentence"].partition("{")[0])
-    assert re.search(start, error.value.sentence, re.IGNORECASE), error.value.sentence
+    sentence = str(error.value)
+    assert re.search(start, sentence, re.IGNORECASE), sentence
     cause = str(error.value.__cause__)
     assert any(plain(text) in plain(cause) for text in entry["texts"]), cause
-    return error.value.sentence, "\n".join(error.value.remedies)
+    return sentence, "\n".join(error.value.remedies)
 
 
 def plain(text: str) -> str:

@@ -120,7 +120,7 @@ def name_database(port: int, name: str = "postgres") -> None:
 
 def make_layer(topology: Topology, prefix: str = "site", **options: Any) -> PubSubLayer:
     """Return a layer, configured as in config/profiles.py of a site."""
-    login = {"username": topology.username or None, "password": topology.password or None}
+    login = {"password": topology.password or None}
     if not topology.sentinels:
         address = f"redis://127.0.0.1:{topology.primary.port}/0"
         return PubSubLayer([{"address": address, **login}], prefix, **options)

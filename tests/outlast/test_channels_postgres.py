@@ -243,6 +243,6 @@ def test_check_warns_of_an_address_of_a_connection_pooler(
     monkeypatch.setitem(settings.DATABASES, "direct", {"PORT": 5432})
     layer = {"BACKEND": "outlast.channels.postgres.PostgresLayer", "CONFIG": options}
     settings.CHANNEL_LAYERS = {"default": layer}
-    found = check_listening()
+    found = list(check_listening())
     assert bool(found) is warned
     assert all("DATABASE_LISTEN_URL" in message.hint for message in found)

@@ -94,18 +94,19 @@ def send_and_hear(layer: PubSubLayer) -> None:
     "login",
     [
         {"password": "it's & secret"},
-        {
-            "username": "site",
-            "password": "site-secret",
-            "lines": ["user site on >site-secret ~site:* &site:* +@all"],
-        },
         {"sentinels": 1, "password": "secret", "sentinel_password": "other"},
     ],
-    ids=["password", "user who may use the site's channels only", "Sentinels with a password"],
+    ids=["password", "Sentinels with a password"],
 )
 def test_logs_in(login: dict[str, Any]) -> None:
     with Topology(**login) as topology:
         send_and_hear(make_layer(topology))
+
+
+def test_a_user_who_may_use_the_sites_channels_only() -> None:
+    with Topology(lines=["user site on >secret ~site:* &site:* +@all"]) as topology:
+        url = f"redis://site:secret@127.0.0.1:{topology.primary.port}/0"
+        send_and_hear(PubSubLayer([url], "site"))
 
 
 def test_speaks_tls(redis_server: Topology, tmp_path: Path) -> None:

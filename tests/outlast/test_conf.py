@@ -19,7 +19,7 @@ def test_a_name_that_is_not_declared() -> None:
 
 
 def test_the_check_refuses_a_misspelt_name_and_a_wrong_type(settings: Any) -> None:
-    assert check_settings() == []
+    assert not list(check_settings())
     settings.OUTLAST = {"SESSION_IDEL_SECONDS": 60, "SESSION_ABSOLUTE_SECONDS": "1h"}
     misspelt, wrong = check_settings()
     assert misspelt.hint == "Did you mean SESSION_IDLE_SECONDS?"

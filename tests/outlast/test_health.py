@@ -16,17 +16,15 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 from outlast import health
 from outlast.health import asking, probes
-from outlast.health.asking import Finding, Probe, State, ask
+from outlast.health.asking import Concern, Finding, Probe, Problem, State, ask
 from outlast.models import Session
-
-OK = Finding(State.OK, "dry")
 
 
 def result(name: str, state: State, text: str = "at 10.1.2.3", *remedies: str) -> Finding:
-    return Finding(state, text, remedies, name, name == "database", 1.5)
+    return Finding(name, state, text, remedies, name == "database", 1.5)
 
 
-def fail() -> Finding:
+def fail() -> str:
     raise RuntimeError("The cellar is flooded.")
 
 
@@ -58,12 +56,12 @@ def test_one_that_hangs_delays_no_other_and_is_asked_once() -> None:
     asked: list[int] = []
     release = threading.Event()
 
-    def hang() -> Finding:
+    def hang() -> str:
         asked.append(1)
         release.wait(10)
-        return OK
+        return "dry"
 
-    both = [Probe("cellar", hang), Probe("roof", lambda: OK)]
+    both = [Probe("cellar", hang), Probe("roof", lambda: "dry")]
     started = time.monotonic()
     cellar, roof = ask(both, 0.3)
     assert (cellar.state, roof.state) == (State.DOWN, State.OK)
@@ -76,7 +74,7 @@ def test_one_that_hangs_delays_no_other_and_is_asked_once() -> None:
 
 def test_an_answer_is_fresh_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    probe = Probe("roof", lambda: asked.append(1) or OK)
+    probe = Probe("roof", lambda: asked.append(1) or "dry")
     assert [ask([probe], 5)[0].state for _ in range(5)] == [State.OK] * 5
     assert len(asked) == 1
     monkeypatch.setattr(asking, "FRESH_SECONDS", 0)
@@ -88,7 +86,7 @@ def test_an_error_is_explained_and_what_needs_the_service_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(health, "services", lambda seconds: [Probe("cellar", fail)])
-    closer = [Probe("wine", lambda: OK, needs="cellar"), Probe("roof", lambda: OK)]
+    closer = [Probe("wine", lambda: "dry", needs="cellar"), Probe("roof", lambda: "dry")]
     monkeypatch.setattr(health, "diagnostics", lambda: closer)
     found = health.run_diagnostics(5)
     states = {each.name: each.state for each in found}
@@ -209,17 +207,20 @@ def test_expired_sessions_that_are_not_cleared(monkeypatch: pytest.MonkeyPatch) 
     for number, days in enumerate((-30, -30, 1)):
         expires = timezone.now() + timedelta(days=days)
         Session.objects.create(session_key=f"k{number}", expire_date=expires)
-    assert probes.session_rows() == Finding(State.OK, "1 open, 2 expired")
+    assert probes.session_rows() == "1 open, 2 expired"
     monkeypatch.setattr(probes, "EXPIRED_ROWS", 1)
-    assert "manage.py clearsessions" in probes.session_rows().remedies[0]
+    with pytest.raises(Concern, match="expired sessions are not deleted") as error:
+        probes.session_rows()
+    assert "manage.py clearsessions" in error.value.remedies[0]
 
 
 def test_system_checks_are_part_of_the_doctor(settings: Any) -> None:
     settings.DEBUG = True
     settings.OUTLAST = {"SESSION_IDLE_SECOND": 1}
-    text, remedy = "OUTLAST has no setting SESSION_IDLE_SECOND.", "Did you mean "
-    finding = probes.system_checks()
-    assert finding == Finding(State.DOWN, text, (f"{remedy}SESSION_IDLE_SECONDS?",))
+    with pytest.raises(Problem, match=r"OUTLAST has no setting SESSION_IDLE_SECOND\.") as error:
+        probes.system_checks()
+    assert error.value.state is State.DOWN
+    assert error.value.remedies == ("Did you mean SESSION_IDLE_SECONDS?",)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has other permissions")
@@ -228,9 +229,11 @@ def test_folders(settings: Any, tmp_path: Path) -> None:
     backend = "django.core.cache.backends.filebased.FileBasedCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": folder}}
     assert [probe.name for probe in health.services(1)] == ["database", "files"]
-    assert probes.files().state is State.OK
+    assert probes.files() == "writable and private: cache"
     folder.chmod(0o755)
-    assert probes.files().remedies == (f"chmod 700 {folder}",)
+    with pytest.raises(Concern) as error:
+        probes.files()
+    assert error.value.remedies == (f"chmod 700 {folder}",)
     folder.rmdir()
     folder.touch()
     (found,) = ask([Probe("files", probes.files)], 5)
@@ -239,7 +242,8 @@ def test_folders(settings: Any, tmp_path: Path) -> None:
 
 def test_a_cache_that_forgets(settings: Any) -> None:
     settings.CACHES = {"default": {"BACKEND": f"{__name__}.ForgetfulCache"}}
-    assert probes.cache_round_trip().state is State.DOWN
+    with pytest.raises(Problem, match="An entry that was just written is missing"):
+        probes.cache_round_trip()
 
 
 class ForgetfulCache(DummyCache):

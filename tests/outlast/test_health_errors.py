@@ -10,13 +10,11 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection
 from django.db.backends.sqlite3.base import DatabaseWrapper
-from outlast.health import redis
 from outlast.health.errors import TABLE, Service, explain
 from redis.exceptions import AuthenticationError
 from troubleshooting import SITE, write_page
 
 PAGE = SITE / "docs" / "troubleshooting.md"
-QUICK = redis.Timeouts(0.5, 0.5)
 Use = Callable[..., None]
 
 

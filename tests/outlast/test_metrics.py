@@ -22,7 +22,7 @@ from troubleshooting import SITE
 @pytest.fixture
 def results(monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     """What the probes find: a database that is away, to begin with."""
-    found = [Finding(State.DOWN, "away", name="database", milliseconds=1.5)]
+    found = [Finding("database", State.DOWN, "away")]
     monkeypatch.setattr(health, "readiness", lambda: list(found))
     return found
 
@@ -59,7 +59,7 @@ def test_sessions_and_services(scrape: Callable[[], str], results: list[Finding]
     text = scrape()
     assert 'site_service_up{service="database"} 0.0' in text
     assert "site_sessions" not in text, "a database that is down is not asked again"
-    results[:] = [Finding(State.OK, "", name="database", milliseconds=1.5)]
+    results[:] = [Finding("database", State.OK, "")]
     text = scrape()
     assert 'site_sessions{state="open"} 2.0' in text
     assert 'site_sessions{state="ended"} 1.0' in text

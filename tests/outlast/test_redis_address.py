@@ -9,8 +9,8 @@ from urllib.parse import quote, unquote
 import pytest
 from caches import make_cache_at
 from django.core.exceptions import ImproperlyConfigured
+from outlast.addresses import hide_secrets, read_address, split_secrets
 from outlast.cache import RedisCache
-from outlast.redis import hide_secrets, read_address, split_secrets
 
 SENTENCE = r"REDIS_URL\) cannot be read: it must be redis://"
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import outlast
 import pytest
 from caches import make_cache, make_cache_at
+from outlast.addresses import read_address
 from outlast.cache import RedisCache, Unavailable
-from outlast.redis import Client, make_client, read_address
+from outlast.redis import Client, make_client
 from outlast.servers import Topology, quoted
 from tls import make_certificates, speak_tls
 
@@ -71,25 +72,17 @@ def test_hiredis_reads_and_packs(cache: RedisCache) -> None:
 
 
 FORK = """
-import os, sys, threading
+import os, sys
 import django.conf
 django.conf.settings.configure(SECRET_KEY='x')
-from outlast import redis
 from outlast.cache import RedisCache
 cache = RedisCache(sys.argv[1], {})
 cache.set("k", 1)
 mine = cache.client.client_id()
-client = cache.client
-# As if another thread were in the middle of it all at that moment.
-redis.clients._lock.acquire(), client.breaker._lock.acquire()
-threading.Thread(target=client.connection_pool._lock.acquire).start()
 child = os.fork()
 if not child:
-    client.breaker.record_failure(None), redis.get_client(redis.read_address(sys.argv[1]), "c")
-    client.breaker.reason = ""
     os._exit(0 if cache.get("k") == 1 and cache.client.client_id() != mine else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-client.connection_pool._lock = threading.RLock()
 assert cache.client.client_id() == mine
 """
 

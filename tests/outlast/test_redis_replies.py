@@ -6,7 +6,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from outlast.redis import Unavailable, make_client, read_address
+from outlast.addresses import read_address
+from outlast.redis import Unavailable, make_client
 from outlast.servers import Topology, wait_until
 from redis import Redis, exceptions
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from caches import address_of, asked_first, forget_clients, make_cache, pool_of
+from outlast.addresses import read_address
 from outlast.cache import RedisCache, Unavailable
-from outlast.redis import Client, connections, make_client, read_address
+from outlast.redis import Client, connections, make_client
 from outlast.servers import SERVICE, Server, Topology, wait_until
 from redis import Redis
 
@@ -161,10 +162,11 @@ def test_while_one_waits_for_a_hung_sentinel_others_go_on(servers: Topology) -> 
     cache.set("k", "kept")
     for some in servers.sentinels:
         some.pause()
-    pool_of(cache).sentinel_manager.ask_at = 0
+    sentinels = pool_of(cache).sentinel_manager
+    sentinels.ask_at = 0
     asking = threading.Thread(target=cache.get, args=("k",))
     asking.start()
-    wait_until(pool_of(cache).sentinel_manager.asking.locked, "a Sentinel to ask")
+    wait_until(lambda: sentinels.ask_at, "a Sentinel to ask")
     assert cache.get("k") == "kept"
     assert asking.is_alive()
     for some in servers.sentinels:

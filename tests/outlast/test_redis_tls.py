@@ -12,10 +12,27 @@ import trustme
 from caches import forget_clients
 from outlast.cache import RedisCache, Unavailable
 from outlast.channels.redis import PubSubLayer
-from outlast.servers import SERVICE, ServerError, Topology
+from outlast.servers import SERVICE, Server, ServerError, Topology, quoted, wait_until
 from tls import speak_tls
 
 KINDS = [kind for kind in ("redis", "valkey") if shutil.which(f"{kind}-server")]
+
+
+class EncryptedTopology(Topology):
+    """Servers and Sentinels that speak TLS only, with the files in a folder."""
+
+    def __init__(self, folder: Path, *args: Any, **options: Any) -> None:
+        self.tls = folder
+        super().__init__(*args, **options)
+
+    def client_options(self) -> dict[str, Any]:
+        return {"ssl": True, "ssl_ca_certs": str(self.tls / "ca.pem")}
+
+    def lines_of(self, server: Server) -> list[str]:
+        files = {"cert": "cert.pem", "key": "key.pem", "ca-cert": "ca.pem"}
+        lines = [f"tls-{name}-file {quoted(self.tls / file)}" for name, file in files.items()]
+        lines += ["tls-replication yes", "tls-cluster yes", "tls-auth-clients optional"]
+        return ["port 0", f"tls-port {server.port}", *lines]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +57,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=KINDS)
 def quorum(request: pytest.FixtureRequest, authority: Path) -> Iterator[Topology]:
     try:
-        topology = Topology(replicas=1, sentinels=3, kind=request.param, tls=authority)
+        topology = EncryptedTopology(authority, 1, 3, request.param)
     except ServerError as error:
         pytest.skip(f"{request.param}-server does not speak TLS: {error}")
     with topology:
@@ -91,11 +108,12 @@ def test_live_messages(quorum: Topology, authority: Path) -> None:
 
 def test_a_cluster(authority: Path) -> None:
     forget_clients()
-    with Topology(shards=3, kind="redis", tls=authority, password="s3cret") as cluster:
+    with EncryptedTopology(authority, kind="redis", shards=3, password="s3cret") as cluster:
         nodes = [f"rediss://127.0.0.1:{node.port}" for node in cluster.servers]
         tls = {"ssl_ca_certs": str(authority / "ca.pem"), "password": "s3cret", "cluster": True}
         cache = RedisCache(nodes, {"OPTIONS": tls})
-        cache.strict.set_many({f"k{n}": n for n in range(30)})
+        values = {f"k{n}": n for n in range(30)}
+        wait_until(lambda: cache.set_many(values) == [], "the first connections")
         assert len(cache.strict.get_many([f"k{n}" for n in range(30)])) == 30
         layer = PubSubLayer([{"address": nodes, **tls}], "site")
         assert asyncio.run(echo(layer)) == {"type": "hello"}

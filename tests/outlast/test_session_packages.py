@@ -135,7 +135,7 @@ def test_a_model_of_the_project_is_used_throughout(
     assert is_logged_in(client)
     assert (own_model.objects.count(), Session.objects.count()) == (1, 0)
     saved(-10)
-    assert probes.session_rows().text == "1 open, 1 expired"
+    assert probes.session_rows() == "1 open, 1 expired"
     families = {family.name: family for family in metrics.SiteCollector().collect()}
     assert [sample.value for sample in families["site_sessions"].samples] == [1, 1]
     visitor = async_to_sync(visitors.find_visitor)(client.session.session_key)

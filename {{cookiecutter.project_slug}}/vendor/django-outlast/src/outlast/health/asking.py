@@ -4,14 +4,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from django.db import connections
 
 from outlast.health.errors import explain
 
-FRESH_SECONDS = 1.0  # an answer is used again for so long
+FRESH_SECONDS = 1.0  # a result is used again for so long
 
 
 class State(StrEnum):
@@ -23,48 +23,46 @@ class State(StrEnum):
     OK = "ok"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of a probe as a sentence, and remedies of one line each. `ask` adds the rest.
+class Problem(Exception):  # noqa: N818
+    """What a probe found wrong, as a sentence, and remedies of one line each."""
 
-    `required`: people cannot log in without this service, so `/readyz` depends on it.
-    """
+    state = State.DOWN
 
-    state: State
-    text: str
-    remedies: tuple[str, ...] = ()
-    name: str = ""
-    required: bool = False
-    milliseconds: float = 0
+    def __init__(self, text: str, *remedies: str) -> None:
+        super().__init__(text)
+        self.remedies = remedies
 
 
-def ok(text: str) -> Finding:
-    return Finding(State.OK, text)
+class Concern(Problem):
+    """A problem that does not keep the service from working."""
 
-
-def warning(text: str, *remedies: str) -> Finding:
-    return Finding(State.WARNING, text, remedies)
-
-
-def down(text: str, *remedies: str) -> Finding:
-    return Finding(State.DOWN, text, remedies)
+    state = State.WARNING
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One health check. `ask` returns a finding, or raises an error for `explain`.
+    """One health check. `ask` returns what it found; it raises Problem, or any other error.
 
+    `required`: people cannot log in without this service, so `/readyz` depends on it.
     `needs`: the service without which the check is skipped.
     """
 
     name: str
-    ask: Callable[[], Finding]
+    ask: Callable[[], str]
     required: bool = False
     needs: str = ""
 
-    def result(self, finding: Finding, seconds: float = 0) -> Finding:
-        milliseconds = round(seconds * 1000, 1)
-        return replace(finding, name=self.name, required=self.required, milliseconds=milliseconds)
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of a probe."""
+
+    name: str
+    state: State
+    text: str
+    remedies: tuple[str, ...] = ()
+    required: bool = False
+    milliseconds: float = 0
 
 
 def ask(probes: Iterable[Probe], seconds: float) -> list[Finding]:
@@ -76,11 +74,12 @@ def ask(probes: Iterable[Probe], seconds: float) -> list[Finding]:
     asked = [(probe, *_question(probe)) for probe in probes]
     deadline = max((at for _, at, _ in asked), default=0) + seconds
     wait([future for *_, future in asked], timeout=max(0, deadline - time.monotonic()))
-    silent = down(f"No answer within {seconds:g} s: it hangs, or is overloaded.")
+    silent = State.DOWN, f"No answer within {seconds:g} s: it hangs, or is overloaded."
     return [
-        future.result() if future.done() else probe.result(silent, seconds)
+        future.result() if future.done()
+        else Finding(probe.name, *silent, (), probe.required, seconds * 1000)
         for probe, _, future in asked
-    ]
+    ]  # fmt: skip
 
 
 _questions: dict[str, tuple[float, "Future[Finding]"]] = {}
@@ -102,12 +101,16 @@ def _question(probe: Probe) -> tuple[float, "Future[Finding]"]:
 def _answer(probe: Probe, future: "Future[Finding]") -> None:
     started = time.perf_counter()
     # There must always be a result: a probe that is running is not started again.
-    finding = down("The check failed unexpectedly.")
+    state, text, remedies = State.DOWN, "The check failed unexpectedly.", list[str]()
     try:
         try:
-            finding = probe.ask()
+            text = probe.ask()
+            state = State.OK
+        except Problem as problem:
+            state, text, remedies = problem.state, str(problem), list(problem.remedies)
         except Exception as error:
-            finding = down(*explain(error))
+            text, *remedies = explain(error)
         connections.close_all()  # those of this thread
     finally:
-        future.set_result(probe.result(finding, time.perf_counter() - started))
+        taken = round((time.perf_counter() - started) * 1000, 1)
+        future.set_result(Finding(probe.name, state, text, tuple(remedies), probe.required, taken))

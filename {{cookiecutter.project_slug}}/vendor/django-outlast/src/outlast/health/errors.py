@@ -18,14 +18,6 @@ TABLE: dict[str, Any] = tomllib.loads(Path(__file__).with_name("errors.toml").re
 LOOPBACK = {"localhost", "127.0.0.1", "::1", ""}
 
 
-class ServiceError(Exception):
-    """A problem with a service: a sentence, and remedies of one line each."""
-
-    def __init__(self, sentence: str, *remedies: str) -> None:
-        super().__init__(sentence)
-        self.sentence, self.remedies = sentence, remedies
-
-
 @dataclass(frozen=True)
 class Service:
     """The names of a service in sentences. `kind`: "redis", "sentinel" or "database"."""
@@ -66,8 +58,6 @@ class Service:
 
 def explain(error: BaseException) -> tuple[str, ...]:
     """Return a sentence on `error`, then remedies of one line each. No password is in them."""
-    if isinstance(error, ServiceError):
-        return (error.sentence, *error.remedies)
     if isinstance(error, ImproperlyConfigured):
         return (str(error),)
     if isinstance(error, DatabaseError):

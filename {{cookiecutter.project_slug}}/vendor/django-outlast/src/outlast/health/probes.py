@@ -18,7 +18,7 @@ from django.core.checks import run_checks
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from outlast.health.asking import Finding, down, ok, warning
+from outlast.health.asking import Concern, Problem
 from outlast.health.errors import database_service, explain
 from outlast.sessions import all_sessions
 
@@ -27,16 +27,13 @@ CONNECTION_SHARE = 0.8
 MESSAGE_SECONDS = 2.0
 
 
-# --- The database ---
-
-
-def database() -> Finding:
+def database() -> str:
     """Query users, as every login does; warn when PostgreSQL's connections run out."""
     get_user_model().objects.exists()
     number = ".".join(map(str, connection.get_database_version()))
     text = f"{connection.display_name} {number} at {database_service().place}"
     if connection.vendor != "postgresql":
-        return ok(text)
+        return text
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT sum(numbackends), current_setting('max_connections')::int"
@@ -44,58 +41,53 @@ def database() -> Finding:
         )
         used, limit = cursor.fetchone()
     text += f", {used} of {limit} connections"
-    if used < CONNECTION_SHARE * limit:
-        return ok(text)
-    _, *remedies = database_service().explain(DatabaseError("too many clients"))
-    return warning(f"{text}: soon new ones will be refused.", *remedies)
+    if used >= CONNECTION_SHARE * limit:
+        _, *remedies = database_service().explain(DatabaseError("too many clients"))
+        raise Concern(f"{text}: soon new ones will be refused.", *remedies)
+    return text
 
 
-def migrations() -> Finding:
+def migrations() -> str:
     """Check that all migrations are applied."""
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
-        return warning(
-            f"{len(plan)} not applied, the first is {plan[0][0]}.",
-            "Apply them: python manage.py migrate",
-        )
-    return ok(f"all {len(executor.loader.applied_migrations)} applied")
+        text = f"{len(plan)} not applied, the first is {plan[0][0]}."
+        raise Concern(text, "Apply them: python manage.py migrate")
+    return f"all {len(executor.loader.applied_migrations)} applied"
 
 
-def session_rows() -> Finding:
+def session_rows() -> str:
     """Count open sessions; warn if expired ones are not deleted."""
     alive = all_sessions().alive().count()
     expired = all_sessions().count() - alive
     text = f"{alive:,} open, {expired:,} expired"
     if expired > EXPIRED_ROWS:
-        return warning(
+        raise Concern(
             f"{text}: expired sessions are not deleted.",
             "Delete them: python manage.py clearsessions",
             "Run this command daily: docs/operations.md",
         )
-    return ok(text)
+    return text
 
 
-# --- This machine ---
-
-
-def versions() -> Finding:
+def versions() -> str:
     """Report the versions of Python and packages."""
     found = [f"{name} {version(name)}" for name in ("django", "channels", "redis", "uvicorn")]
-    return ok(f"Python {platform.python_version()}, {', '.join(found)}, {platform.system()}")
+    return f"Python {platform.python_version()}, {', '.join(found)}, {platform.system()}"
 
 
-def system_checks() -> Finding:
+def system_checks() -> str:
     """Run Django's system checks, in production with those of `check --deploy`."""
     deploy = not settings.DEBUG
     found = [m for m in run_checks(include_deployment_checks=deploy) if not m.is_silenced()]
     if not found:
-        return ok("no issues")
+        return "no issues"
     worst = max(found, key=lambda message: message.level)
     remedies = [worst.hint] if worst.hint else []
     if len(found) > 1:
         remedies += [f"All {len(found)} issues: python manage.py check{' --deploy' * deploy}"]
-    return (down if worst.is_serious() else warning)(worst.msg, *remedies)
+    raise (Problem if worst.is_serious() else Concern)(worst.msg, *remedies)
 
 
 def folders_in_use() -> list[Path]:
@@ -108,7 +100,7 @@ def folders_in_use() -> list[Path]:
     return [Path(folder) for folder in found]
 
 
-def files() -> Finding:
+def files() -> str:
     """Check that these folders are writable, and not readable by other users."""
     folders = folders_in_use()
     for folder in folders:
@@ -117,14 +109,11 @@ def files() -> Finding:
             pass
         if os.name == "posix" and folder.stat().st_mode & 0o077:
             text = f"{folder} can be read by other users of this machine."
-            return warning(text, f"chmod 700 {folder}")
-    return ok("writable and private: " + ", ".join(folder.name for folder in folders))
+            raise Concern(text, f"chmod 700 {folder}")
+    return "writable and private: " + ", ".join(folder.name for folder in folders)
 
 
-# --- Round trips ---
-
-
-def session_round_trip() -> Finding:
+def session_round_trip() -> str:
     """Write a session, read it as the next request does, and end it."""
     store = import_module(settings.SESSION_ENGINE).SessionStore
     written = store()
@@ -136,32 +125,32 @@ def session_round_trip() -> Finding:
     finally:
         written.delete()
     if read != token:
-        return down("A session that was just written is missing.", "See docs/troubleshooting.md")
+        raise Problem("A session that was just written is missing.", "See docs/troubleshooting.md")
     if store(written.session_key).get("doctor"):
-        return down("A session that was ended still exists.", "See docs/troubleshooting.md")
-    return ok(f"written, read and ended: {settings.SESSION_ENGINE}")
+        raise Problem("A session that was ended still exists.", "See docs/troubleshooting.md")
+    return f"written, read and ended: {settings.SESSION_ENGINE}"
 
 
-def cache_round_trip() -> Finding:
+def cache_round_trip() -> str:
     """Write a cache entry, read it back and delete it."""
     cache: Any = caches["default"]
     name = settings.CACHES["default"]["BACKEND"].rpartition(".")[2]
+    if name == "DummyCache":
+        return "nothing is cached: DummyCache"
     key, token = f"doctor-{secrets.token_hex(8)}", secrets.token_hex(8)
     strict = getattr(cache, "strict", cache)  # raises errors that the Redis cache hides
     for attempt in range(5):  # Django's DatabaseCache drops a write that meets another one
         time.sleep(0.05 * attempt)
         strict.set(key, token, timeout=60)
-        if (read := strict.get(key)) == token or name == "DummyCache":
+        if read := strict.get(key):
             break
     strict.delete(key)
-    if name == "DummyCache":
-        return ok("nothing is cached: DummyCache")
     if read != token:
-        return down("An entry that was just written is missing: the cache is full or broken.")
-    return ok(f"written, read and deleted: {name}")
+        raise Problem("An entry that was just written is missing: the cache is full or broken.")
+    return f"written, read and deleted: {name}"
 
 
-def message_round_trip() -> Finding:
+def message_round_trip() -> str:
     """Send a message through the channel layer and receive it."""
     from channels.layers import channel_layers
 
@@ -173,9 +162,10 @@ def message_round_trip() -> Finding:
         text = f"A message did not return within {MESSAGE_SECONDS:g} s through {name}."
         if error := getattr(layer, "last_error", None):
             reason, *remedies = explain(error)
-            return down(f"{text} {reason}", *remedies)
-        return down(text, "Check whether Redis is overloaded: redis-cli --latency")
-    return ok(f"sent and received: {name}")
+            raise Problem(f"{text} {reason}", *remedies) from None
+        remedy = "Check whether Redis is overloaded: redis-cli --latency"
+        raise Problem(text, remedy) from None
+    return f"sent and received: {name}"
 
 
 async def _send_and_receive(layer: Any) -> None:

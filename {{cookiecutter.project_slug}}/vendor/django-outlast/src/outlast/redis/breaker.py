@@ -1,7 +1,6 @@
 """The circuit breaker: after a failure, Redis is not used for a while."""
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -61,7 +60,6 @@ class Breaker:
         self.check, self._on_failure = check, on_failure
         self._lock = threading.Lock()
         self._since = self._probe_at = 0.0  # times are time.monotonic()
-        self._crowd_at = -math.inf
 
     @property
     def is_open(self) -> bool:
@@ -76,7 +74,10 @@ class Breaker:
         if error is None:
             return
         if isinstance(error, exceptions.MaxConnectionsError):
-            raise Unavailable(self._crowded()) from error
+            text = f"All connections of this process to Redis at {self.address} are in use: "
+            text += "raise max_connections in its address or in the OPTIONS of the cache."
+            logger.warning(text)
+            raise Unavailable(text) from error
         if is_outage(error) and not isinstance(error, Unavailable):
             raise self.record_failure(error) from without_secrets(error, self.address.secrets)
 
@@ -130,16 +131,6 @@ class Breaker:
         if over:
             seconds = time.monotonic() - self._since
             logger.warning("Redis at %s is used again after %.1f s.", self.address, seconds)
-
-    def _crowded(self) -> str:
-        sentence = (
-            f"All connections of this process to Redis at {self.address} are in use: "
-            "raise max_connections in the OPTIONS of the cache."
-        )
-        if time.monotonic() >= self._crowd_at + 60:
-            self._crowd_at = time.monotonic()
-            logger.warning(sentence)
-        return sentence
 
     def _unavailable(self) -> Unavailable:
         return Unavailable(f"Redis at {self.address} cannot be used: {self.reason}.")

@@ -1,7 +1,5 @@
 """One redis-py client for each address, behind one breaker."""
 
-import os
-import threading
 from typing import Any
 
 from redis import Redis, exceptions
@@ -64,33 +62,11 @@ def make_client(address: Address, canary: str) -> Any:
 
 
 _clients: dict[str, Any] = {}
-_lock = threading.Lock()
 
 
 def get_client(address: Address, canary: str) -> Any:
     """Return the Client, or ClusterClient, of this process for the address."""
     key = repr((address, address.options, address.sentinel_options))
     if key not in _clients:
-        with _lock:
-            if key not in _clients:
-                _clients[key] = make_client(address, canary)
+        _clients.setdefault(key, make_client(address, canary))  # which does not connect yet
     return _clients[key]
-
-
-def _renew_locks() -> None:
-    """After a fork, replace locks that another thread may have held."""
-    global _lock
-    _lock = threading.Lock()
-    for client in _clients.values():
-        client.breaker._lock = threading.Lock()
-        if isinstance(client, ClusterClient):
-            client.guard, client.started = threading.Lock(), False
-            continue
-        pool = client.connection_pool
-        pool._lock = threading.RLock()  # private: redis-py 8.1 takes it to renew the pool
-        if isinstance(pool, PrimaryPool):
-            pool.sentinel_manager.asking = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_renew_locks)

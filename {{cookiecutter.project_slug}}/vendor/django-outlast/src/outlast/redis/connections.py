@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import threading
 import time
 from typing import Any, cast
 
@@ -73,24 +72,19 @@ class Sentinels(Sentinel):
             for host, port in address.hosts
         ]
         self.primary: HostPort | None = None
-        self.asking = threading.Lock()
         self.ask_at = 0.0  # time.monotonic()
 
     def discover_master(self, service_name: str) -> HostPort:
         """Return the primary; raise redis-py's ConnectionError if it is not known."""
         if self.primary and not self.is_due:
             return self.primary
-        if not self.asking.acquire(blocking=not self.primary):
-            return cast("HostPort", self.primary)
+        self.ask_at = time.monotonic() + SENTINEL_INTERVAL
         try:
-            self.ask_at = time.monotonic() + SENTINEL_INTERVAL
             found = cast("HostPort", super().discover_master(service_name))
         except exceptions.RedisError:
             if not self.primary:
                 raise
             return self.primary
-        finally:
-            self.asking.release()
         if self.primary and found != self.primary:
             new, old = (f"{host}:{port}" for host, port in (found, self.primary))
             logger.warning("Redis: the primary of %s is %s, was %s.", service_name, new, old)

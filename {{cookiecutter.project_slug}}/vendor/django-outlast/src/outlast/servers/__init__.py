@@ -8,14 +8,13 @@
 Needs redis-py and a server program (see `find_server`), but not Django.
 """
 
-import atexit
 import contextlib
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from redis import RedisError
 
@@ -46,11 +45,9 @@ class Topology:
     `replicas`: of each primary. `sentinels`: how many watch it.
     `shards`: the primaries of a Redis Cluster; 0 for a single primary without cluster mode.
     `kind`: "redis" or "valkey"; by default, the first that is found.
-    `config`, `sentinel_config`: files in place of SERVERS and SENTINELS in `config.py`.
+    `config`, `sentinel_config`: files in place of SERVERS and SENTINELS in `config`.
     `lines`: more configuration for the primaries and replicas, such as "maxmemory 10mb".
     `password`, `sentinel_password`: required by the servers, and by the Sentinels.
-    `username`: who logs in with `password`; `lines` must hold the ACL of this user.
-    `tls`: a folder with cert.pem, key.pem and ca.pem; servers and Sentinels then speak TLS only.
     `ports`: for Sentinels, then primaries, then replicas; the rest get free ones.
     """
 
@@ -64,32 +61,21 @@ class Topology:
         config: Path | None = None,
         sentinel_config: Path | None = None,
         lines: Sequence[str] = (),
-        username: str = "",
         password: str = "",
         sentinel_password: str = "",
-        tls: Path | None = None,
         ports: Sequence[int] = (),
     ):
-        self.command, self.tls, self.shards = find_server(kind), tls, shards
-        self.username, self.password = username, password
-        self.sentinel_password = sentinel_password
+        self.command, self.shards = find_server(kind), shards
+        self.password, self.sentinel_password = password, sentinel_password
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
+        self._ports = iter(ports)
         self.servers: list[Server] = []
         self.sentinels: list[Server] = []
-        atexit.register(self.close)
-        wanted = iter(ports)
-        speaks = {"ssl": True, "ssl_ca_certs": str(tls / "ca.pem")} if tls else {}
-
-        def add(to: list[Server], name: str, **login: Any) -> None:
-            folder = self._folder / f"{name}-{len(to)}"
-            account = {key: value or None for key, value in login.items()}
-            to.append(Server(self.command, folder, next(wanted, 0), **account, **speaks))
-
         try:
             for _ in range(sentinels):
-                add(self.sentinels, "sentinel", password=sentinel_password)
+                self._add(self.sentinels, "sentinel", sentinel_password)
             for _ in range((shards or 1) * (1 + replicas)):
-                add(self.servers, "server", username=username, password=password)
+                self._add(self.servers, "server", password)
             self._primaries = self.servers[: shards or 1]
             self._start_servers(config.read_text("utf-8") if config else files.SERVERS, lines)
             self._start_sentinels(
@@ -100,29 +86,52 @@ class Topology:
             self.close()
             raise
 
+    def _add(self, to: list[Server], name: str, password: str) -> None:
+        folder = self._folder / f"{name}-{len(to)}"
+        options = {"password": password or None, **self.client_options()}
+        to.append(Server(self.command, folder, next(self._ports, 0), **options))
+
+    def lines_of(self, server: Server) -> list[str]:
+        """Return more configuration of a server or a Sentinel; for subclasses."""
+        return []
+
+    def client_options(self) -> dict[str, Any]:
+        """Return more arguments of the clients; for subclasses."""
+        return {}
+
     def _start_servers(self, base: str, more: Sequence[str]) -> None:
-        nodes = files.cluster_nodes(self.servers, self.shards) if self.shards else {}
+        first, login = self.servers[0], quoted(self.password)
         for server in self.servers:
-            lines = files.login_lines(self.username, self.password)
-            lines += [*files.tls_lines(server.port, self.tls), *more]
+            lines = [f"requirepass {login}", f"masterauth {login}"] if self.password else []
             if self.shards:
                 lines += ["cluster-enabled yes", "cluster-node-timeout 1000"]
                 lines += [f"cluster-port {server.bus}"]
-            elif server is not self.servers[0]:
-                lines += [f"replicaof {HOST} {self.servers[0].port}"]
-            server.configure(base, lines)
+            elif server is not first:
+                lines += [f"replicaof {HOST} {first.port}"]
+            server.configure(base, [*lines, *self.lines_of(server), *more])
             if self.shards:
-                (server.folder / "nodes.conf").write_text(nodes[server], "ascii")
-            server.start(wait=server is self.servers[0])
+                text = files.cluster_nodes(server, self.servers, self.shards)
+                (server.folder / "nodes.conf").write_text(text, "ascii")
+            server.start(wait=server is first)
 
     def _start_sentinels(self, base: str) -> None:
-        found = files.sentinel_lines(self.servers, self.sentinels, self.username, self.password)
-        for sentinel, lines in found.items():
-            if self.sentinel_password:
-                lines.insert(0, f"requirepass {quoted(self.sentinel_password)}")
-            lines[:0] = files.tls_lines(sentinel.port, self.tls)
-            sentinel.configure(base, lines, sentinel=True)
-            sentinel.start(wait=False)
+        """Start each Sentinel with the names of all others: searching would take seconds."""
+        primary, *replicas = self.servers
+        quorum, login = len(self.sentinels) // 2 + 1, quoted(self.sentinel_password)
+        shared = [f"requirepass {login}"] if self.sentinel_password else []
+        shared += [f"sentinel monitor {SERVICE} {HOST} {primary.port} {quorum}"]
+        shared += [f"sentinel known-replica {SERVICE} {HOST} {each.port}" for each in replicas]
+        if self.password:
+            shared += [f"sentinel auth-pass {SERVICE} {quoted(self.password)}"]
+        for me in self.sentinels:
+            lines = [*shared, f"sentinel myid {files.name_of(me)}", *self.lines_of(me)]
+            lines += [
+                f"sentinel known-sentinel {SERVICE} {HOST} {each.port} {files.name_of(each)}"
+                for each in self.sentinels
+                if each is not me
+            ]
+            me.configure(base, lines, sentinel=True)
+            me.start(wait=False)
 
     @property
     def primary(self) -> Server:
@@ -132,12 +141,12 @@ class Topology:
     @property
     def primaries(self) -> list[Server]:
         """What the first Sentinel, or node, that answers names; if none does, the last known."""
-        named = (self._named_by(each) for each in self._watchers() if each.running)
+        named = (self._named_by(each) for each in self._watchers())
         self._primaries = next(filter(None, named), self._primaries)
         return self._primaries
 
     def _watchers(self) -> list[Server]:
-        return self.servers if self.shards else self.sentinels
+        return [each for each in (self.servers if self.shards else self.sentinels) if each.running]
 
     def _named_by(self, watcher: Server) -> list[Server]:
         """Return the primaries in the order of their slots; nothing if it does not answer."""
@@ -171,7 +180,7 @@ class Topology:
                     return False
             elif info.get("master_link_status") != "up" or info["master_port"] not in ports:
                 return False
-        return all(self._sees_all(each) for each in self._watchers() if each.running)
+        return all(self._sees_all(each) for each in self._watchers())
 
     def _sees_all(self, watcher: Server) -> bool:
         """Return whether a Sentinel, or node, is connected to all others that run."""
@@ -196,7 +205,7 @@ class Topology:
         place = self._primaries.index(old)
 
         def is_over() -> bool:
-            named = [self._named_by(each) for each in self._watchers() if each.running]
+            named = [self._named_by(each) for each in self._watchers()]
             if not named or not named[0] or named.count(named[0]) < len(named):
                 return False
             self._primaries = named[0]
@@ -207,32 +216,24 @@ class Topology:
 
     def environment(self) -> dict[str, str]:
         """Return the variables with which a site finds these servers (see .env.example)."""
-        login = {"REDIS_USERNAME": self.username, "REDIS_PASSWORD": self.password}
-        if self.tls:
-            login |= {"REDIS_TLS": "1", "REDIS_CA_FILE": str(self.tls / "ca.pem")}
         if self.shards:
             nodes = ",".join(f"{HOST}:{server.port}" for server in self.servers)
-            return {"REDIS_CLUSTER": nodes, **login}
+            return {"REDIS_CLUSTER": nodes, "REDIS_PASSWORD": self.password}
         if self.sentinels:
             return {
                 "REDIS_SENTINELS": ",".join(f"{HOST}:{s.port}" for s in self.sentinels),
                 "REDIS_SENTINEL_SERVICE": SERVICE,
                 "REDIS_SENTINEL_PASSWORD": self.sentinel_password,
-                **login,
+                "REDIS_PASSWORD": self.password,
             }
-        user = f"{quote(self.username, '')}:{quote(self.password, '')}@" if self.password else ""
-        place = f"{user}{HOST}:{self.primary.port}/0"
-        if self.tls:
-            query = urlencode({"ssl_ca_certs": self.tls / "ca.pem"})
-            return {"REDIS_URL": f"rediss://{place}?{query}"}
-        return {"REDIS_URL": f"redis://{place}"}
+        login = f":{quote(self.password, '')}@" if self.password else ""
+        return {"REDIS_URL": f"redis://{login}{HOST}:{self.primary.port}/0"}
 
     def close(self) -> None:
         """End all servers and remove their files."""
         for server in self.sentinels + self.servers:  # the other order would begin a failover
             server.close()
         shutil.rmtree(self._folder, ignore_errors=True)
-        atexit.unregister(self.close)
 
     def __enter__(self) -> Self:
         return self

@@ -36,14 +36,11 @@ class Server:
     """
 
     def __init__(self, command: Path, folder: Path, port: int = 0, **connection: Any):
-        self.folder, self.log, self.conf = folder, folder / "log", folder / "server.conf"
-        self.paused = False
-        self._command = [str(command), str(self.conf)]
-        self._connection = connection
+        self.folder, self.conf, self.paused = folder, folder / "server.conf", False
+        self._command, self._connection = [str(command), str(self.conf)], connection
         self._reserved = reserve_port(port), reserve_port()
         self.port, self.bus = (int(each.getsockname()[1]) for each in self._reserved)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []  # its guard's is the second
 
     def configure(self, base: str, lines: Sequence[str], *, sentinel: bool = False) -> None:
         """Write the configuration: `base`, then port and folder, then `lines`; later ones win."""
@@ -60,29 +57,30 @@ class Server:
             (self.folder / "dump.rdb").unlink(missing_ok=True)
         if sys.platform != "linux":
             self._release_ports()
-        options: dict[str, Any] = {"stderr": subprocess.DEVNULL, "start_new_session": True}
-        with self.log.open("wb") as log:  # in a session of its own, which Ctrl-C does not reach
-            options |= {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-            self._process = subprocess.Popen(self._command, cwd=self.folder, **options)  # noqa: S603
+        # In a session of its own, which Ctrl-C does not reach.
+        options: dict[str, Any] = {"start_new_session": True, "stderr": subprocess.STDOUT}
+        with (self.folder / "log").open("wb") as log:
+            files = {"stdin": subprocess.DEVNULL, "stdout": log, "cwd": self.folder}
+            self._processes = [subprocess.Popen(self._command, **options | files)]  # noqa: S603
         if os.name == "posix":
-            # If this process is killed, the pipe closes and the guard cleans up.
+            # If this process ends in any way, the pipe closes and the guard cleans up.
             clean_up = 'read -r x; kill -KILL "$1"; rm -rf "$2"; rmdir "${2%/*}"'
-            guard = ["/bin/sh", "-c", clean_up, "guard", str(self._process.pid), str(self.folder)]
-            options |= {"stdin": subprocess.PIPE, "stdout": None, "stderr": subprocess.DEVNULL}
-            self._guard = subprocess.Popen(guard, **options)  # noqa: S603
+            guard = ["/bin/sh", "-c", clean_up, "guard", str(self._processes[0].pid)]
+            options |= {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+            self._processes.append(subprocess.Popen([*guard, str(self.folder)], **options))  # noqa: S603
         if wait:
             wait_until(self.answers, f"an answer from the server on port {self.port}")
 
     @property
     def running(self) -> bool:
         """Whether it was started, and neither killed nor paused since."""
-        return self._process is not None and not self.paused
+        return bool(self._processes) and not self.paused
 
     def check(self) -> None:
         """Raise ServerError, with the end of its log, if it ended by itself."""
-        if self._process is None or self._process.poll() is None:
+        if not self._processes or self._processes[0].poll() is None:
             return
-        log = self.log.read_text(encoding="utf-8", errors="replace").strip()
+        log = (self.folder / "log").read_text(encoding="utf-8", errors="replace").strip()
         if "already in use" in log:
             raise PortTakenError(f"Port {self.port} on {HOST} is taken by another program.")
         last = "\n".join(log.splitlines()[-5:])
@@ -108,28 +106,22 @@ class Server:
 
     def pause(self) -> None:
         """Stop the process: connections are accepted and never answered. Not on Windows."""
-        self._signal("SIGSTOP")
+        self._processes[0].send_signal(getattr(signal, "SIGSTOP"))  # noqa: B009  # for mypy on Windows
         self.paused = True
 
     def resume(self) -> None:
         """Continue after `pause`."""
-        self._signal("SIGCONT")
+        self._processes[0].send_signal(getattr(signal, "SIGCONT"))  # noqa: B009
         self.paused = False
-
-    def _signal(self, name: str) -> None:
-        if self._process is None:
-            raise ServerError(f"The server on port {self.port} is not running: start() it first.")
-        self._process.send_signal(getattr(signal, name))
 
     def kill(self) -> None:
         """Kill the process, as a crash does."""
-        for process in filter(None, (self._guard, self._process)):
+        for process in reversed(self._processes):
             process.kill()
             process.wait()
             if process.stdin:
                 process.stdin.close()
-        self._guard = self._process = None
-        self.paused = False
+        self._processes, self.paused = [], False
 
     def close(self) -> None:
         """Kill it and release its ports."""
@@ -148,8 +140,6 @@ def find_server(kind: str | None = None) -> Path:
     Raise ServerError, with what to install, if none is found.
     """
     kind = kind or os.environ.get("REDIS_SERVER_KIND") or None
-    if kind not in (None, *COMMANDS):
-        raise ServerError(f"There is no server of kind {kind!r}, only {' and '.join(COMMANDS)}.")
     for command in COMMANDS[kind] if kind else sum(COMMANDS.values(), ()):
         if path := shutil.which(command):
             return Path(path)

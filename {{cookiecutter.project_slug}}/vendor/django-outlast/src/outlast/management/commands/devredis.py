@@ -2,7 +2,6 @@
 
 import signal
 import time
-from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -18,28 +17,16 @@ class Command(BaseCommand):
     help = "Starts the Redis or Valkey servers in the settings, until Ctrl-C."
     requires_system_checks: list[str] = []
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--check", action="store_true", help="only report; start nothing")
-
-    def handle(self, *, check: bool, **options: Any) -> None:
+    def handle(self, *args: Any, **options: Any) -> None:
         if not health.uses_redis():
             self.stdout.write("The settings do not use Redis: there is nothing to start.")
             return
         found = health.readiness(health.DOCTOR_SECONDS)[-1]
-        try:
-            if found.state is not State.DOWN:
-                self.stdout.write(f"Already running: {found.text}")
-            elif check:
-                self.stdout.write(self.style.ERROR(found.text))
-                self.stdout.write(f"manage.py devredis can start {servers.find_server()}")
-            else:
-                self.run(wanted_topology())
-        except servers.ServerError as error:
-            raise CommandError(error) from error
-
-    def run(self, wanted: dict[str, Any]) -> None:
-        """Run the servers until Ctrl-C or SIGTERM; on other ports if those are taken."""
+        if found.state is not State.DOWN:
+            self.stdout.write(f"Already running: {found.text}")
+            return
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        wanted = wanted_topology()
         try:
             try:
                 topology = servers.Topology(**wanted)
@@ -49,6 +36,8 @@ class Command(BaseCommand):
             with topology:
                 self.announce(topology, as_set="ports" in wanted)
                 self.watch(topology)
+        except servers.ServerError as error:
+            raise CommandError(error) from error
         except KeyboardInterrupt:
             self.stdout.write("\nStopped.")
 
