@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -149,19 +150,23 @@ def test_last_seen_waits_for_no_lock_on_sqlite(browser: Client) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="of PostgreSQL")
-def test_last_seen_waits_for_no_locked_row_on_postgresql(browser: Client) -> None:
-    key = browser.session.session_key
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "SELECT 1 FROM django_session FOR UPDATE",
+        "LOCK TABLE django_session IN SHARE MODE",  # as CREATE INDEX
+    ],
+)
+def test_last_seen_waits_for_no_lock_on_postgresql(browser: Client, lock: str) -> None:
     age(browser.session, last_seen=timedelta(hours=1))
     before = row(browser.session).last_seen
-    other = connection.copy()
-    with transaction.atomic(), other.cursor() as cursor:
+    with closing(connection.copy()) as other, transaction.atomic():
         other.set_autocommit(False)
-        cursor.execute("SELECT 1 FROM django_session WHERE session_key = %s FOR UPDATE", [key])
+        other.cursor().execute(lock)
+        connection.cursor().execute("SET LOCAL lock_timeout = '10s'")
         started = time.monotonic()
         assert is_logged_in(browser)
         assert time.monotonic() - started < 5  # and not until the lock is released
-    other.rollback()
-    other.close()
     assert row(browser.session).last_seen == before
     assert is_logged_in(browser)
     assert row(browser.session).last_seen > before

@@ -8,8 +8,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from django.contrib.auth import get_user_model
-from django.db import connections, models, router
-from django.db.models.expressions import RawSQL
+from django.db import connections, models, router, transaction
 
 from outlast.models import AbstractSession
 
@@ -84,8 +83,10 @@ def update_unless_locked(rows: models.QuerySet[Any], key: str, values: dict[str,
     connection = connections[rows.db]
     if connection.vendor == "postgresql":
         table = connection.ops.quote_name(rows.model._meta.db_table)
-        sql = f"SELECT session_key FROM {table} WHERE session_key = %s FOR UPDATE SKIP LOCKED"  # noqa: S608
-        rows.filter(pk=RawSQL(sql, [key])).update(**values)  # noqa: S611
+        free = rows.select_for_update(skip_locked=True).filter(pk=key)
+        with transaction.atomic(rows.db), connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE NOWAIT")
+            rows.filter(pk__in=free.values("pk")).update(**values)
     elif connection.vendor == "sqlite":
         connection.ensure_connection()
         database = connection.connection  # not by Django's cursor: this is no query of the page
