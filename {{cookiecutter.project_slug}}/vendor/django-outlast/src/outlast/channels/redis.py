@@ -10,24 +10,13 @@ Messages that are sent while Redis is unavailable are lost, as with all pub/sub.
 """
 
 from binascii import crc32
-from functools import partial
 from typing import Any, ClassVar
 
-import msgpack
 from channels_redis import utils
-from channels_redis.serializers import MsgPackSerializer, registry
+from channels_redis.serializers import registry
 
 from .local import LocalLayer, Waiting
 from .shard import Shard
-
-
-class Serializer(MsgPackSerializer):
-    """MessagePack, in which keys may be numbers, as in the other layers."""
-
-    from_bytes = staticmethod(partial(msgpack.unpackb, strict_map_key=False))
-
-
-registry.register_serializer("outlast", Serializer)
 
 
 class PubSubLayer(LocalLayer):
@@ -43,15 +32,16 @@ class PubSubLayer(LocalLayer):
         hosts: list[str | dict[str, Any]] | None = None,
         prefix: str = "asgi",
         *,
-        serializer_format: str = "outlast",
+        serializer_format: str = "",
         symmetric_encryption_keys: list[str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        serializer = registry.get_serializer(
-            serializer_format, symmetric_encryption_keys=symmetric_encryption_keys
-        )
-        self.serialize, self.deserialize = serializer.serialize, serializer.deserialize
+        if serializer_format or symmetric_encryption_keys:
+            serializer = registry.get_serializer(
+                serializer_format or "msgpack", symmetric_encryption_keys=symmetric_encryption_keys
+            )
+            self.serialize, self.deserialize = serializer.serialize, serializer.deserialize
         self._shards = [Shard(host, prefix, self) for host in utils.decode_hosts(hosts)]
 
     def _shard(self, address: str) -> Shard:

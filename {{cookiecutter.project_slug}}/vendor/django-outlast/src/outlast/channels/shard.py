@@ -84,7 +84,7 @@ class Shard:
 
     async def aclose(self, **options: Any) -> None:
         """Close all connections; they are opened again when they are needed."""
-        self._node()[0].connection_pool.disconnect()
+        self._nodes()[0].connection_pool.disconnect()
 
     def _in_sender(self, function: Callable[..., None], *args: str) -> "Future[None]":
         with self._lock:
@@ -105,8 +105,8 @@ class Shard:
             logger.debug("Channel layer: messages were dropped: %s", type(error).__name__)
 
     def _publish(self, batch: list[tuple[str, bytes]]) -> None:
-        node, number = self._node()
-        pipeline = node.pipeline(transaction=False)
+        nodes = self._nodes()
+        pipeline = nodes[self._turn % len(nodes)].pipeline(transaction=False)
         for channel, message in batch:
             pipeline.publish(channel, message)
         try:
@@ -116,7 +116,7 @@ class Shard:
             self._failed = 0
         except (RedisConnectionError, RedisTimeoutError):
             self._turn, self._failed = self._turn + 1, self._failed + 1
-            if self._failed >= number:
+            if self._failed >= len(nodes):
                 raise
 
     def _tell(self, command: str, address: str) -> None:
@@ -127,24 +127,21 @@ class Shard:
             with suppress(RedisError, OSError):  # the other thread sees to it
                 getattr(self._pubsub, command)(self._prefix + address)
 
-    def _node(self) -> tuple[Redis, int]:
-        """Return the client, or that of one node of a cluster: all nodes forward messages.
+    def _nodes(self) -> list[Redis]:
+        """Return the client, or those of the nodes of a cluster, which all forward messages.
 
-        All threads of a process use the same, because on their way through two nodes messages
-        overtake each other. The number is that of the nodes.
+        A process uses one at a time: on their way through two, messages overtake each other.
         """
-        if isinstance(self._client, ClusterClient):
-            nodes = self._client.clients()
-            return nodes[self._turn % len(nodes)], len(nodes)
-        return self._client, 1
+        is_cluster = isinstance(self._client, ClusterClient)
+        return self._client.clients() if is_cluster else [self._client]
 
     # In the thread that receives.
 
     def _listen(self) -> None:
         while self._listener is threading.current_thread():
             try:
-                node, _number = self._node()
-                with node.pubsub() as pubsub:
+                nodes = self._nodes()
+                with nodes[self._turn % len(nodes)].pubsub() as pubsub:
                     pubsub.subscribe(self._prefix)  # it connects
                     self._pubsub = pubsub
                     if wanted := list(self._wanted):
