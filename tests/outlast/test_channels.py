@@ -1,6 +1,7 @@
 """Channel layers: what all of them promise, on real servers."""
 
 import asyncio
+import gc
 import threading
 import time
 from contextlib import suppress
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from channels.consumer import AsyncConsumer
 from django.db import connections, transaction
 from outlast.channels.local import LIMIT, LocalLayer
 from outlast.channels.redis import PubSubLayer
@@ -83,6 +85,54 @@ def test_members_get_copies_of_their_own_and_those_who_left_nothing(
         await here.group_discard("group", one)
         await here.group_discard("group", two)
         assert not here._groups
+
+    run(scenario())
+
+
+def test_a_receiver_that_is_cancelled_receives_later(layers: tuple[Any, Any]) -> None:
+    here, there = layers
+
+    async def scenario() -> None:
+        channel = await here.new_channel()
+        await here.group_add("group", channel)
+        for number in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(here.receive(channel), 0.1)
+            await there.group_send("group", {"number": number})
+            assert await hear(here, channel) == {"number": number}
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("end", ["is cancelled", "fails"])
+def test_nothing_is_left_of_a_consumer(
+    layers: tuple[Any, Any], end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, _ = layers
+    monkeypatch.setattr("channels.consumer.get_channel_layer", lambda alias: here)
+
+    class Consumer(AsyncConsumer):
+        async def news(self, message: Any) -> None:
+            raise ZeroDivisionError
+
+    async def consume() -> None:
+        consumer = Consumer()
+        running = asyncio.create_task(consumer({}, asyncio.Event().wait, None))
+        while not hasattr(consumer, "channel_receive"):
+            await asyncio.sleep(0.01)
+        await here.group_add("group", consumer.channel_name)
+        if end == "fails":
+            await here.send(consumer.channel_name, {"type": "news"})
+        else:
+            running.cancel()
+        await asyncio.wait([running])
+        assert running.cancelled() or isinstance(running.exception(), ZeroDivisionError)
+
+    async def scenario() -> None:
+        await consume()
+        while here._channels or here._groups:
+            gc.collect()
+            await asyncio.sleep(0.01)
 
     run(scenario())
 
@@ -183,8 +233,9 @@ def test_what_synchronous_code_sends_in_a_transaction_waits_for_its_commit(
 def test_nothing_is_left_of_closed_event_loops(layers: tuple[Any, Any]) -> None:
     here, there = layers
 
-    async def open_one() -> None:
-        await here.group_add("group", await here.new_channel())
+    async def open_one() -> str:
+        await here.group_add("group", channel := await here.new_channel())
+        return channel
 
     async def scenario() -> None:
         channel = await here.new_channel()
@@ -193,9 +244,6 @@ def test_nothing_is_left_of_closed_event_loops(layers: tuple[Any, Any]) -> None:
         await hear(here, channel)
         while len(here._channels) > 1:
             await asyncio.sleep(0.01)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(here.receive(channel), 0.1)
-        assert not here._channels
 
-    run(open_one())
+    _kept = run(open_one())
     run(scenario())

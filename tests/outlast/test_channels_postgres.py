@@ -1,9 +1,9 @@
 """The channel layer on PostgreSQL: its connections, outages, and connection poolers."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import django
@@ -42,14 +42,8 @@ def test_one_connection_per_process(
             time.sleep(0.05)
 
     wait_for_none()  # of other tests
-    threads = [
-        threading.Thread(target=async_to_sync(layer.send), args=("x", {"type": "x"}))
-        for _ in range(20)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(20) as crowd:
+        list(crowd.map(async_to_sync(layer.send), ["x"] * 20, [{"type": "x"}] * 20))
     run(layer.new_channel())
     assert count() == 1
     layer.disconnect()
@@ -86,13 +80,18 @@ def test_what_others_notify_is_passed_over(
 
     async def scenario() -> None:
         channel = await layer.new_channel()
-        garbage = ["x", "a b c", f"channel {channel} i 0 ü", f"channel {channel} i 0 wQ==",
-                   f"channel {channel} i 0 *", f"channel {channel} i x wQ=="]  # fmt: skip
+        garbage = ["x", "a b c", f"{channel} i 0 ü", f"{channel} i 0 wQ==",
+                   f"{channel} i 0 *", f"{channel} i x wQ=="]  # fmt: skip
         with psycopg.connect(postgres.url()) as connection:
             for payload in garbage:
                 connection.execute("SELECT pg_notify('outlast', %s)", [payload])
         await layer.send(channel, {"type": "sense"})
         assert await hear(layer, channel) == {"type": "sense"}
+        wire = layer.connect()
+        assert wire._parts.keys() == {"i"}
+        await layer.close_channel(channel)
+        wire._hear(f"{channel} i x wQ==")
+        assert not wire._parts
 
     run(scenario())
     assert "cannot be used" not in caplog.text

@@ -8,9 +8,11 @@ import asyncio
 import logging
 import threading
 import uuid
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -35,6 +37,14 @@ class Sending(partial[Any]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.args[0](*args, **kwargs)
+
+
+class Name(str):
+    """The name of a new channel. The channel is closed when this object is deleted.
+
+    That is when its consumer has ended, of which Channels does not tell. It cancels `receive`, but
+    so does a consumer that stops waiting for a message for a while.
+    """
 
 
 class LocalLayer(BaseChannelLayer):
@@ -152,8 +162,15 @@ class LocalLayer(BaseChannelLayer):
 
     async def new_channel(self, prefix: str = "specific") -> str:
         """Return the name of a new channel of this process."""
-        name = f"{prefix}.{uuid.uuid4().hex}"
-        await self._open(name)
+        name = Name(f"{prefix}.{uuid.uuid4().hex}")
+        loop, channel = asyncio.get_running_loop(), str(name)
+
+        def close() -> None:  # in any thread
+            with suppress(RuntimeError):  # the loop was closed before
+                loop.call_soon_threadsafe(self._forget, channel)
+
+        weakref.finalize(name, close).atexit = False
+        await self._open(channel)
         return name
 
     async def _open(self, channel: str) -> asyncio.Queue[Any]:
@@ -167,16 +184,18 @@ class LocalLayer(BaseChannelLayer):
         return queue
 
     async def receive(self, channel: str) -> Any:
-        """Return the next message of a channel; the channel is closed if that is cancelled."""
+        """Return the next message of a channel."""
         self.require_valid_channel_name(channel)
+        is_new = channel not in self._channels
         try:
-            return await (await self._open(channel)).get()
+            return await (await self._open(str(channel))).get()
         except asyncio.CancelledError:
-            await self.close_channel(channel)
+            if is_new:
+                self._forget(channel)
             raise
 
     async def close_channel(self, channel: str) -> None:
-        """Close a channel of this process. Channels cancels `receive`, but may come too late."""
+        """Close a channel of this process."""
         self._forget(channel)
 
     async def group_add(self, group: str, channel: str) -> None:
@@ -189,7 +208,7 @@ class LocalLayer(BaseChannelLayer):
                     f"The channel {channel!r} belongs to another process and cannot join a "
                     "group. Consumers join with self.channel_name."
                 )
-            self._groups[address].add(channel)
+            self._groups[address].add(str(channel))
         await _wait_for(self._listen(address))
 
     async def group_discard(self, group: str, channel: str) -> None:

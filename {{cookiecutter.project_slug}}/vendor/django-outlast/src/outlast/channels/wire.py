@@ -177,6 +177,7 @@ class Wire(threading.Thread):
         try:
             address, ident, left, text = payload.split(" ", 3)
             if address not in self._layer._groups and address not in self._layer._channels:
+                self._parts.pop(ident, None)  # the last receiver has left since the first part
                 return
             parts = self._parts.setdefault(ident, [])
             parts.append(text)
