@@ -187,10 +187,9 @@ class Shard:
 
     def _follow_primary(self, connection: Any) -> None:
         pool = getattr(self._client, "connection_pool", None)
-        if isinstance(pool, PrimaryPool):
-            pool.refresh()
-            if pool.sentinel_manager.primary != (connection.host, connection.port):
-                raise RedisError("Sentinel names another primary")
+        place = connection.host, connection.port
+        if isinstance(pool, PrimaryPool) and pool.get_master_address() != place:
+            raise RedisError("Sentinel names another primary")
 
     def _hears_again(self) -> None:
         if self._lost_at is not None:

@@ -1,6 +1,5 @@
 """Connections of redis-py: short time-outs, and the primary that Sentinels name."""
 
-import contextlib
 import logging
 import time
 from typing import Any, cast
@@ -76,7 +75,7 @@ class Sentinels(Sentinel):
 
     def discover_master(self, service_name: str) -> HostPort:
         """Return the primary; raise redis-py's ConnectionError if it is not known."""
-        if self.primary and not self.is_due:
+        if self.primary and time.monotonic() < self.ask_at:
             return self.primary
         self.ask_at = time.monotonic() + SENTINEL_INTERVAL
         try:
@@ -90,11 +89,6 @@ class Sentinels(Sentinel):
             logger.warning("Redis: the primary of %s is %s, was %s.", service_name, new, old)
         self.primary = found
         return found
-
-    @property
-    def is_due(self) -> bool:
-        """Whether it is time to ask again."""
-        return time.monotonic() >= self.ask_at
 
 
 class PrimaryPool(SentinelConnectionPool):
@@ -110,8 +104,3 @@ class PrimaryPool(SentinelConnectionPool):
         """Return a connection to the primary, after closing those to a former one."""
         self.get_master_address()
         return super().get_connection()
-
-    def refresh(self) -> None:
-        """Ask the Sentinels if it is time; never raise."""
-        with contextlib.suppress(exceptions.RedisError):
-            self.get_master_address()

@@ -81,8 +81,6 @@ class Server:
         if not self._processes or self._processes[0].poll() is None:
             return
         log = (self.folder / "log").read_text(encoding="utf-8", errors="replace").strip()
-        if "already in use" in log:
-            raise PortTakenError(f"Port {self.port} on {HOST} is taken by another program.")
         last = "\n".join(log.splitlines()[-5:])
         raise ServerError(f"The server on port {self.port} exited. Its last output:\n{last}")
 
