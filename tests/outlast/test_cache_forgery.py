@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from caches import make_cache
 from outlast.cache import RedisCache
-from outlast.redis.signing import MAC_SIZE
+from outlast.redis.values import MAC_SIZE
 from outlast.servers import Topology
 from redis import Redis
 from redis.exceptions import ResponseError

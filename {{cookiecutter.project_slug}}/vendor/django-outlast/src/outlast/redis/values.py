@@ -1,13 +1,22 @@
-"""Django's cache client on the one redis-py client of the process, with signed values."""
+"""Django's cache client on the one redis-py client of the process, with signed values.
+
+Who can write to Redis could run code through pickle, or move a value to another key. So values
+are stored as HMAC(cache key, payload) + payload, and nothing is unpickled whose signature is not
+right for its key. Whole numbers are stored as they are, for INCR.
+"""
 
 import contextlib
+import functools
+import hmac
 import logging
+import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.conf import settings
 from django.core.cache.backends import redis as django_redis
-from django.utils.encoding import force_str
+from django.utils.encoding import force_bytes, force_str
 from redis.connection import ConnectionPool
 from redis.exceptions import ResponseError
 from redis.typing import KeyT
@@ -17,15 +26,52 @@ from outlast.counting import count_read
 
 from .breaker import LARGE, Unavailable
 from .clients import Client, get_client
-from .signing import ForgedValueError, sign, unsign
 
 logger = logging.getLogger(__name__)
 
 CLEARED_SECONDS = 1.0  # after which a process notices that another one has cleared the cache
+MAC_SIZE = 32  # of SHA-256
+# The whole numbers that Redis counts with.
+NUMBERS, NUMBER = range(-(2**63), 2**63), re.compile(rb"0|-?[1-9]\d{,18}")
+
+
+class ForgedValueError(ValueError):
+    """A value in Redis was not written by this site under this key."""
+
+
+@functools.lru_cache(maxsize=16)
+def _hmac(secret: str | bytes) -> hmac.HMAC:
+    """Return an HMAC to copy, with a key that is only used here."""
+    return hmac.new(hmac.digest(force_bytes(secret), b"outlast.cache", "sha256"), None, "sha256")
+
+
+def _mac(secret: str | bytes, key: KeyT, payload: bytes) -> bytes:
+    name, mac = force_bytes(key), _hmac(secret).copy()
+    mac.update(b"%d:%s%s" % (len(name), name, payload))  # no key and payload are read as others
+    return mac.digest()
+
+
+def sign(key: KeyT, payload: Any) -> bytes | int:
+    """Return what is stored for a payload, which a serializer made, under `key`."""
+    if type(payload) is int and payload in NUMBERS:
+        return int(payload)
+    data = payload if isinstance(payload, bytes) else str(payload).encode()
+    return _mac(settings.SECRET_KEY, key, data) + data
+
+
+def unsign(key: KeyT, data: bytes) -> bytes:
+    """Return the payload; raise ForgedValueError if `sign` did not sign it for this key."""
+    if NUMBER.fullmatch(data) and int(data) in NUMBERS:
+        return data
+    mac, payload = data[:MAC_SIZE], data[MAC_SIZE:]
+    for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        if hmac.compare_digest(mac, _mac(secret, key, payload)):
+            return payload
+    raise ForgedValueError("neither signed nor a number")
 
 
 class SignedValues:
-    """redis-py's client, which signs values under their keys; see `signing`."""
+    """redis-py's client, which signs values under their keys."""
 
     def __init__(self, client: Client):
         self.client: Any = client
