@@ -43,13 +43,11 @@ class Concern(Problem):
 class Probe:
     """One health check. `ask` returns what it found; it raises Problem, or any other error.
 
-    `required`: people cannot log in without this service, so `/readyz` depends on it.
     `needs`: the service without which the check is skipped.
     """
 
     name: str
     ask: Callable[[], str]
-    required: bool = False
     needs: str = ""
 
 
@@ -61,7 +59,6 @@ class Finding:
     state: State
     text: str
     remedies: tuple[str, ...] = ()
-    required: bool = False
     milliseconds: float = 0
 
 
@@ -77,7 +74,7 @@ def ask(probes: Iterable[Probe], seconds: float) -> list[Finding]:
     silent = State.DOWN, f"No answer within {seconds:g} s: it hangs, or is overloaded."
     return [
         future.result() if future.done()
-        else Finding(probe.name, *silent, (), probe.required, seconds * 1000)
+        else Finding(probe.name, *silent, (), seconds * 1000)
         for probe, _, future in asked
     ]  # fmt: skip
 
@@ -113,4 +110,4 @@ def _answer(probe: Probe, future: "Future[Finding]") -> None:
         connections.close_all()  # those of this thread
     finally:
         taken = round((time.perf_counter() - started) * 1000, 1)
-        future.set_result(Finding(probe.name, state, text, tuple(remedies), probe.required, taken))
+        future.set_result(Finding(probe.name, state, text, tuple(remedies), taken))
