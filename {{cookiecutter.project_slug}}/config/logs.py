@@ -18,6 +18,8 @@ from django.http import HttpRequest, HttpResponse
 logger = logging.getLogger("site.requests")
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 VALID_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")  # anything else could forge lines
+# JSON leaves these line ends as they are: a URL could forge lines with them.
+LINE_ENDS = {number: f"\\u{number:04x}" for number in (0x85, 0x2028, 0x2029)}
 LIMIT = 1000  # characters of a message or of a field that a client writes
 
 CONFIG: dict[str, Any] = {
@@ -55,7 +57,7 @@ class JSONFormatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         present = {name: value for name, value in line.items() if value is not None}
-        return json.dumps(present, ensure_ascii=False, default=str)
+        return json.dumps(present, ensure_ascii=False, default=str).translate(LINE_ENDS)
 
 
 def place_of(request: HttpRequest) -> str:

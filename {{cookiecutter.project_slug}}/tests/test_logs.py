@@ -19,7 +19,7 @@ TOKEN = "c9abcd-0123456789abcdef0123456789abcdef"
 
 
 def chatty(request: HttpRequest, token: str) -> HttpResponse:
-    logging.getLogger("outlast.redis").warning("Redis is lost:\n%s", "again")
+    logging.getLogger("outlast.redis").warning("Redis is lost:\n%s", "\u2028again")
     return HttpResponse("said")
 
 
@@ -44,7 +44,7 @@ def test_all_lines_of_a_request_have_its_id(lines: Any, https: Client) -> None:
     answer = https.get("/chatty/s3cret-token/")
     said, done = lines()
     assert said["request_id"] == done["request_id"] == answer["X-Request-ID"]
-    assert (said["level"], said["message"]) == ("warning", "Redis is lost:\nagain")
+    assert (said["level"], said["message"]) == ("warning", "Redis is lost:\n\u2028again")
     assert done["message"] == "GET /chatty/<str:token>/ 200"
     assert done["status"] == 200 and done["milliseconds"] >= 0
     assert https.get("/chatty/x/")["X-Request-ID"] != answer["X-Request-ID"]
