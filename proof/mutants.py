@@ -55,7 +55,10 @@ PARTS = {
     "handler": library(["handler.py", "threads.py"], ["handler"]),
     "channels": library(["channels"], ["channels"]),
     "throttle": Part(["accounts/throttle.py"], ["tests/test_throttle.py"], in_site=True),
-    "profiles": Part([f"{SITE}/config/profiles.py"], ["tests/test_profiles.py"]),
+    "profiles": Part(
+        [f"{SITE}/config/profiles.py"],
+        ["tests/test_profiles.py", "proof/test_profile.py", "--profile=file"],
+    ),
     "hooks": Part(
         ["hooks/pre_gen_project.py", "hooks/post_gen_project.py"],
         ["tests/test_pre_gen.py", "tests/test_post_gen.py", "tests/test_post_gen_commands.py"],
