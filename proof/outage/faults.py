@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from proof.outage.outage import HUNG, PASSWORD, Outage, web_server
+from proof.outage.outage import HUNG, LOOK_SECONDS, PASSWORD, Outage, web_server
 from proof.site import free_port
 
 SECONDS = 4.5  # of most faults; LEAVING of users.py fits in
@@ -102,8 +102,14 @@ def restarted_from_a_snapshot(outage: Outage) -> None:
 def maxmemory(outage: Outage) -> None:
     with outage.primary.client() as client:
         client.config_set("maxmemory", 1)
+        outage.confirm(2, "OOM|maxmemory", outage.primary)
+        client.config_resetstat()
         outage.confirm(SECONDS, "OOM|maxmemory", outage.primary)
+        commands = client.info("commandstats").values()
         client.config_set("maxmemory", 0)
+    # A quarter of them are this proof's own; each worker of the site tries every two seconds.
+    refused = sum(command["rejected_calls"] for command in commands)
+    assert refused < 4 * SECONDS / LOOK_SECONDS, f"{refused} commands: the breaker is not used"
 
 
 @fault("READONLY: became a replica")
