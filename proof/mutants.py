@@ -25,7 +25,7 @@ from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 from proof.mutations import SITE, copy_of_template
 
 TEMPLATE = Path(__file__).parent.parent
-SECONDS = 60  # for the tests of one mutant; a mutant that takes longer is noticed
+SECONDS = 120  # for the tests of one mutant; a mutant that takes longer is noticed
 LIBRARY = f"{SITE}/vendor/django-outlast/src/outlast"
 OF_LIBRARY = ["-c", "tests/outlast/pytest.ini"]
 
