@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from redis import Redis
@@ -48,6 +48,7 @@ class Shard:
         self._wanted: dict[str, Future[None]] = {}
         self._lost_at: float | None = None  # time.monotonic() at the start of an outage
         self._turn = self._failed = 0  # of the nodes of a cluster
+        self._node_works = False
 
     # Called by any thread; never raise errors of Redis.
 
@@ -99,7 +100,8 @@ class Shard:
         """Send all waiting messages."""
         batch = [self._outbox.popleft() for _ in range(len(self._outbox))]
         try:
-            with self._client.breaker:
+            # The cache's breaker opens for one node, while others may forward messages.
+            with nullcontext() if self._node_works else self._client.breaker:
                 self._publish(batch)
         except (Unavailable, RedisError, OSError) as error:
             logger.debug("Channel layer: messages were dropped: %s", type(error).__name__)
@@ -113,10 +115,11 @@ class Shard:
             for reply in pipeline.execute(raise_on_error=False):
                 if isinstance(reply, Exception):  # redis-py would raise it with the message in it
                     raise reply
-            self._failed = 0
+            self._failed, self._node_works = 0, len(nodes) > 1
         except (RedisConnectionError, RedisTimeoutError):
             self._turn, self._failed = self._turn + 1, self._failed + 1
             if self._failed >= len(nodes):
+                self._node_works = False
                 raise
 
     def _tell(self, command: str, address: str) -> None:
