@@ -198,6 +198,7 @@ class Shard:
         if self._lost_at is not None:
             seconds, self._lost_at = time.monotonic() - self._lost_at, None
             logger.warning("Channel layer: messages arrive again after %.1f s.", seconds)
+            self._node_works = isinstance(self._client, ClusterClient)
             self._client.breaker.probe_soon()
 
 
