@@ -33,11 +33,16 @@ CACHES = {"default": {"BACKEND": "outlast.cache.RedisCache", "KEY_PREFIX": "here
 """
 
 
+reserved: list[socket.socket] = []
+
+
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("outlast.health.asking.FRESH_SECONDS", 0)
     (tmp_path / "devredis_settings.py").write_text(SETTINGS)
-    return tmp_path
+    yield tmp_path
+    while reserved:
+        reserved.pop().close()
 
 
 def variables(folder: Path, cache: str, **more: str) -> dict[str, str]:
@@ -83,8 +88,12 @@ def once(settings: Any, cache: str) -> str:
 
 
 def free_port() -> int:
-    with reserve_port() as reserved:
-        return int(reserved.getsockname()[1])
+    """Return a port that no other test gets; on Linux a server can listen at it nevertheless."""
+    reserved.append(reserve_port())
+    port = int(reserved[-1].getsockname()[1])
+    if sys.platform != "linux":
+        reserved.pop().close()
+    return port
 
 
 def shut_down(host: str, port: int) -> None:
