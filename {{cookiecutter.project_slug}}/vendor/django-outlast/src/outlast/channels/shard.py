@@ -190,9 +190,9 @@ class Shard:
 
     def _follow_primary(self, connection: Any) -> None:
         pool = getattr(self._client, "connection_pool", None)
-        place = connection.host, connection.port
-        if isinstance(pool, PrimaryPool) and pool.get_master_address() != place:
-            raise RedisError("Sentinel names another primary")
+        if isinstance(pool, PrimaryPool):  # a Unix socket has no host
+            if pool.get_master_address() != (connection.host, connection.port):
+                raise RedisError("Sentinel names another primary")
 
     def _hears_again(self) -> None:
         if self._lost_at is not None:
