@@ -190,9 +190,10 @@ class Shard:
 
     def _follow_primary(self, connection: Any) -> None:
         pool = getattr(self._client, "connection_pool", None)
-        if isinstance(pool, PrimaryPool):  # a Unix socket has no host
-            if pool.get_master_address() != (connection.host, connection.port):
-                raise RedisError("Sentinel names another primary")
+        if not isinstance(pool, PrimaryPool):
+            return
+        if pool.get_master_address() != (connection.host, connection.port):
+            raise RedisError("Sentinel names another primary")
 
     def _hears_again(self) -> None:
         if self._lost_at is not None:
