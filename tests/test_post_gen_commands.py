@@ -28,12 +28,17 @@ def script(path: Path, text: str) -> str:
 # --- What is planned ---
 
 
-@pytest.mark.parametrize("system", ["posix", "nt"])
-def test_with_uv_the_site_is_locked_and_run_by_uv(system: str, load_hook: LoadHook) -> None:
-    manage, steps = load_hook("post_gen_project", system=system).plan(["/base/python"], "uv")
+@pytest.mark.parametrize(
+    ("system", "python", "named"),
+    [("posix", ["/base/python"], "/base/python"), ("nt", ["py", "-3.13"], "3.13")],
+)
+def test_with_uv_the_site_is_locked_and_run_by_uv(
+    system: str, python: list[str], named: str, load_hook: LoadHook
+) -> None:
+    manage, steps = load_hook("post_gen_project", system=system).plan(python, "uv")
     assert manage == ["uv", "run", "manage.py"]
     assert [commands for *_, commands in steps] == [
-        [["uv", "sync", "--python", "/base/python"]],
+        [["uv", "sync", "--python", named]],
         [["uv", "run", "manage.py", "migrate"]],
     ]
 
