@@ -50,7 +50,7 @@ def form(user: User, **changes: Any) -> dict[str, Any]:
 
 def ways(model: type[Model], depth: int = 4) -> Iterator[str]:
     """Yield every lookup from a model, over all relations, to a secret."""
-    for field in model._meta.get_fields():
+    for field in model._meta.get_fields(include_hidden=True):
         if field.name in SECRETS or getattr(field, "attname", "") in SECRETS:
             yield field.name
         if field.is_relation and field.related_model and depth > 1:

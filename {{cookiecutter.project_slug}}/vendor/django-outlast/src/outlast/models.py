@@ -52,14 +52,15 @@ class AbstractSession(AbstractBaseSession):
     Django's own engine, leaves `version` NULL; then the data is decoded.
     """
 
-    # No constraint: SQLite would have to copy the table to add one. No relation from the user,
-    # by which the admin could filter.
+    # No constraint: SQLite would have to copy the table to add one. The relation from the user
+    # cannot be named in a lookup, because Django splits lookups at "__": staff could find out
+    # session keys with filters in the admin's addresses.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
         null=True,
         db_constraint=False,
-        related_name="+",
+        related_name="hidden__sessions+",
         verbose_name=_("user"),
     )
     backend = models.TextField(_("authentication backend"), null=True, editable=False)
