@@ -67,8 +67,8 @@ urlpatterns = [
     [
         ("rows", "hash", True, {"visits": 1}),
         ("rows", "roll back", True, {"visits": 1, "fruit": "pear"}),
-        ("rows", "write", False, {"visits": 1, "fruit": "pear"}),
-        ("user", "write", False, {"visits": 1, "fruit": "pear"}),
+        ("rows", "write", False, {"fruit": "pear"}),
+        ("user", "write", False, {"fruit": "pear"}),
         ("rows", "nothing", False, {}),
     ],
 )

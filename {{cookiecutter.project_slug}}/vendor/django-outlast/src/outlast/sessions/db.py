@@ -68,8 +68,9 @@ class SessionStore(ReadingStore):
         except base.UpdateError:
             if self.session_key != self._ended_key:
                 raise  # another request ended it
-            for key in IDENTITY & data.keys():
-                del data[key]
+            for key in IDENTITY | self._ended_data.keys():
+                if key in IDENTITY or data.get(key) == self._ended_data[key]:
+                    data.pop(key, None)  # of the session that has ended
             return self.create()
         self.password_given = self.hash_renewed = False
         return None
@@ -204,7 +205,7 @@ class SessionStore(ReadingStore):
         self.user_agent = user_agent[:300].replace("\0", "")
 
     def touch(self) -> None:
-        """Write `last_seen` if it is due; do not wait for a lock, and do not fail.
+        """Write `last_seen` if it is due, without waiting for a lock; do not fail.
 
         A row that Django's engine wrote gets its columns here, and after a rotation of
         SECRET_KEY the new hash is written, unless another request has changed the row.
@@ -219,20 +220,24 @@ class SessionStore(ReadingStore):
             if self.hash_renewed:
                 self._only_if = same
                 self.write(self.create_model_instance(self._get_session()), must_create=False)
+                self.hash_renewed = False
             elif row.version is None and data is not None:
                 columns = self._columns(row, data)
                 update_unless_locked(self.rows().filter(**same), row.pk, columns)
             elif not row.last_seen or row.last_seen <= now - _last_seen_interval():
                 update_unless_locked(self.rows(), row.pk, {"last_seen": now})
-        except (Error, base.UpdateError) as error:
+        except (Error, base.UpdateError, OSError) as error:
             logger.info("last_seen of a session was not written: %r", error)
+        finally:
+            self._only_if = None
 
     def _columns(self, row: AbstractSession, data: str) -> dict[str, Any]:
         """Return the values of the columns for a row that Django's engine wrote."""
         session = self.get_model_class()(last_seen=timezone.now())
         session.set_identity(self.decode(data))
         values = self._values(session, row)
-        return {k: v for k, v in values.items() if k not in ("session_data", "expire_date")}
+        names = ("user_id", "backend", "auth_hash", "version", "last_seen", *KEPT)
+        return {name: values[name] for name in names if name in values}
 
 
 def _last_seen_interval() -> timedelta:

@@ -24,6 +24,7 @@ class ReadingStore(db.SessionStore):
     reads_data = True  # together with the row
     hash_renewed = False  # not yet in the row
     _ended_key: str | None = None  # whose row the request itself deletes
+    _ended_data: dict[str, Any] = {}  # of that session
     _get_session: Callable[..., dict[str, Any]]
     _aget_session: Callable[..., Awaitable[dict[str, Any]]]
 
@@ -100,8 +101,7 @@ class ReadingStore(db.SessionStore):
         A password change ends all sessions, then Django gives this one a new key. What is
         saved without that goes to a new session without a user.
         """
-        self._get_session()
-        self._ended_key = self.session_key
+        self._ended_data, self._ended_key = dict(self._get_session()), self.session_key
 
     def fetch(self, row: AbstractSession) -> str | None:
         """Return the encoded data of a session, or None if it is missing."""
