@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import forms as auth_forms
 from django.contrib.auth import views as auth_views
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.messages.views import SuccessMessageMixin
@@ -19,6 +20,7 @@ from django.urls import reverse_lazy
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.http import urlsafe_base64_decode
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.generic import FormView, TemplateView, View
@@ -183,7 +185,9 @@ class SignUpConfirmView(LinkConfirmView):
 
     @property
     def post_reset_login_backend(self) -> str:  # type: ignore[override]
-        return str(settings.AUTHENTICATION_BACKENDS[0])
+        names = settings.AUTHENTICATION_BACKENDS  # some only check permissions
+        found = (name for name in names if issubclass(import_string(name), ModelBackend))
+        return next(found, names[0])
 
     def find(self, uidb64: str) -> User | None:
         """Return the invited user, or with `SIGN_UP` an unsaved user."""

@@ -16,6 +16,7 @@ from outlast.addresses import split_secrets
 from config.environment import Env
 
 # Defaults for development, where `manage.py devredis` starts them; production has no defaults.
+SERVER = re.compile(r"(\[[^\]@/]+\]|[^:@/\[\]]+):\d+")  # host:port, [::1]:port
 LOCAL_SENTINELS = ["127.0.0.1:26379", "127.0.0.1:26380", "127.0.0.1:26381"]
 LOCAL_CLUSTER = [f"127.0.0.1:{port}" for port in range(7000, 7006)]
 LOCAL_REDIS = "redis://127.0.0.1:6379/0"
@@ -155,7 +156,7 @@ def _servers(env: Env, variable: str, local: list[str]) -> list[str]:
     """Return the servers in the variable; with DJANGO_DEBUG=1, `local` is the default."""
     debug = env.bool("DJANGO_DEBUG", default=False)
     servers: list[str] = env.list(variable, default=local if debug else [])
-    if not servers or not all(re.fullmatch(r"[^@/]+:\d+", server) for server in servers):
+    if not servers or not all(SERVER.fullmatch(server) for server in servers):
         raise ImproperlyConfigured(  # without the value, which could contain a password
             f"{variable} must be host:port,host:port,host:port, where this profile finds Redis; "
             "or choose another DJANGO_PROFILE. REDIS_USERNAME and REDIS_PASSWORD are the login."

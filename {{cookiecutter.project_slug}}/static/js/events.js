@@ -149,7 +149,7 @@ function over() {
   finished = true;
   hangUp();
   const link = document.createElement("a");
-  link.href = location.href; // redirects to the login page, unless another tab has logged in
+  link.href = location.pathname + location.search; // redirects to the login page, unless another tab has logged in
   link.textContent = panel.dataset.logIn;
   const note = document.createElement("p");
   note.className = "alert";
