@@ -45,6 +45,9 @@ def test_numbers(cache: RedisCache) -> None:
     assert cache.get("n") == -3
     with pytest.raises(ValueError, match="'site:1:missing' not found"):
         cache.incr("missing")
+    with pytest.raises(ResponseError, match="overflow"):
+        cache.decr("n", 2**63 - 1)  # a counter of the site is not lost
+    assert cache.get("n") == -3
     for value in ("text", 1.5, 2**70, True):
         cache.set("n", value)
         assert cache.get("n") == value

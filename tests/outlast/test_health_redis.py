@@ -14,6 +14,7 @@ from outlast.health import probes, redis
 from outlast.health.asking import Concern, Problem
 from outlast.health.errors import explain
 from outlast.servers import Server, Topology, quoted, wait_until
+from redis import Redis
 from redis.exceptions import MovedError
 
 Use = Callable[..., None]
@@ -34,9 +35,12 @@ def url(server: Server, login: str = "", number: int = 0) -> str:
     return f"redis://{login}127.0.0.1:{server.port}/{number}"
 
 
-def test_healthy(server: Server, use_cache: Use) -> None:
+def test_healthy(server: Server, use_cache: Use, monkeypatch: pytest.MonkeyPatch) -> None:
     use_cache(url(server))
     assert f" at 127.0.0.1:{server.port}, " in redis.server(QUICK)
+    told = {"redis_version": "7.4.0"}  # Redis Cloud does not tell its limit
+    monkeypatch.setattr(Redis, "info", lambda self: told)
+    assert redis.server(QUICK).endswith("0.0 MB used")
 
 
 def test_nothing_listens(server: Server, use_cache: Use) -> None:

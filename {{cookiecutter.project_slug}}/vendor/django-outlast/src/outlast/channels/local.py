@@ -62,7 +62,7 @@ class LocalLayer(BaseChannelLayer):
         self.serialize: Callable[[Any], bytes] = msgpack.packb
         self.deserialize: Callable[[bytes], Any] = partial(msgpack.unpackb, strict_map_key=False)
         self.last_error: BaseException | None = None  # for the doctor
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._channels: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Queue[Any]]] = {}
         self._groups: defaultdict[str, set[str]] = defaultdict(set)
 
@@ -158,7 +158,7 @@ class LocalLayer(BaseChannelLayer):
             if self._groups[group]:
                 return
             del self._groups[group]
-        self._stop_listening(group)
+            self._stop_listening(group)  # before another thread joins the group again
 
     async def new_channel(self, prefix: str = "specific") -> str:
         """Return the name of a new channel of this process."""

@@ -18,6 +18,9 @@ from channels_redis.serializers import registry
 from .local import LocalLayer, Waiting
 from .shard import Shard
 
+# Options of channels-redis that have no use here.
+UNUSED = {"channel_capacity", "expiry", "group_expiry", "on_disconnect", "on_reconnect"}
+
 
 class PubSubLayer(LocalLayer):
     """`LocalLayer` for all processes that use the same Redis, with channels-redis' options.
@@ -36,7 +39,7 @@ class PubSubLayer(LocalLayer):
         symmetric_encryption_keys: list[str] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(**{k: v for k, v in options.items() if k not in UNUSED})
         if serializer_format or symmetric_encryption_keys:
             serializer = registry.get_serializer(
                 serializer_format or "msgpack", symmetric_encryption_keys=symmetric_encryption_keys

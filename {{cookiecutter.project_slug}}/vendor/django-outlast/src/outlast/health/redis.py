@@ -81,10 +81,12 @@ def server(seconds: float) -> str:
         client.set(f"{settings.CACHES['default'].get('KEY_PREFIX', '')}:doctor", "", px=1000)
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version", info["redis_version"])
-    limit, policy = info["maxmemory"], info["maxmemory_policy"]
-    of = f"{limit / 1e6:.1f} MB" if limit else "no limit"
-    text = f"{name} {version} at {service.place}, {info['used_memory'] / 1e6:.1f} MB used of {of}"
-    if limit and policy == "noeviction":
+    text = f"{name} {version} at {service.place}, {info.get('used_memory', 0) / 1e6:.1f} MB used"
+    if "maxmemory" not in info:  # of a managed service
+        return text
+    limit = info["maxmemory"]
+    text += f" of {limit / 1e6:.1f} MB" if limit else " of no limit"
+    if limit and info.get("maxmemory_policy") == "noeviction":
         raise Concern(
             f"{text}: when it is full, it refuses writes.",
             "Allow eviction: redis-cli CONFIG SET maxmemory-policy allkeys-lru",

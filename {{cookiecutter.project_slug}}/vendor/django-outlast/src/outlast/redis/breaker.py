@@ -60,6 +60,7 @@ class Breaker:
         self.check, self._on_failure = check, on_failure
         self._lock = threading.Lock()
         self._since = self._probe_at = 0.0  # times are time.monotonic()
+        self._crowded_until = 0.0  # no second warning about too few connections until then
 
     @property
     def is_open(self) -> bool:
@@ -76,7 +77,9 @@ class Breaker:
         if isinstance(error, exceptions.MaxConnectionsError):
             text = f"All connections of this process to Redis at {self.address} are in use: "
             text += "raise max_connections in its address or in the OPTIONS of the cache."
-            logger.warning(text)
+            if time.monotonic() >= self._crowded_until:
+                self._crowded_until = time.monotonic() + 60
+                logger.warning(text)
             raise Unavailable(text) from error
         if is_outage(error) and not isinstance(error, Unavailable):
             raise self.record_failure(error) from without_secrets(error, self.address.secrets)

@@ -106,7 +106,7 @@ class SignedValues:
         try:
             return self.client.incr(key, delta)
         except ResponseError as error:
-            if "overflow" in str(error):  # no counter gets as far
+            if "overflow" in str(error) and abs(delta) < 2**62:  # no counter gets as far
                 self._remove(key, error)
             elif self.get(key) is not None:
                 raise
