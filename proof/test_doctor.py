@@ -150,16 +150,17 @@ def test_a_fault_is_found_and_its_end_as_well(world: World, fault: Fault) -> Non
     wait_for(lambda: ready(world.site, "?strict").status_code == 200, "its end")
 
 
-@pytest.mark.any_profile
-def test_what_migrate_would_mend(world: World) -> None:
-    """The cache's table is missing, and a migration was not applied: people can log in."""
+def test_what_migrate_would_mend(world: World, profile: str) -> None:
+    """A migration was not applied, and on `database` the cache's table is missing."""
     rename("site_cache", "away")(world)
     execute(world, "DELETE FROM django_migrations WHERE app = 'outlast'")
     code, found = examine(world.site)
     rename("away", "site_cache")(world)
-    assert (code, found["cache round trip"]["state"]) == (1, "down")
-    assert found["cache round trip"]["remedies"] == ["Create them: python manage.py migrate"]
+    assert code == 1
+    if profile == "database":
+        assert found["cache round trip"]["state"] == "down"
+        assert found["cache round trip"]["remedies"] == ["Create them: python manage.py migrate"]
     assert found["migrations"]["state"] == "warning"
     assert found["migrations"]["remedies"] == ["Apply them: python manage.py migrate"]
-    assert ready(world.site).status_code == 200
+    assert ready(world.site).status_code == 200, "people can still log in"
     world.site.manage("migrate", "--fake")
