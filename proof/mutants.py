@@ -54,7 +54,11 @@ PARTS = {
     "breaker": library(["redis/breaker.py"], ["redis_breaker", "redis_replies"]),
     "handler": library(["handler.py", "threads.py"], ["handler"]),
     "channels": library(["channels"], ["channels"]),
-    "throttle": Part(["accounts/throttle.py"], ["tests/test_throttle.py"], in_site=True),
+    "throttle": Part(
+        ["accounts/throttle.py", "accounts/middleware.py"],
+        ["tests/test_throttle.py", "tests/test_backends.py"],
+        in_site=True,
+    ),
     "profiles": Part(
         [f"{SITE}/config/profiles.py"],
         ["tests/test_profiles.py", "proof/test_profile.py", "--profile=file"],

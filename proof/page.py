@@ -20,13 +20,9 @@ SECOND = 1.0  # what an event and the end of a session may take
 
 @contextmanager
 def opened(
-    site: Site, port: int, browser: Browser, *, origin: str | None = "", cookie: str | None = None
+    site: Site, port: int, browser: Browser, *, cookie: str | None = None
 ) -> Iterator["Page"]:
-    """The socket of a page in a browser.
-
-    `origin`: another than the site's, None for a client that names none.
-    `cookie`: other cookies than the browser's.
-    """
+    """The socket of a page in a browser; `cookie`: other cookies than the browser's."""
     trust = ssl.create_default_context()
     site.authority.configure_trust(trust)
     cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
@@ -35,7 +31,7 @@ def opened(
             _connect(
                 f"wss://127.0.0.1:{port}/ws/events/",
                 ssl=trust,
-                origin=None if origin is None else Origin(origin or site.url),
+                origin=Origin(site.url),
                 additional_headers={"Cookie": cookies if cookie is None else cookie},
                 proxy=None,
             )

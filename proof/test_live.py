@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from threading import Event, Thread
-from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -41,8 +40,8 @@ def page(site: Site, ports: list[int]) -> Iterator[Callable[..., Page]]:
     """A function that opens the socket of a page, at the first process or the second."""
     with ExitStack() as stack:
 
-        def page(browser: Browser, process: int = 0, **headers: Any) -> Page:
-            return stack.enter_context(opened(site, ports[process], browser, **headers))
+        def page(browser: Browser, process: int = 0) -> Page:
+            return stack.enter_context(opened(site, ports[process], browser))
 
         yield page
 

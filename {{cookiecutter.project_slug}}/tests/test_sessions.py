@@ -46,6 +46,7 @@ def test_private_pages(user: User, https: Client, page: str) -> None:
     answer = https.get(page)
     assert "no-store" in answer["Cache-Control"] and "private" in answer["Cache-Control"]
     assert "logout/" in answer.content.decode()
+    assert https.get("/accounts/logout/").status_code == 405
 
 
 @pytest.mark.parametrize("method", ["disabled", "deleted", "a new password"])

@@ -73,6 +73,17 @@ def test_a_guesser_waits_and_is_told_how_long(user: User, https: Client) -> None
     assert log_in(https, PASSWORD) == 302
 
 
+def test_guesses_at_the_same_time_are_limited(user: User, https: Client) -> None:
+    def check_password(*args: Any) -> bool:
+        for _ in range(3):  # the others, while this one is hashed
+            Attempt.objects.create(kind="failure", name=user.email, address=HERE)
+        return True
+
+    with patch.object(User, "check_password", check_password):
+        assert log_in(https, PASSWORD) == 429
+    assert not Attempt.objects.filter(kind="login").exists()
+
+
 def test_attempts_do_not_extend_the_wait(user: User, https: Client) -> None:
     """It ends when the oldest failure is fifteen minutes old."""
     for _ in range(3):
