@@ -103,9 +103,10 @@ class Env(environ.FileAwareEnv):
         for options in (read, read.get("OPTIONS", {})):
             for name in SWITCHES & options.keys():
                 text = str(options[name]).lower()  # Django would take "off" for true
-                if name == "CONN_MAX_AGE" and text.isdecimal():
+                is_age, words = name == "CONN_MAX_AGE", BOOLEANS | {"none": None}
+                if is_age and text.isdecimal():
                     options[name] = int(text)
-                elif text in (words := BOOLEANS | {"none": None}):
+                elif text in words and (text == "none" or not is_age):
                     options[name] = words[text]
                 else:
                     raise ImproperlyConfigured(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-POLICY = "Content-Security-Policy"
+POLICIES = ("Content-Security-Policy", "Content-Security-Policy-Report-Only")
 FEATURES = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
 PERMISSIONS_POLICY = ", ".join(f"{feature}=()" for feature in FEATURES)
 
@@ -25,9 +25,10 @@ def security_headers(
         framed_by = "'self'" if same else "'none'"
         if getattr(response, "xframe_options_exempt", False):
             framed_by = "*"
-        if policy := response.headers.get(POLICY):
-            policy = policy.replace("frame-ancestors 'none'", f"frame-ancestors {framed_by}")
-            response.headers[POLICY] = policy
+        for name in POLICIES:
+            if policy := response.headers.get(name):
+                policy = policy.replace("frame-ancestors 'none'", f"frame-ancestors {framed_by}")
+                response.headers[name] = policy
         return response
 
     return middleware

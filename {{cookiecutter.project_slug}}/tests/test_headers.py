@@ -74,11 +74,13 @@ def test_pages_have_the_headers_and_no_inline_code(admin: Client, https: Client)
             assert page not in PRIVATE or "no-store" in response.headers["Cache-Control"]
 
 
-def test_frames_follow_the_decorators_of_django(https: Client) -> None:
+def test_frames_follow_the_decorators_of_django(https: Client, settings: Any) -> None:
+    settings.SECURE_CSP_REPORT_ONLY = settings.SECURE_CSP
     framed, anywhere = https.get("/framed/"), https.get("/anywhere/")
-    assert "frame-ancestors 'self'" in framed.headers[POLICY]
     assert framed.headers["X-Frame-Options"] == "SAMEORIGIN"
-    assert "frame-ancestors *" in anywhere.headers[POLICY]
+    for policy in (POLICY, f"{POLICY}-Report-Only"):
+        assert "frame-ancestors 'self'" in framed.headers[policy]
+        assert "frame-ancestors *" in anywhere.headers[policy]
     assert "X-Frame-Options" not in anywhere.headers
 
 

@@ -103,6 +103,7 @@ MORE = "SITE_URL has more than scheme, host and port"
         ("PAGE_THREADS", "3s", "PAGE_THREADS is '3s', but must be a whole number"),
         ("DATABASE_URL", "postgres://user:secret/3@host/name", "DATABASE_URL cannot be read"),
         ("DATABASE_URL", "postgres://u@h/n?conn_max_age=abc", "DATABASE_URL has conn_max_age=abc"),
+        ("DATABASE_URL", "sqlite:////srv/db?conn_max_age=True", "DATABASE_URL has conn_max_age="),
         ("DATABASE_URL", "postgres://u@h/n?pool=big", "DATABASE_URL has pool=big"),
         ("DATABASE_URL_FILE", "/not/there", "DATABASE_URL_FILE cannot be read: "),
         ("DJANGO_SECRET_KEY", "", "DJANGO_SECRET_KEY is not set"),
