@@ -147,7 +147,7 @@ def types(session: nox.Session, system: str) -> None:
 @nox.session(**FULL)
 @nox.parametrize("name", PROFILES, ids=PROFILES)
 def thorough(session: nox.Session, name: str) -> None:
-    """Run what plain nox leaves out on the profile, and the doctor on all that can break."""
+    """Run what plain nox leaves out on the profile, and the doctor on a broken service."""
     left = "slow" if name in TWO else "not any_profile"
     if name != PROFILES[0]:
         test(session, site=name)
