@@ -34,7 +34,7 @@ def load(name: str, prefix: str = "site", **variables: str) -> Any:
         (SENTINEL, {"DJANGO_DEBUG": "0"}, "REDIS_SENTINELS"),
         *(
             (SENTINEL, {"REDIS_SENTINELS": text}, "REDIS_SENTINELS")
-            for text in ("", "one.example", ":26379", "one:port", ":secret@one:1")
+            for text in ("", "one.example", ":26379", "one:port", ":secret@one:1", "::1:26379")
         ),
         *(
             (CLUSTER, {"REDIS_CLUSTER": text}, "REDIS_CLUSTER")

@@ -50,6 +50,7 @@ def test_a_session_that_is_ended_takes_its_page_away(
 ) -> None:
     there, here = watch(window(), person), watch(window(), person)
     here.goto("/accounts/sessions/")
+    there.get_by_role("link", name="Skip to content").press("Enter")  # the address gets #main
     press(here, "End all other sessions")
     alert = there.get_by_role("alert")
     expect(alert).to_have_text("This session was ended elsewhere. Log in again")

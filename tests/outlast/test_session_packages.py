@@ -1,14 +1,9 @@
 """Django's own ways with sessions, which packages use: its model, its engine, raw SQL."""
 
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
-from django.apps import apps
 from django.conf import settings as django_settings
 from django.contrib import auth
 from django.contrib.auth.models import User
@@ -20,11 +15,9 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
 from django.utils import timezone
-from outlast import visitors
-from outlast.health import metrics, probes
-from outlast.models import AbstractSession, Session
+from outlast.models import Session
 from outlast.sessions import session_ended
-from session_helpers import is_logged_in, loaded, saved, store
+from session_helpers import is_logged_in, loaded, store, table
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("engine")]
 
@@ -76,18 +69,6 @@ def test_deleting_rows_ends_sessions_and_says_so(
     assert heard == [(public_id, user.pk)]
 
 
-@contextmanager
-def table(model: Any) -> Iterator[Any]:
-    """Keep a model for one test."""
-    with connection.schema_editor() as editor:
-        editor.create_model(model)
-    yield model
-    with connection.schema_editor() as editor:
-        editor.delete_model(model)
-    del apps.all_models["auth"][model._meta.model_name]
-    apps.clear_cache()
-
-
 @pytest.fixture
 def visits() -> Iterator[Any]:
     """A model of a package, with a foreign key to Django's `Session`."""
@@ -103,45 +84,6 @@ def visits() -> Iterator[Any]:
 
     with table(Visit):
         yield Visit
-
-
-@pytest.fixture
-def own_model(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An engine with a model of its own, as Django documents it."""
-
-    class OwnSession(AbstractSession):
-        class Meta(AbstractSession.Meta):
-            app_label = "auth"
-            db_table = "own_session"
-
-    class OwnStore(type(store())):  # type: ignore[misc]
-        @classmethod
-        def get_model_class(cls) -> Any:
-            return OwnSession
-
-    engine = ModuleType("own_engine")
-    engine.SessionStore = OwnStore  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "own_engine", engine)
-    settings.SESSION_ENGINE = "own_engine"
-    with table(OwnSession):
-        yield OwnSession
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_model_of_the_project_is_used_throughout(
-    own_model: Any, user: User, client: Client
-) -> None:
-    client.force_login(user)
-    assert is_logged_in(client)
-    assert (own_model.objects.count(), Session.objects.count()) == (1, 0)
-    saved(-10)
-    assert probes.session_rows() == "1 open, 1 expired"
-    families = {family.name: family for family in metrics.SiteCollector().collect()}
-    assert [sample.value for sample in families["site_sessions"].samples] == [1, 1]
-    visitor = async_to_sync(visitors.find_visitor)(client.session.session_key)
-    assert visitor and async_to_sync(visitors.find_end)(visitor) > timezone.now()
-    call_command("clearsessions")
-    assert own_model.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -55,7 +55,8 @@ class OwnBackend(ThrottledBackend):
 
 
 def test_with_an_own_backend(https: Client, settings: Any) -> None:
-    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.OwnBackend"]
+    only_permissions = "django.contrib.auth.backends.BaseBackend"
+    settings.AUTHENTICATION_BACKENDS = [only_permissions, f"{__name__}.OwnBackend"]
     ask(https)
     choose_password(https, link_in_mail(), PASSWORD)
     assert https.get("/dashboard/").status_code == 200
