@@ -15,7 +15,7 @@ OVERLAY = Path(__file__).parent / "overlay"
 TIME_LIMIT = 60.0  # seconds for the last answers
 
 
-def beside(site: Site, variables: dict[str, str]) -> Site:
+def second_server(site: Site, variables: dict[str, str]) -> Site:
     """Return a second server of the same folder, with a port and variables of its own."""
     other = copy.copy(site)
     vars(other).pop("connection", None)  # the first one's

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 
-from benchmarks.load import OVERLAY, beside, browse
+from benchmarks.load import OVERLAY, browse, second_server
 from benchmarks.plot import draw
 from benchmarks.report import Figures, Measured, Table, percentile, progress
 from proof.conftest import module
@@ -67,7 +67,7 @@ def run(rounds: int) -> Iterator[Table]:
     measured: Measured = {}
     with tempfile.TemporaryDirectory(prefix="outage ") as folder:
         generated = Site(Path(folder), "redis", {}, overlay=OVERLAY)
-        sites = {name: beside(generated, {}) for name in (OURS, STOCK)}
+        sites = {name: second_server(generated, {}) for name in (OURS, STOCK)}
         for number in range(1, rounds + 1):
             panels: dict[tuple[str, str], tuple[float, list[Answer]]] = {}
             for title, fault in FAULTS.items():

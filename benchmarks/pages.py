@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from benchmarks.load import OVERLAY, beside, browse, cpu_seconds
+from benchmarks.load import OVERLAY, browse, cpu_seconds, second_server
 from benchmarks.report import Figures, Table, add_ratio, interleave, percentile, progress
 from proof.conftest import module
 from proof.postgres import Postgres, find_postgres
@@ -68,7 +68,7 @@ def measure(
         }
         generated = Site(folder, "database", variables, overlay=OVERLAY)
         stock = {"STOCK": "db", "DJANGO_SETTINGS_MODULE": "measured.settings"}
-        beside(generated, stock).manage("migrate", "--verbosity=0")
+        second_server(generated, stock).manage("migrate", "--verbosity=0")
         subjects = {ASGI: Subject(generated, stack, stock, ASGI)}
         subjects[WSGI] = Subject(generated, stack, stock | {"KEEP": "1"}, WSGI)
         for name in module("config.profiles").PROFILES:
@@ -89,7 +89,7 @@ class Subject:
     def __init__(
         self, generated: Site, stack: ExitStack, variables: dict[str, str], command: str = ""
     ) -> None:
-        self.site = site = beside(generated, variables)
+        self.site = site = second_server(generated, variables)
         if command:
             parts = [part.format(**vars(site)) for part in COMMANDS[command].split()]
             serve = [sys.executable, "-m", *parts]

@@ -90,8 +90,8 @@ def test_the_image_can_be_read_by_the_user_who_runs_it(compose: Compose, tmp_pat
 def test_redis_by_its_own_commands(compose: Compose) -> None:
     compose.start("redis-1")
     wait_for(lambda: compose.healthy("redis-1"), "redis-1")
-    with pytest.raises(AuthenticationError), compose.redis("redis-1", "default", "x") as nobody:
-        nobody.ping()
+    with pytest.raises(AuthenticationError), compose.redis("redis-1", "default", "x") as stranger:
+        stranger.ping()
     with compose.redis("redis-1", "site", compose.secret("redis_password")) as site:
         site.set(f"{SLUG}:1:a", 1, ex=60)
         for command in (["SET", "elsewhere:a", 1], ["PUBLISH", "elsewhere", 1], ["FLUSHALL"],

@@ -109,7 +109,7 @@ def test_every_page(
         visit({status: address})
         console.accept(status)
     for _ in range(5):
-        log_in(page, f"nobody-{scheme}@example.com", "wrong")
+        log_in(page, f"unknown-{scheme}@example.com", "wrong")
     console.accept("429")
     look("wait")
     log_in(window(user_agent=MAC), person)
@@ -155,9 +155,9 @@ def test_the_doctor_without_redis(
     save: Callable[[str, bytes], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        port = str(nobody.getsockname()[1])
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = str(unused.getsockname()[1])
         monkeypatch.setitem(site.variables, "DJANGO_PROFILE", "redis")
         monkeypatch.setitem(site.variables, "REDIS_URL", f"redis://localhost:{port}/0")
         done = site.run("doctor", "--force-color")

@@ -61,8 +61,8 @@ class Socket(ApplicationCommunicator):
 async def page(client: Client, *args: Any, **options: Any) -> AsyncIterator[Socket]:
     """Connect the WebSocket of a page, and close it at the end of the block."""
     socket = Socket(client, *args, **options)
-    assert await socket.connect() is None, "The WebSocket was refused."  # noqa: S101
     try:
+        assert await socket.connect() is None, "The WebSocket was refused."  # noqa: S101
         yield socket
     finally:
         socket.stop(exceptions=False)

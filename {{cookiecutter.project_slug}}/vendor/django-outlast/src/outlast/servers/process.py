@@ -138,6 +138,8 @@ def find_server(kind: str | None = None) -> Path:
     Raise ServerError, with what to install, if none is found.
     """
     kind = kind or os.environ.get("REDIS_SERVER_KIND") or None
+    if kind not in (None, *COMMANDS):
+        raise ServerError(f"There is no server of kind {kind!r}, only {' and '.join(COMMANDS)}.")
     for command in COMMANDS[kind] if kind else sum(COMMANDS.values(), ()):
         if path := shutil.which(command):
             return Path(path)
