@@ -1,13 +1,15 @@
-"""Which errors of a database mean that it is away."""
+"""Which errors mean that a service is away, and what error reports hide."""
 
 import sqlite3
 from collections.abc import Callable
 
 import psycopg
 import pytest
+import redis
 from django.db import InterfaceError, OperationalError, ProgrammingError, connection, transaction
 from django.db.utils import DatabaseErrorWrapper
-from outlast.outage import is_outage
+from outlast.outage import ExceptionReporterFilter, is_outage
+from outlast.redis import Unavailable
 
 
 class PostgreSQL:
@@ -74,6 +76,10 @@ def test_on_sqlite_a_missing_table_is_no_outage() -> None:
     [
         (lambda: OperationalError("database is locked"), True),
         (lambda: InterfaceError("connection already closed"), True),
+        (lambda: redis.ConnectionError("refused"), True),
+        (lambda: redis.TimeoutError("timed out"), True),
+        (lambda: Unavailable("lost"), True),
+        (lambda: redis.ResponseError("WRONGTYPE"), False),
         (lambda: ProgrammingError("syntax error"), False),
         (lambda: ZeroDivisionError(), False),
         (lambda: None, False),
@@ -81,3 +87,15 @@ def test_on_sqlite_a_missing_table_is_no_outage() -> None:
 )
 def test_other_errors(make: Callable[[], Exception | None], expected: bool) -> None:
     assert is_outage(make()) is expected
+
+
+def test_reports_hide_passwords_in_addresses() -> None:
+    cleanse = ExceptionReporterFilter().cleanse_setting
+    addresses = ["redis://:s3cret@h:1/0", "rediss://u:s3cret@h"]
+    hidden = {"LOCATION": addresses[0], "CONFIG": {"hosts": addresses}}
+    assert cleanse("CACHES", hidden) == {
+        "LOCATION": "redis://:********************@h:1/0",
+        "CONFIG": {"hosts": ["redis://:********************@h:1/0",
+                             "rediss://u:********************@h"]},
+    }  # fmt: skip
+    assert cleanse("SITE_URL", "https://a.example:1/") == "https://a.example:1/"
