@@ -71,6 +71,15 @@ def test_what_variables_are_read_as(read: Any, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes("\ufeff$ecret\r\n".encode())
     os.environ["A_NAME_FILE"] = str(tmp_path / "secret")
     assert env.str("A_NAME") == "$ecret"
+    (tmp_path / "latin").write_bytes("Zürich".encode("latin-1"))
+    os.environ["B_NAME_FILE"] = str(tmp_path / "latin")
+    with pytest.raises(ImproperlyConfigured) as refused:
+        env.str("B_NAME")
+    sentence = f"B_NAME_FILE names {tmp_path / 'latin'}, which cannot be read: it is not UTF-8."
+    assert str(refused.value) == sentence
+    assert refused.value.__cause__ is None and refused.value.__suppress_context__
+    with pytest.raises(ImproperlyConfigured, match=r"^\w+ cannot be read: "):
+        env.read_file(tmp_path)  # a folder
     (tmp_path / ".env").write_text("A_FLAG=0")
     env.read_file(tmp_path / ".env")
     assert env.bool("A_FLAG") is True  # variables that are set win

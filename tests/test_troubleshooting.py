@@ -31,6 +31,7 @@ PROVOKED: dict[str, tuple[str, list[str]]] = {
 def manage(site: BakedProject, *arguments: str, **variables: str) -> str:
     """Run Python in a site with strict settings; return all that it prints."""
     strict = {"DJANGO_DEBUG": "0", "DJANGO_SECRET_KEY": "x" * 50, "SITE_URL": "https://a.example"}
+    strict["PYTHONPATH"] = str(site.folder / "vendor" / "django-outlast" / "src")
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=site.folder, env=site.variables | strict | variables,
@@ -50,13 +51,18 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
 @pytest.mark.parametrize("heading", LISTED)
 def test_an_error_is_worded_as_the_page_lists_it(heading: str, spoilt: BakedProject) -> None:
     profile, arguments = PROVOKED[heading]
-    library = str(spoilt.folder / "vendor" / "django-outlast" / "src")
-    output = manage(spoilt, "manage.py", *arguments, DJANGO_PROFILE=profile, PYTHONPATH=library)
+    output = manage(spoilt, "manage.py", *arguments, DJANGO_PROFILE=profile)
     assert any(error in output for error in LISTED[heading].splitlines()), output
+    assert "Traceback" not in output or arguments[0] != "check"
 
 
 def test_the_page_has_an_error_below_each_heading() -> None:
     assert len(LISTED) == SECTION.count("\n### ") == len(PROVOKED)
+
+
+def test_the_server_prints_a_sentence_too(spoilt: BakedProject) -> None:
+    output = manage(spoilt, "-m", "config.serve", PAGE_THREADS="0")
+    assert output == "The site cannot start: PAGE_THREADS is 0, but must be at least 1.\n"
 
 
 def test_what_cannot_be_imported(bake: Bake) -> None:

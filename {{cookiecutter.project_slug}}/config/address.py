@@ -72,12 +72,14 @@ def check_cookies(**kwargs: Any) -> list[CheckMessage]:
     """Refuse cookies that all browsers ignore because of their name."""
     found: list[CheckMessage] = []
     for kind in ("SESSION_COOKIE", "CSRF_COOKIE"):
-        name, domain, path = (getattr(settings, f"{kind}_{x}") for x in ("NAME", "DOMAIN", "PATH"))
-        if name.startswith("__Host-") and (domain or path != "/"):
-            text = f"Browsers drop the cookie {name}, because it has a domain or a path."
+        name, domain, path, secure = (
+            getattr(settings, f"{kind}_{x}") for x in ("NAME", "DOMAIN", "PATH", "SECURE")
+        )
+        if name.startswith("__Host-") and (domain or path != "/" or not secure):
+            text = f"Browsers drop the cookie {name}: it must be secure, without domain and path."
             hint = (
-                f"Remove {kind}_DOMAIN and {kind}_PATH, or give {kind}_NAME another name, which "
-                "subdomains can then overwrite."
+                f"Set {kind}_SECURE = True and remove {kind}_DOMAIN and {kind}_PATH, or give "
+                f"{kind}_NAME another name, which subdomains can then overwrite."
             )
             found.append(Error(text, hint=hint, id="site.E001"))
     return found

@@ -64,7 +64,10 @@ class Env(environ.FileAwareEnv):
         except KeyError:
             return super().get_value(var, cast, *args, **options)
         except (OSError, UnicodeDecodeError) as error:
-            raise ImproperlyConfigured(f"{var}_FILE cannot be read: {error}.") from error
+            path = self.ENVIRON[f"{var}_FILE"]
+            reason = getattr(error, "strerror", "it is not UTF-8")
+            text = f"{var}_FILE names {path}, which cannot be read: {reason}."
+            raise ImproperlyConfigured(text) from None  # `error` has a byte of the secret
         try:
             if cast is bool:
                 return BOOLEANS[value.strip().lower()]
