@@ -11,6 +11,7 @@ from channels import auth
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from outlast.models import Session
+from outlast.testing import Socket
 
 from accounts.models import User
 from tests.conftest import post_login
@@ -46,6 +47,12 @@ def test_pages_show_logins_logouts_and_new_passwords(log_in: Any, page: Any, use
             assert (await socket.hear())["text"] == "Password changed."
 
     run(scenario())
+
+
+def test_other_addresses_and_origins_are_refused(log_in: Any) -> None:
+    browser = log_in()
+    assert async_to_sync(Socket(browser, "/ws/other/").connect)() == 1000
+    assert async_to_sync(Socket(browser, origin="https://evil.example").connect)() == 4403
 
 
 def test_channels_logs_in_and_out(user: User) -> None:

@@ -77,9 +77,19 @@ def test_no_line_contains_a_token(
         ("abc-123_DEF.4", 0, True),
         ("abc-123_DEF.4", 50000, False),  # a client without a proxy
         ('a"b{}\nc' * 3, 0, False),
+        ("x" * 7, 0, False),
+        ("x" * 8, 0, True),
+        ("x" * 64, 0, True),
+        ("x" * 65, 0, False),
     ],
 )
 def test_the_id_of_a_trusted_proxy_is_kept(given: str, port: int, kept: bool) -> None:
     request = RequestFactory().get("/", headers={"x-request-id": given}, REMOTE_PORT=port)
     answer = logs.log_requests(lambda request: HttpResponse())(request)
     assert (answer["X-Request-ID"] == given) is kept
+    assert not logs.request_id.get(), "it leaks into what comes after"
+
+
+def test_refused_requests_have_no_traceback(lines: Any, https: Client) -> None:
+    https.generic("POST", "/accounts/login/", b"--b", "multipart/form-data; charset=hex")
+    assert lines() and not any("exception" in line for line in lines())
