@@ -20,9 +20,12 @@ SECOND = 1.0  # what an event and the end of a session may take
 
 @contextmanager
 def opened(
-    site: Site, port: int, browser: Browser, *, cookie: str | None = None
+    site: Site, port: int, browser: Browser, *, cookie: str | None = None, origin: str = ""
 ) -> Iterator["Page"]:
-    """The socket of a page in a browser; `cookie`: other cookies than the browser's."""
+    """The socket of a page in a browser; `cookie`: other cookies than the browser's.
+
+    `origin`: another site, whose page opens the socket.
+    """
     trust = ssl.create_default_context()
     site.authority.configure_trust(trust)
     cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
@@ -31,7 +34,7 @@ def opened(
             _connect(
                 f"wss://127.0.0.1:{port}/ws/events/",
                 ssl=trust,
-                origin=Origin(site.url),
+                origin=Origin(origin or site.url),
                 additional_headers={"Cookie": cookies if cookie is None else cookie},
                 proxy=None,
             )

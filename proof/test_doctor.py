@@ -25,6 +25,7 @@ SERVICES = {
     "redis-sentinel": {"database", "redis", "sentinel 1", "sentinel 2", "sentinel 3"},
 }
 DOCTOR_SECONDS = 20  # two rounds of five, and Django's start on a busy machine
+READY_SECONDS = 4  # one, and as much again
 
 
 class World(NamedTuple):
@@ -117,7 +118,7 @@ def examine(site: Site) -> tuple[int, dict[str, dict[str, Any]]]:
 def ready(site: Site, query: str = "") -> httpx2.Response:
     """Ask as a load balancer does: of no site in particular."""
     with site.browser() as browser:
-        return browser.get(f"/readyz{query}", headers={"Host": "10.0.0.1"})
+        return browser.get(f"/readyz{query}", headers={"Host": "10.0.0.1"}, timeout=READY_SECONDS)
 
 
 def test_all_checks_pass(world: World, profile: str) -> None:

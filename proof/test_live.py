@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from threading import Event, Thread
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from proof.page import Page, opened
 from proof.postgres import Postgres
@@ -40,8 +40,8 @@ def page(site: Site, ports: list[int]) -> Iterator[Callable[..., Page]]:
     """A function that opens the socket of a page, at the first process or the second."""
     with ExitStack() as stack:
 
-        def page(browser: Browser, process: int = 0) -> Page:
-            return stack.enter_context(opened(site, ports[process], browser))
+        def page(browser: Browser, process: int = 0, **options: str) -> Page:
+            return stack.enter_context(opened(site, ports[process], browser, **options))
 
         yield page
 
@@ -79,6 +79,16 @@ def test_an_event_crosses_to_the_owners_other_browser_alone(
     assert stranger.is_quiet
 
 
+def test_nobody_else_gets_in(site: Site, ada: Browser, page: Callable[..., Page]) -> None:
+    plain = site.url.replace("https", "http")
+    for options in ({"origin": "https://evil.example"}, {"origin": plain}, {"cookie": ""}):
+        with pytest.raises(InvalidStatus) as refused:
+            page(ada, **options)
+        assert refused.value.response.status_code == 403, options
+    log = (site.folder / "var" / "server.log").read_text("utf-8")
+    assert "https://evil.example" in log and "no user is logged in" in log
+
+
 def test_ends_with_its_session_in_every_process(
     ada: Browser, browsers: Callable[..., Browser], page: Callable[..., Page]
 ) -> None:
@@ -107,7 +117,6 @@ def test_who_sends_is_cut_off_and_nobody_else(
     good.hear("signed_in")
 
 
-@pytest.mark.any_profile
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 def test_sigterm_lets_requests_finish_and_tells_sockets_to_come_again(site: Site) -> None:
     port = free_port()

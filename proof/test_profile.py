@@ -129,6 +129,7 @@ def test_the_log_is_json_line_by_line(site: Site) -> None:
     """Static files, which are streamed, bring no warnings along."""
     with site.browser() as browser:
         page = browser.get("/accounts/login/")
+        assert "server" not in page.headers
         style = re.search(r'href="(/static/css/[^"]+)"', page.text)
         assert style
         assert browser.get(style[1]).status_code == 200

@@ -1,6 +1,7 @@
 """`manage.py runserver`: pages, static files, WebSockets and the reloader, on one server."""
 
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -102,3 +103,11 @@ def test_reloads_changed_code(address: str, site: Site, output: Path) -> None:
         return get(f"http://{address}/new/") == "new"
 
     wait_for(reloaded, "the new page", PATIENCE)
+
+
+def test_a_port_that_is_taken_is_named_in_a_sentence(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = site.run("runserver", "--noreload", "--skip-checks", address)
+    assert done.returncode == 1
+    assert "That port is already in use." in done.stderr and "Traceback" not in done.stderr
