@@ -10,6 +10,7 @@ from caches import forget_clients
 from outlast.cache import RedisCache, Unavailable
 from outlast.redis.cluster import ClusterClient
 from outlast.servers import Server, Topology, wait_until
+from redis.cluster import NodesManager
 
 pytestmark = pytest.mark.slow
 
@@ -119,10 +120,41 @@ def test_callers_wait_for_the_first_connection_once(
     hangs.set()
 
 
-def test_no_caller_waits_for_all_nodes(cache: RedisCache, cluster: Topology) -> None:
+def test_no_caller_waits_for_all_nodes(
+    cache: RedisCache, cluster: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failure redis-py asks each node for the slots; that command is not repeated."""
+    asked, hangs, ask = threading.Event(), threading.Event(), NodesManager.initialize
+
+    def initialize(self: NodesManager, *args: Any, **options: Any) -> None:
+        if "last_failed_node_name" in options:
+            asked.set()
+            hangs.wait(20)
+        ask(self, *args, **options)
+
+    monkeypatch.setattr(NodesManager, "initialize", initialize)
+    monkeypatch.setattr("outlast.redis.cluster.TIMEOUT", 20)
     wait_until(lambda: works(cache), "the cache to be used")
     for node in cluster.servers:
         node.pause()
     started = time.monotonic()
     assert cache.get("k") is None
-    assert time.monotonic() - started < 6 * 0.25  # what redis-py's question to each would take
+    assert asked.wait(5)
+    assert time.monotonic() - started < 10
+    hangs.set()
+
+
+@pytest.mark.parametrize("paused", [1, 6])
+def test_many_keys_cost_no_more_than_a_few(
+    paused: int, cache: RedisCache, cluster: Topology
+) -> None:
+    """redis-py repeats a batch key by key, and waits for each."""
+    wait_until(lambda: works(cache), "the cache to be used")
+    for node in cluster.servers[:paused]:
+        node.pause()
+    keys = [f"k{number}" for number in range(120)]
+    for call in (cache.get_many, lambda keys: cache.set_many(dict.fromkeys(keys, 1))):
+        started = time.monotonic()
+        assert set(call(keys)) <= set(keys)
+        assert time.monotonic() - started < 2.5  # 40 keys of one node: 10 s
+        cache._cache.redis.breaker.reason = ""  # so that the second call is tried as well

@@ -76,9 +76,13 @@ class ClusterClient(RedisCluster):
         nodes = [ClusterNode(host, port) for host, port in address.hosts]
         super().__init__(startup_nodes=nodes, **options)
         read = self.nodes_manager.initialize
-        self.nodes_manager.initialize = (  # type: ignore[method-assign]
-            lambda *args, **kwargs: self._in_thread(partial(read, *args, **kwargs))
-        )
+
+        def initialize(*args: Any, **kwargs: Any) -> None:
+            # After a failure the command is not repeated: its caller need not wait for the slots.
+            seconds = 0 if "last_failed_node_name" in kwargs else TIMEOUT
+            self._in_thread(partial(read, *args, **kwargs), seconds)
+
+        self.nodes_manager.initialize = initialize  # type: ignore[method-assign]
         self.started = True
 
     def _check(self, canary: str) -> None:
@@ -107,4 +111,7 @@ class ClusterClient(RedisCluster):
         """As in redis-py; not through the breaker when it is executed."""
         with self.breaker:
             self._start()
-            return super().pipeline(transaction, shard_hint)
+            pipeline = super().pipeline(transaction, shard_hint)
+        # redis-py repeats the commands of a node that failed, one by one: 0.25 s for each key.
+        pipeline.parent_execute_command = self.execute_command
+        return pipeline
