@@ -1,6 +1,6 @@
 """Tables of outages: for the terminal, and docs/outage.md from the JSON of the runs.
 
-nox -s outage -- --every-kind --json=outage.json
+nox -s outage -- --json=outage.json
 nox -s "outage(redis)" -- --stock --json=outage.json
 python -m proof.outage.report outage.json
 """
