@@ -22,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 # `tojson` escapes apostrophes, so no answer can end this string.
@@ -63,10 +64,13 @@ def plan(python: list[str], uv: str | None) -> tuple[list[str], list[Step]]:
         steps: list[Step] = [("Installing packages with uv", ".venv", [sync])]
     else:
         manage, pip = [PYTHON, "manage.py"], [PYTHON, "-m", "pip", "install"]
-        # Only pip 25.1 and later know --group.
-        install = [[*pip, "pip>=25.1"], [*pip, "-e", LIBRARY, ".", "--group", "dev"]]
-        steps = [("Creating .venv", ".venv", [[*python, "-m", "venv", ".venv"]]),
-                 ("Installing packages with pip", ".venv", install)]  # fmt: skip
+        create, upgrade = [*python, "-m", "venv", ".venv"], [*pip, "pip>=25.1"]  # knows --group
+        if sys.version_info >= (3, 11) and find_spec("pip"):  # without ensurepip, which takes 4 s
+            create.insert(-1, "--without-pip")
+            upgrade = [sys.executable, "-m", "pip", "--python", ".venv", *upgrade[3:]]
+        install = [*pip, "-e", LIBRARY, ".", "--group", "dev"]
+        steps = [("Creating .venv", ".venv", [create]),
+                 ("Installing packages with pip", ".venv", [upgrade, install])]  # fmt: skip
     return manage, [*steps, ("Migrating the database", "var", [[*manage, "migrate"]])]
 
 
@@ -174,14 +178,12 @@ def main() -> int:
         print(f"{slug} is kept, but a step failed: {remaining[0][0]}. Fix the cause, then run:")
     else:
         if profile.startswith("redis"):
-            servers = {"redis": "Redis or Valkey", "redis-sentinel": "Redis with Sentinels"}
             start = f"run in a second terminal: {typed([*manage, 'devredis'])}"
-            print(f"\nThe profile {profile} needs {servers.get(profile, 'a Redis Cluster')}; "
-                  "set its address as in .env.example.\nTo start one for development, "
-                  f"{'see docs/windows.md' if WINDOWS else start}")  # fmt: skip
+            print(f"\nThe profile {profile} needs servers: set their address as in .env.example.\n"
+                  f"For development, {'see docs/windows.md' if WINDOWS else start}")  # fmt: skip
         lock = Path("uv.lock").read_text("utf-8") if Path("uv.lock").exists() else ""
-        if indexes := sorted(set(re.findall('registry = "(.+?)"', lock))):
-            print(f"\nuv.lock names the package index that was used: {', '.join(indexes)}")
+        if indexes := {*re.findall('registry = "(.+?)"', lock)} - {"https://pypi.org/simple"}:
+            print(f"\nuv.lock names a package index of yours: {', '.join(sorted(indexes))}")
         state = f"{'ready' if wanted else 'generated'}, with the profile {profile}"
         print(f"\n{slug} is {state} (from {where}). Next:")
     todo = [["cd", str(Path.cwd())], *(each for step in remaining for each in step[2])]

@@ -71,11 +71,9 @@ def refusals(answers: dict[str, Any]) -> Iterator[str]:
     good = re.match(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?\Z", slug)
     if not good or slug != answers["project_slug"]:
         example = re.sub("[^a-z0-9_]+", "-", slug.lower())[:64].strip("_-") or "my-site"
-        yield (
-            f"project_slug is {shown(slug)}, but must be 1 to 64 lower-case letters, digits, "
-            "single hyphens and underscores, with a letter or digit first and last, "
-            f"such as '{example}'."
-        )
+        yield (f"project_slug is {shown(slug)}, but must be 1 to 64 lower-case letters, digits, "
+               "single hyphens and underscores, with a letter or digit first and last, "
+               f"such as '{example}'.")  # fmt: skip
     if slug.replace("_", "-") in DEPENDENCIES:
         yield f"project_slug is '{slug}', a package that the site needs: try '{slug}-site'."
     for key in ("project_name", "description", "author"):

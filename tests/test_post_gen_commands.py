@@ -46,13 +46,25 @@ def test_with_uv_the_site_is_locked_and_run_by_uv(
 @pytest.mark.parametrize(
     ("system", "python"), [("posix", ".venv/bin/python"), ("nt", r".venv\Scripts\python.exe")]
 )
-def test_without_uv_venv_and_pip_do_it(system: str, python: str, load_hook: LoadHook) -> None:
-    manage, steps = load_hook("post_gen_project", system=system).plan(["py", "-3.13"], None)
+@pytest.mark.parametrize("own_pip", [True, False])
+def test_without_uv_venv_and_pip_do_it(
+    own_pip: bool,
+    system: str,
+    python: str,
+    load_hook: LoadHook,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The pip of cookiecutter's Python spares ensurepip; it may be missing, as in uv's tools."""
+    hook = load_hook("post_gen_project", system=system)
+    monkeypatch.setattr(hook, "find_spec", {"pip": own_pip}.get)
+    manage, steps = hook.plan(["py", "-3.13"], None)
     assert manage == [python, "manage.py"]
-    create, install, migrate = (commands for *_, commands in steps)
-    assert create == [["py", "-3.13", "-m", "venv", ".venv"]]
-    assert all(command[:3] == [python, "-m", "pip"] for command in install)
-    assert install[-1][-3:] == [".", "--group", "dev"]
+    [create], [upgrade, install], migrate = (commands for *_, commands in steps)
+    assert create == ["py", "-3.13", "-m", "venv", *["--without-pip"][:own_pip], ".venv"]
+    outer = [sys.executable, "-m", "pip", "--python", ".venv"]
+    assert upgrade == [*(outer if own_pip else [python, "-m", "pip"]), "install", "pip>=25.1"]
+    assert install[:3] == [python, "-m", "pip"]
+    assert install[-3:] == [".", "--group", "dev"]
     assert migrate == [[python, "manage.py", "migrate"]]
 
 
@@ -175,17 +187,18 @@ def test_commands_as_typed_in_powershell(
 
 
 @posix
-def test_a_python_without_pip(bake: Bake, tmp_path: Path) -> None:
-    """As Debian splits it: venv is there, ensurepip is not."""
+def test_a_python_without_venv(bake: Bake, tmp_path: Path) -> None:
+    """As Debian splits it: Python is there, venv is not."""
     python = script(
         tmp_path / "python",
-        'case "$*" in "-m venv"*) echo "ensurepip is not available."; exit 1;; esac\n'
+        'case "$*" in "-m venv"*) echo "No module named venv"; exit 1;; esac\n'
         f'exec {shlex.quote(sys.executable)} "$@"',
     )
     baked = bake(install="yes", variables={"PROJECT_PYTHON": python})
     assert baked.exit_code == 0, baked.output
-    assert re.search(r"Creating \.venv \.+ failed after .* s\n\nensurepip is not", baked.output)
-    assert shlex.split(baked.commands[1]) == [python, "-m", "venv", ".venv"]
+    assert re.search(r"Creating \.venv \.+ failed after .* s\n\nNo module named", baked.output)
+    create = baked.commands[1].replace(" --without-pip", "")
+    assert shlex.split(create) == [python, "-m", "venv", ".venv"]
     assert (baked.folder / "manage.py").exists()
 
 
