@@ -1,6 +1,7 @@
 """From the command to the first login
 
-"Migrated" is when the command has made a site with its packages and its database.
+"Migrated" is when the command has made a site with its packages and its database. "Offline" is
+without questions to a package index, whose answers uv may reuse for ten minutes at PyPI.
 """
 
 import os
@@ -22,7 +23,8 @@ LOG_IN = TEMPLATE / "proof" / "windows" / "log_in.py"
 def run(rounds: int) -> Iterator[Table]:
     """Yield the table of whole runs, each in a temporary folder."""
     ways = ["pip, empty cache"]
-    ways += ["uv, warm cache", "uv, empty cache"] if shutil.which("uv") else []
+    uv = ["uv, warm cache", "uv, warm cache, offline", "uv, empty cache"]
+    ways += uv if shutil.which("uv") else []
     subjects = {way: partial(generate, way) for way in ways}
     yield Table("generate (seconds)", interleave(subjects, rounds, "generate"))
 
@@ -31,6 +33,7 @@ def generate(way: str) -> Figures:
     """Return the seconds until a site is migrated, and until the first login."""
     with tempfile.TemporaryDirectory(prefix="generate ") as folder:
         variables = os.environ | {"COOKIECUTTER_DJANGO_PROFILES_STRICT": "1"}
+        variables["UV_OFFLINE"] = str(int(way.endswith("offline")))
         variables.pop("VIRTUAL_ENV", None)
         if way.startswith("pip"):  # as where there is no uv
             parts = variables["PATH"].split(os.pathsep)
