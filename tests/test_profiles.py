@@ -11,6 +11,7 @@ from proof.conftest import module
 
 profiles, environment = module("config.profiles"), module("config.environment")
 SENTINEL, CLUSTER = "redis-sentinel", "redis-cluster"
+NO_LOGIN = {"username": None, "password": None}
 LOGIN = {"REDIS_USERNAME": "site", "REDIS_PASSWORD": "p@ss"}
 
 
@@ -73,6 +74,20 @@ def test_errors(name: str, variables: dict[str, str], sentence: str) -> None:
             | {"password": "p@ss", "sentinel_kwargs": {"password": "other", "ssl": False}},
         ),
         (
+            SENTINEL,
+            {"DJANGO_DEBUG": "1", "REDIS_PASSWORD": ""},
+            "redis://mymaster/0",
+            {"sentinels": [("127.0.0.1", port) for port in (26379, 26380, 26381)]}
+            | {"sentinel_kwargs": {"password": None, "ssl": False}, **NO_LOGIN},
+        ),
+        (
+            CLUSTER,
+            {"DJANGO_DEBUG": "1"},
+            [f"redis://127.0.0.1:{port}" for port in range(7000, 7006)],
+            {"cluster": True, **NO_LOGIN},
+        ),
+        ("redis", {"DJANGO_DEBUG": "1"}, "redis://127.0.0.1:6379/0", {}),
+        (
             CLUSTER,
             {"REDIS_CLUSTER": "one:1, [2001:db8::1]:2", "REDIS_TLS": "1"} | LOGIN,
             ["rediss://one:1", "rediss://[2001:db8::1]:2"],
@@ -93,6 +108,12 @@ def test_where_cache_and_messages_go(
     assert (cache["LOCATION"], cache["OPTIONS"]) == (location, options)
     assert layer["CONFIG"]["hosts"] == [{"address": location, **options}]
     assert cache["KEY_PREFIX"] == layer["CONFIG"]["prefix"] == "shop"
+
+
+def test_what_starts_for_sentinels_survives_a_lost_server() -> None:
+    started = profiles.SERVERS[SENTINEL]
+    assert started["sentinels"] >= 3, "a majority must be left"
+    assert started["replicas"] >= 2, "the new primary must have a replica, too"
 
 
 def test_tls_to_servers_and_to_sentinels(tmp_path: Path) -> None:

@@ -71,3 +71,9 @@ def test_what_cannot_be_imported(bake: Bake) -> None:
     assert manage(site, "manage.py", "check").strip().endswith("git checkout vendor")
     output = manage(site, "-I", "-S", "manage.py", "check")
     assert output.strip().endswith("Did you forget to activate a virtual environment?")
+
+
+def test_files_named_in_messages_exist(site: BakedProject) -> None:
+    sources = [text.decode() for path, text in site.files.items() if path.endswith(".py")]
+    named = set(re.findall(r"\b(?:deploy|docs)/[\w-]+\.\w+", "\n".join(sources)))
+    assert named and named <= set(site.files)

@@ -164,6 +164,7 @@ def test_staff_do_their_work_with_other_accounts(
     user.refresh_from_db()
     assert user.name == "Ada L."
     browser.post(USERS, {"action": "end_sessions", "_selected_action": [user.pk]})
+    assert browser.get("/admin/password_change/")["Location"] == "/accounts/password/change/"
     assert other.get("/dashboard/").status_code == 302
 
 

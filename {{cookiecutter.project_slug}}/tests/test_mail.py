@@ -145,7 +145,9 @@ ODD = [
     "a\0@example.com",
     "a@example.com\r\nBcc: b@example.com",
     "\u202eada@example.com",
+    "ada@exa\u00admple.com",
     "ada@[192.0.2.1]\ud800",
+    '"ada\r\n"@example.com',
 ]
 
 

@@ -78,6 +78,13 @@ def test_an_hour_later_the_link_does_nothing(https: Client) -> None:
         assert not works(https, link_in_mail())
 
 
+def test_odd_links_do_nothing(https: Client) -> None:
+    for uid in ("a", "AA", "gICA", "!!", "YQBi", "x" * 5000):
+        for end in ("cz-0", "set-password"):
+            assert not works(https, f"{SIGN_UP}{uid}/{end}/"), uid
+            assert not works(https, f"/accounts/password/reset/{uid}/{end}/"), uid
+
+
 def test_two_sign_ups_at_once_make_one_account(https: Client) -> None:
     save = User.save
 

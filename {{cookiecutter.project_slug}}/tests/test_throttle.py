@@ -191,6 +191,15 @@ def test_statements_of_a_login(user: User, https: Client) -> None:
         assert len(statements) <= bound, statements
 
 
+def test_a_login_is_recorded_once_a_day(user: User, https: Client) -> None:
+    """Also if others fail elsewhere meanwhile."""
+    for days, count in ((0, 1), (0, 1), (2, 2)):
+        age(days=days)
+        guess(https, 1, address=ELSEWHERE)
+        assert log_in(https, PASSWORD) == 302
+        assert Attempt.objects.filter(kind="login").count() == count
+
+
 @pytest.mark.parametrize("keyword", ["username", "email"])
 @pytest.mark.parametrize("asynchronous", [True, False])
 def test_failures_count_for_the_account_with_any_keyword(
