@@ -8,6 +8,7 @@ sample is drawn by a seed, so that two runs compare. One at a time, and nicely: 
 """
 
 import argparse
+import ast
 import json
 import os
 import random
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 from cosmic_ray.tools.report import report
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkResult
 
 from proof.mutations import SITE, copy_of_template
 
@@ -93,13 +94,19 @@ def prepare(part: Part, folder: Path, variables: dict[str, str]) -> Path:
     return copy
 
 
-def draw(database: WorkDB, sample: int, seed: int) -> tuple[int, int]:
-    """Skip all mutants but a sample; return how many are left, of how many.
+def is_annotation(folder: Path, mutation: MutationSpec) -> bool:
+    """Return whether it changes an annotation, which says nothing about the tests."""
+    nodes = ast.walk(ast.parse((folder / mutation.module_path).read_text("utf-8")))
+    found = [getattr(node, name, None) for node in nodes for name in ("annotation", "returns")]
+    begins = [(node.lineno, node.col_offset) for node in found if node]
+    ends = [(node.end_lineno, node.end_col_offset) for node in found if node]
+    return any(a <= mutation.start_pos < b for a, b in zip(begins, ends, strict=True))
 
-    Those of `|` are left out: most of them are in annotations, which say nothing about the tests.
-    """
+
+def draw(database: WorkDB, folder: Path, sample: int, seed: int) -> tuple[int, int]:
+    """Skip all mutants but a sample; return how many are left, of how many."""
     items = sorted(database.work_items, key=lambda item: str(item.mutations))
-    wanted = [item for item in items if "BitOr" not in item.mutations[0].operator_name]
+    wanted = [item for item in items if not is_annotation(folder, item.mutations[0])]
     size = min(sample or len(wanted), len(wanted))
     kept = {item.job_id for item in random.Random(seed).sample(wanted, size)}
     unwanted = [item.job_id for item in items if item.job_id not in kept]
@@ -124,7 +131,7 @@ def examine(name: str, part: Part, sample: int, seed: int) -> None:
         variables["PYTHONDONTWRITEBYTECODE"] = "1"
         cosmic_ray("init", "mutants.toml", database)
         with use_db(database, WorkDB.Mode.open) as opened:
-            tried, of = draw(opened, sample, seed)
+            tried, of = draw(opened, copy, sample, seed)
         cosmic_ray("exec", "mutants.toml", database)
         report(["--surviving-only", "--show-diff", database], standalone_mode=False)
         with use_db(database, WorkDB.Mode.open) as opened:

@@ -34,7 +34,12 @@ def expect_login(page: Page) -> None:
 
 
 def test_logging_in_and_out(page: Page, person: str) -> None:
-    log_in(page, person)
+    log_in(page, person, "wrong")
+    expect(page.get_by_role("alert")).to_contain_text("Incorrect email address or password")
+    expect(page.get_by_label("Email address")).to_have_value(person)
+    expect(page.get_by_label("Password")).to_have_value("")
+    page.get_by_label("Password").fill(PASSWORD)
+    press(page, "Log in")
     expect_dashboard(page)
     expect(page.get_by_text(person)).to_be_visible()
     press(page, "Log out")
