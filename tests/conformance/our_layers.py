@@ -1,13 +1,40 @@
 """A pytest plugin: channels-redis' own tests of its pub/sub layer meet ours, on our servers."""
 
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 import channels_redis.pubsub
 import pytest
 from outlast.channels.redis import PubSubLayer
+from outlast.channels.shard import Shard
 
-channels_redis.pubsub.RedisPubSubChannelLayer = PubSubLayer
+
+class TheirRedis:
+    """What their tests close: the connections of a shard, which opens them again."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+
+    async def aclose(self, **options: Any) -> None:
+        self._shard._nodes()[0].connection_pool.disconnect()
+
+
+class Layer(PubSubLayer):
+    """Ours, with the private names that their tests look at."""
+
+    _layers: ClassVar[dict[Any, Any]] = {}
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.channel_layer = self
+        for shard in self._shards:
+            shard._redis = TheirRedis(shard)  # type: ignore[attr-defined]
+
+    def _get_layer(self) -> "Layer":
+        return self
+
+
+channels_redis.pubsub.RedisPubSubChannelLayer = Layer
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

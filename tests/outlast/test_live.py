@@ -238,10 +238,7 @@ def test_nothing_is_left_of_a_socket(log_in: Callable[[], Client]) -> None:
         async with page(client):
             pass
         layer = get_channel_layer()
-        if hasattr(layer, "_get_layer"):
-            state = [layer.groups, layer.channels]
-        else:
-            state = [layer._groups, layer._channels]
+        state = [layer._groups, layer._channels]
         while any(state) or [task for task in asyncio.all_tasks() if "watch" in repr(task)]:
             await asyncio.sleep(0.01)
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
+from django.contrib import auth
 from django.contrib.auth.models import User
+from django.http import HttpRequest
 from django.test import Client
 from outlast import live, visitors
 from outlast.models import Session
@@ -157,3 +159,38 @@ def test_a_session_of_djangos_engine_has_no_socket_before_its_next_page(
     key = log_in().session.session_key
     Session.objects.filter(pk=key).update(public_id=None, version=None)
     assert async_to_sync(visitors.find_visitor)(key) is None
+
+
+def change_own_password(client: Client, user: User, settings: Any) -> None:
+    """As Django's view: the session gets another key, and the new password's hash."""
+    request = HttpRequest()
+    request.session, request.user = client.session, user
+    user.set_password("another correct horse")
+    user.save()
+    auth.update_session_auth_hash(request, user)
+    request.session.save()
+
+
+def rotate_secret_key(client: Client, user: User, settings: Any) -> None:
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "the next one"  # noqa: S105
+
+
+@pytest.mark.parametrize("change", [change_own_password, rotate_secret_key])
+def test_stays_open_as_its_user_stays_logged_in(
+    change: Callable[[Client, User, Any], None],
+    log_in: Callable[[], Client],
+    user: User,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live, "CHECK", 0.2)
+
+    async def scenario() -> None:
+        client = await sync_to_async(log_in)()
+        async with page(client) as socket:
+            await sync_to_async(change)(client, user, settings)
+            for _ in range(3):  # the first may have been on its way
+                await beat(socket)
+
+    run(scenario())

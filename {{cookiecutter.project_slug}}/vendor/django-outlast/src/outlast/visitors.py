@@ -11,7 +11,6 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
-from django.utils.crypto import constant_time_compare
 
 from outlast.middleware import peek_user
 from outlast.requests import exact_cookies
@@ -34,7 +33,6 @@ class Visitor(NamedTuple):
 
     public_id: str  # of the session: it stays when the key is replaced
     user_id: Any
-    auth_hash: str  # changes with the password
 
 
 async def admit(scope: Mapping[str, Any]) -> Visitor:
@@ -55,7 +53,7 @@ async def admit(scope: Mapping[str, Any]) -> Visitor:
 @database_sync_to_async
 def find_visitor(session_key: str | None) -> Visitor | None:
     """Return the user of a session, by the rules of a request; do not write."""
-    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key or None)
+    session = _store(session_key)
     if not hasattr(session, "row"):
         raise ImproperlyConfigured(
             "Live events need a session engine of outlast.sessions, to end with the session. "
@@ -65,28 +63,27 @@ def find_visitor(session_key: str | None) -> Visitor | None:
     # Without a public id until the next page writes it, if Django's engine wrote the session.
     if not user.is_authenticated or session.row.public_id is None:
         return None
-    return Visitor(str(session.row.public_id), user.pk, user.get_session_auth_hash())
+    return Visitor(str(session.row.public_id), user.pk)
 
 
 @database_sync_to_async
 def find_end(visitor: Visitor) -> datetime:
-    """Return when the session ends if it is not used; a time in the past if it has ended."""
+    """Return when the session ends if it is not used; a time in the past if it has ended.
+
+    Its user is found by the rules of a request, as when the socket was opened.
+    """
     rows = all_sessions().alive().filter(public_id=visitor.public_id, user_id=visitor.user_id)
-    session = rows.select_related("user").defer("session_data").first()
-    if (
-        session is None
-        or session.user is None
-        or not session.user.is_active
-        or not any(
-            constant_time_compare(session.user.get_session_auth_hash(), known or "")
-            # The row has a new hash after this session's own change of the password, and an old
-            # one after a rotation of SECRET_KEY until the next page.
-            for known in (visitor.auth_hash, session.auth_hash)
-        )
-    ):
-        return datetime.min.replace(tzinfo=timezone.get_default_timezone())
-    ends_at: datetime = session.ends_at()
-    return ends_at
+    if row := rows.defer("session_data").first():
+        session = _store(row.session_key)
+        session.row = row
+        if peek_user(session).is_authenticated:
+            ends_at: datetime = row.ends_at()
+            return ends_at
+    return datetime.min.replace(tzinfo=timezone.get_default_timezone())
+
+
+def _store(session_key: str | None) -> Any:
+    return import_module(settings.SESSION_ENGINE).SessionStore(session_key or None)
 
 
 def is_own_origin(scope: Mapping[str, Any]) -> bool:

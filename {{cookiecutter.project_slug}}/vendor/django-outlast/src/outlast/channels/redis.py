@@ -10,7 +10,7 @@ Messages that are sent while Redis is unavailable are lost, as with all pub/sub.
 """
 
 from binascii import crc32
-from typing import Any, ClassVar
+from typing import Any
 
 from channels_redis import utils
 from channels_redis.serializers import registry
@@ -58,13 +58,6 @@ class PubSubLayer(LocalLayer):
 
     def _stop_listening(self, address: str) -> None:
         self._shard(address).unsubscribe(address)
-
-    # channels-redis' own tests look at these, and at `_shards[0]._redis`.
-    _layers: ClassVar[dict[Any, Any]] = {}
-
-    def _get_layer(self) -> "PubSubLayer":
-        self.channel_layer = self
-        return self
 
     async def flush(self) -> None:
         """Forget all channels and groups, and close the connections that receive."""

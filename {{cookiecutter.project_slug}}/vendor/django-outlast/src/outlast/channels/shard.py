@@ -36,7 +36,6 @@ class Shard:
     def __init__(self, host: dict[str, Any], prefix: str, layer: LocalLayer) -> None:
         self._layer, self._prefix = layer, f"{prefix}:"
         self._client = get_client(address_of(host), f"{prefix}:canary")
-        self._redis = self
         self._outbox: deque[tuple[str, bytes]] = deque()
         self._sending: Future[None] | None = None  # the last call of `_send`
         self._lock = threading.Lock()
@@ -82,10 +81,6 @@ class Shard:
             connection.disconnect()  # the thread waits for it
         if thread:
             thread.join(BEAT)
-
-    async def aclose(self, **options: Any) -> None:
-        """Close all connections; they are opened again when they are needed."""
-        self._nodes()[0].connection_pool.disconnect()
 
     def _in_sender(self, function: Callable[..., None], *args: str) -> "Future[None]":
         with self._lock:

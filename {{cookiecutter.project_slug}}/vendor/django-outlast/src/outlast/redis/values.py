@@ -35,10 +35,6 @@ MAC_SIZE = 32  # of SHA-256
 NUMBERS, NUMBER = range(-(2**63), 2**63), re.compile(rb"0|-?[1-9]\d{,18}")
 
 
-class ForgedValueError(ValueError):
-    """A value in Redis was not written by this site under this key."""
-
-
 @functools.lru_cache(maxsize=16)
 def _hmac(secret: str | bytes) -> hmac.HMAC:
     """Return an HMAC to copy, with a key that is only used here."""
@@ -59,15 +55,15 @@ def sign(key: KeyT, payload: Any) -> bytes | int:
     return _mac(settings.SECRET_KEY, key, data) + data
 
 
-def unsign(key: KeyT, data: bytes) -> bytes:
-    """Return the payload; raise ForgedValueError if `sign` did not sign it for this key."""
+def unsign(key: KeyT, data: bytes) -> bytes | None:
+    """Return the payload, or None if `sign` did not sign it for this key."""
     if NUMBER.fullmatch(data) and int(data) in NUMBERS:
         return data
     mac, payload = data[:MAC_SIZE], data[MAC_SIZE:]
     for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
         if hmac.compare_digest(mac, _mac(secret, key, payload)):
             return payload
-    raise ForgedValueError("neither signed nor a number")
+    return None
 
 
 class SignedValues:
@@ -113,18 +109,16 @@ class SignedValues:
             raise ValueError(f"Key {key!r} not found.") from error
 
     def _read(self, key: KeyT, data: bytes | None) -> bytes | None:
-        payload = None
-        try:
-            payload = data if data is None else unsign(key, data)
-        except ForgedValueError as error:
-            self._remove(key, error)
+        payload = None if data is None else unsign(key, data)
+        if payload is None and data is not None:
+            self._remove(key, "neither signed nor a number")
         count_read("miss" if payload is None else "hit")
         return payload
 
-    def _remove(self, key: KeyT, error: Exception) -> None:
+    def _remove(self, key: KeyT, reason: object) -> None:
         # Else `add` would be refused for a value that `get` does not return. The key is not
         # logged: it may be a secret.
-        logger.warning("Deleted a value from the cache that this site did not write: %s.", error)
+        logger.warning("Deleted a value from the cache that this site did not write: %s.", reason)
         with contextlib.suppress(Unavailable):
             self.client.unlink(key)
 
