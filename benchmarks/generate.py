@@ -1,7 +1,6 @@
 """From the command to the first login
 
-"Migrated" is when the command has made a site with its packages and its database. "Offline" is
-without questions to a package index, whose answers uv may reuse for ten minutes at PyPI.
+"Migrated": with its packages and its database. "Offline": uv asks no package index.
 """
 
 import os
@@ -22,9 +21,8 @@ LOG_IN = TEMPLATE / "proof" / "windows" / "log_in.py"
 
 def run(rounds: int) -> Iterator[Table]:
     """Yield the table of whole runs, each in a temporary folder."""
-    ways = ["pip, empty cache"]
-    uv = ["uv, warm cache", "uv, warm cache, offline", "uv, empty cache"]
-    ways += uv if shutil.which("uv") else []
+    ways = ["uv, warm cache", "uv, offline, warm cache", "uv, empty cache"]
+    ways = ["pip, empty cache", *(ways if shutil.which("uv") else [])]
     subjects = {way: partial(generate, way) for way in ways}
     yield Table("generate (seconds)", interleave(subjects, rounds, "generate"))
 
@@ -32,14 +30,13 @@ def run(rounds: int) -> Iterator[Table]:
 def generate(way: str) -> Figures:
     """Return the seconds until a site is migrated, and until the first login."""
     with tempfile.TemporaryDirectory(prefix="generate ") as folder:
-        variables = os.environ | {"COOKIECUTTER_DJANGO_PROFILES_STRICT": "1"}
-        variables["UV_OFFLINE"] = str(int(way.endswith("offline")))
-        variables.pop("VIRTUAL_ENV", None)
+        variables = {name: os.environ[name] for name in {*os.environ} - {"UV", "VIRTUAL_ENV"}}
+        offline = str(int("offline" in way))
+        variables |= {"COOKIECUTTER_DJANGO_PROFILES_STRICT": "1", "UV_OFFLINE": offline}
         if way.startswith("pip"):  # as where there is no uv
             parts = variables["PATH"].split(os.pathsep)
             parts = [part for part in parts if not shutil.which("uv", path=part)]
             variables["PATH"] = os.pathsep.join(parts)
-            variables.pop("UV", None)
         if way.endswith("empty cache"):
             variables |= {"PIP_CACHE_DIR": f"{folder}/cache", "UV_CACHE_DIR": f"{folder}/cache"}
         execute = partial(subprocess.run, env=variables, capture_output=True, check=True)

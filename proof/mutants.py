@@ -51,7 +51,7 @@ def library(modules: list[str], tests: list[str]) -> Part:
 
 PARTS = {
     "sessions": library(["sessions", "middleware.py"], ["session"]),
-    "cache": library(["cache.py"], ["cache"]),
+    "cache": library(["cache.py", "redis/values.py"], ["cache"]),
     "breaker": library(["redis/breaker.py"], ["redis_breaker", "redis_replies"]),
     "handler": library(["handler.py", "threads.py"], ["handler"]),
     "channels": library(["channels"], ["channels"]),

@@ -106,7 +106,7 @@ class RedisCache(StrictRedisCache):
         return StrictRedisCache(self._servers, self._params)
 
 
-def _not_found(key: str, delta: int = 1, version: int | None = None) -> int:
+def _not_found(key: str, *_args: Any, **_kwargs: Any) -> int:
     raise ValueError(f"Key {key!r} not found: Redis cannot be used.")
 
 
