@@ -2,13 +2,15 @@
 
 import asyncio
 import operator
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from outlast.channels.local import LocalLayer, Waiting
 from outlast.channels.redis import PubSubLayer
 from outlast.servers import Topology, wait_until
 from talk import Proxy, hear, hears_nothing, make_layer, run
@@ -40,7 +42,7 @@ def test_two_sites_on_one_redis_never_meet(redis_server: Topology) -> None:
     run(scenario())
 
 
-GARBAGE = [b"", b"\xc1", b"\x81\xa4type", b"cos\nsystem\n(S'true'\ntR.", b"\x91" * 2000]
+GARBAGE = [b"", b"\xc1", b"\x81\xa4type", b"cos\nsystem\n(S'true'\ntR.", b"\x91" * 2000, b" \xff "]
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
@@ -50,7 +52,8 @@ def test_garbage_is_passed_over(garbage: bytes, redis_server: Topology) -> None:
     async def scenario() -> None:
         layer = make_layer(redis_server)
         channel = await layer.new_channel()
-        redis_server.primary.client().publish(f"site:{channel}", garbage)
+        for message in (garbage, f"{channel} ".encode() + garbage):
+            redis_server.primary.client().publish("site:", message)
         await layer.send(channel, {"type": "sense"})
         assert await hear(layer, channel) == {"type": "sense"}
 
@@ -159,30 +162,39 @@ def test_options_of_channels_redis_are_accepted(redis_url: str) -> None:
         PubSubLayer([redis_url], "site", capasity=5)
 
 
-def test_a_group_that_is_joined_while_another_thread_leaves_it() -> None:
-    """Unsubscribing comes first, else the group would be deaf."""
-    order = []
-
-    class Layer(LocalLayer):
-        def _listen(self, address: str) -> Waiting:
-            order.append(("listen", address))
-            return []
-
-        def _stop_listening(self, address: str) -> None:
-            joining.start()
-            joining.join(0.2)  # it waits for this thread
-            order.append(("stop", address))
-
-    layer = Layer()
-    joining = threading.Thread(target=async_to_sync(layer.group_add), args=("group", "b"))
+def test_encrypted_messages_are_for_those_with_the_key(redis_url: str) -> None:
+    keys = {"symmetric_encryption_keys": ["the key"]}
+    ours, other = PubSubLayer([redis_url], "site", **keys), PubSubLayer([redis_url], "site")
 
     async def scenario() -> None:
-        for name in "ab":
-            await layer._open(name)
-        await layer.group_add("group", "a")
-        await layer.group_discard("group", "a")
+        channel = await ours.new_channel()
+        await other.send(channel, {"type": "plain"})
+        await PubSubLayer([redis_url], "site", **keys).send(channel, {"type": "secret"})
+        assert await hear(ours, channel) == {"type": "secret"}
 
     run(scenario())
-    joining.join()
-    last = order[-2:]
-    assert last == [("stop", "__group__group"), ("listen", "__group__group")]
+
+
+FORK = """
+import asyncio, os, sys
+from outlast.channels.redis import PubSubLayer
+
+async def talk():
+    channel = await layer.new_channel()
+    await layer.send(channel, {"type": "x"})
+    return await asyncio.wait_for(layer.receive(channel), 5)
+
+layer = PubSubLayer([sys.argv[1]], "fork")
+asyncio.run(talk())
+child = os.fork()
+asyncio.run(talk())
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
+def test_a_forked_process_has_threads_of_its_own(redis_url: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORK, redis_url]
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(command, env=os.environ | path, check=True, timeout=30)

@@ -108,12 +108,9 @@ class LocalLayer(BaseChannelLayer):
         self._deliver(address, data)
         return []
 
-    def _listen(self, address: str) -> Waiting:
-        """Return a future that is done once messages of other processes arrive here."""
+    def _listen(self) -> Waiting:
+        """Return futures that are done once messages of other processes arrive here."""
         return []
-
-    def _stop_listening(self, address: str) -> None:
-        """No consumer of this process waits for messages to this address any more."""
 
     def _deliver(self, address: str, data: bytes) -> None:
         """Put a message into the queues of its receivers, from any thread."""
@@ -148,17 +145,14 @@ class LocalLayer(BaseChannelLayer):
         with self._lock:
             self._channels.pop(channel, None)
             joined = [group for group, members in self._groups.items() if channel in members]
-        self._stop_listening(channel)
         for group in joined:
             self._leave(group, channel)
 
     def _leave(self, group: str, channel: str) -> None:
         with self._lock:
             self._groups[group].discard(channel)
-            if self._groups[group]:
-                return
-            del self._groups[group]
-            self._stop_listening(group)  # before another thread joins the group again
+            if not self._groups[group]:
+                del self._groups[group]
 
     async def new_channel(self, prefix: str = "specific") -> str:
         """Return the name of a new channel of this process."""
@@ -180,7 +174,7 @@ class LocalLayer(BaseChannelLayer):
             if queue is None or of is not loop:
                 queue = asyncio.Queue(self.capacity)
                 self._channels[channel] = loop, queue
-        await _wait_for(self._listen(channel))
+        await _wait_for(self._listen())
         return queue
 
     async def receive(self, channel: str) -> Any:
@@ -209,7 +203,7 @@ class LocalLayer(BaseChannelLayer):
                     "group. Consumers join with self.channel_name."
                 )
             self._groups[address].add(str(channel))
-        await _wait_for(self._listen(address))
+        await _wait_for(self._listen())
 
     async def group_discard(self, group: str, channel: str) -> None:
         """Remove a channel from a group; do nothing if it is not in it."""

@@ -59,7 +59,7 @@ class PostgresLayer(LocalLayer):
             ]
         )
 
-    def _listen(self, address: str) -> Waiting:
+    def _listen(self) -> Waiting:
         return self.connect().listen()
 
     def parameters(self) -> dict[str, Any]:

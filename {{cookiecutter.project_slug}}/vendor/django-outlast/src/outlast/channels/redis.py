@@ -1,6 +1,7 @@
 """A channel layer between all processes of a site, on the pub/sub of Redis.
 
 It uses the cache's client, and with it its breaker, time-outs, Sentinels and nodes of a cluster.
+Every process receives every message, and keeps those for channels and groups that it has.
 
 - Sending raises no errors of Redis, and waits no longer than 0.3 seconds.
 - Channels can be opened while Redis is unavailable, and receive messages once it is back.
@@ -26,8 +27,8 @@ class PubSubLayer(LocalLayer):
     """`LocalLayer` for all processes that use the same Redis, with channels-redis' options.
 
     `hosts` as there: addresses, or dictionaries with `sentinels` and `master_name`; or, for a
-    cluster, `[{"address": ["redis://node:6379", …], "cluster": True}]`. `prefix`
-    begins every channel in Redis.
+    cluster, `[{"address": ["redis://node:6379", …], "cluster": True}]`. `prefix`, with a colon,
+    is the name of the channel in Redis.
     """
 
     def __init__(
@@ -47,17 +48,12 @@ class PubSubLayer(LocalLayer):
             self.serialize, self.deserialize = serializer.serialize, serializer.deserialize
         self._shards = [Shard(host, prefix, self) for host in utils.decode_hosts(hosts)]
 
-    def _shard(self, address: str) -> Shard:
-        return self._shards[crc32(address.encode()) % len(self._shards)]
-
     def _publish(self, address: str, data: bytes) -> Waiting:
-        return self._shard(address).send(address, data)
+        shard = self._shards[crc32(address.encode()) % len(self._shards)]
+        return shard.send(address, data)
 
-    def _listen(self, address: str) -> Waiting:
-        return self._shard(address).subscribe(address)
-
-    def _stop_listening(self, address: str) -> None:
-        self._shard(address).unsubscribe(address)
+    def _listen(self) -> Waiting:
+        return [future for shard in self._shards for future in shard.listen()]
 
     async def flush(self) -> None:
         """Forget all channels and groups, and close the connections that receive."""

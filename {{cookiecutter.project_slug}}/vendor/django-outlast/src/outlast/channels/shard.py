@@ -5,9 +5,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import Any
 
 from redis import Redis
@@ -34,17 +33,15 @@ class Shard:
     """
 
     def __init__(self, host: dict[str, Any], prefix: str, layer: LocalLayer) -> None:
-        self._layer, self._prefix = layer, f"{prefix}:"
+        self._layer, self._channel = layer, f"{prefix}:"
         self._client = get_client(address_of(host), f"{prefix}:canary")
-        self._outbox: deque[tuple[str, bytes]] = deque()
+        self._outbox: deque[bytes] = deque()
         self._sending: Future[None] | None = None  # the last call of `_send`
         self._lock = threading.Lock()
-        self._sender: ThreadPoolExecutor | None = None
         self._listener: threading.Thread | None = None
         self._pid = 0  # of the process that has these threads
         self._pubsub: Any = None  # the connection that receives, if there is one
-        # The addresses to subscribe to; done once Redis has confirmed it.
-        self._wanted: dict[str, Future[None]] = {}
+        self._listening: Future[None] = Future()  # done while it receives
         self._lost_at: float | None = None  # time.monotonic() at the start of an outage
         self._turn = self._failed = 0  # of the nodes of a cluster
         self._node_works = False
@@ -53,41 +50,37 @@ class Shard:
 
     def send(self, address: str, data: bytes) -> Waiting:
         """Send a message, or drop it."""
-        self._outbox.append((self._prefix + address, data))
-        if not self._sending or self._sending.running() or self._sending.done():
-            self._sending = self._in_sender(self._send)
-        return [self._sending]
-
-    def subscribe(self, address: str) -> Waiting:
-        """Subscribe to an address, now or as soon as Redis is back."""
+        self._outbox.append(f"{address} ".encode() + data)
         with self._lock:
-            confirmed = self._wanted.setdefault(address, Future())
-        if confirmed.done():
-            return []
-        self._in_sender(self._tell, "subscribe", address)
-        return [] if self._lost_at else [confirmed]
+            self._notice_fork()
+            if not self._sending or self._sending.running() or self._sending.done():
+                self._sending = self._sender.submit(self._send)
+            return [self._sending]
 
-    def unsubscribe(self, address: str) -> None:
-        """Unsubscribe from an address."""
+    def listen(self) -> Waiting:
+        """Return a future that is done once this process listens; none during an outage."""
         with self._lock:
-            was_wanted = self._wanted.pop(address, None)
-        if was_wanted:
-            self._in_sender(self._tell, "unsubscribe", address)
+            self._notice_fork()
+            if not self._listener:
+                thread = threading.Thread(target=self._listen, name="channels", daemon=True)
+                self._listener = thread
+                thread.start()
+            return [] if self._lost_at or self._listening.done() else [self._listening]
 
     def close(self) -> None:
-        """End the thread that receives, until the next `subscribe`."""
-        thread, self._listener = self._listener, None
+        """End the thread that receives, until the next `listen`."""
+        with self._lock:
+            thread, self._listener, self._listening = self._listener, None, Future()
         if self._pubsub and (connection := self._pubsub.connection):
             connection.disconnect()  # the thread waits for it
         if thread:
             thread.join(BEAT)
 
-    def _in_sender(self, function: Callable[..., None], *args: str) -> "Future[None]":
-        with self._lock:
-            if self._sender is None or self._pid != os.getpid():  # at first, or after a fork
-                self._sender, self._listener = ThreadPoolExecutor(1, "channels"), None
-                self._pid = os.getpid()
-            return self._sender.submit(function, *args)
+    def _notice_fork(self) -> None:
+        """Have new threads in a new process."""
+        if self._pid != os.getpid():
+            self._pid, self._sender = os.getpid(), ThreadPoolExecutor(1, "channels")
+            self._sending, self._listener, self._listening = None, None, Future()
 
     # In the thread that sends.
 
@@ -101,11 +94,11 @@ class Shard:
         except (Unavailable, RedisError, OSError) as error:
             logger.debug("Channel layer: messages were dropped: %s", type(error).__name__)
 
-    def _publish(self, batch: list[tuple[str, bytes]]) -> None:
+    def _publish(self, batch: list[bytes]) -> None:
         nodes = self._nodes()
         pipeline = nodes[self._turn % len(nodes)].pipeline(transaction=False)
-        for channel, message in batch:
-            pipeline.publish(channel, message)
+        for message in batch:
+            pipeline.publish(self._channel, message)
         try:
             for reply in pipeline.execute(raise_on_error=False):
                 if isinstance(reply, Exception):  # redis-py would raise it with the message in it
@@ -116,14 +109,6 @@ class Shard:
             if self._failed >= len(nodes):
                 self._node_works = False
                 raise
-
-    def _tell(self, command: str, address: str) -> None:
-        if self._listener is None and self._wanted:
-            self._listener = threading.Thread(target=self._listen, name="channels", daemon=True)
-            self._listener.start()
-        elif self._pubsub:
-            with suppress(RedisError, OSError):  # the other thread sees to it
-                getattr(self._pubsub, command)(self._prefix + address)
 
     def _nodes(self) -> list[Redis]:
         """Return the client, or those of the nodes of a cluster, which all forward messages.
@@ -140,11 +125,9 @@ class Shard:
             try:
                 nodes = self._nodes()
                 with nodes[self._turn % len(nodes)].pubsub() as pubsub:
-                    pubsub.subscribe(self._prefix)  # it connects
                     self._pubsub = pubsub
-                    if wanted := list(self._wanted):
-                        pubsub.subscribe(*(self._prefix + address for address in wanted))
-                    self._receive(pubsub)
+                    pubsub.subscribe(self._channel)
+                    self._receive(pubsub, self._listening)
             except Exception as error:
                 if self._listener is not threading.current_thread():
                     break
@@ -155,12 +138,12 @@ class Shard:
                     logger.warning(
                         "Channel layer: no messages from Redis (%s). WebSockets stay open.", error
                     )
-            with self._lock:
-                self._pubsub = None
-                self._wanted = {address: Future() for address in self._wanted}
+            self._pubsub = None
+            if self._listening.done():
+                self._listening = Future()
             time.sleep(RETRY)
 
-    def _receive(self, pubsub: Any) -> None:
+    def _receive(self, pubsub: Any, listening: "Future[None]") -> None:
         """Deliver messages; raise if Redis is silent or no longer the primary."""
         beat, silent = 0.0, 0  # in beats: a process that was busy reads what came meanwhile
         while self._listener is threading.current_thread():
@@ -174,14 +157,11 @@ class Shard:
                 raise RedisError("no answer to two questions in a row")
             if message and message["type"] == "pong":
                 self._hears_again()
-            elif message:
-                address = message["channel"].decode().removeprefix(self._prefix)
-                if message["type"] == "message":
-                    self._layer._deliver(address, message["data"])
-                elif message["type"] == "subscribe":
-                    future = self._wanted.get(address)
-                    if future and not future.done():
-                        future.set_result(None)
+            elif message and message["type"] == "subscribe" and not listening.done():
+                listening.set_result(None)
+            elif message and message["type"] == "message":
+                address, _, data = message["data"].partition(b" ")
+                self._layer._deliver(address.decode(errors="replace"), data)
 
     def _follow_primary(self, connection: Any) -> None:
         pool = getattr(self._client, "connection_pool", None)
