@@ -1,4 +1,4 @@
-"""Sites that used Django's engine, or the first edition's: migrations."""
+"""Sites that used Django's engine, or the first edition's: migrations, there and back."""
 
 from importlib import import_module
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.apps import apps
+from django.conf import settings as django_settings
 from django.contrib import auth
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends import db as django_db
@@ -16,7 +17,7 @@ from django.test import Client
 from django.utils import timezone
 from outlast.models import Session
 from outlast.sessions import columns
-from session_helpers import is_logged_in, loaded, row, store
+from session_helpers import is_logged_in, loaded, row, saved, store
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("engine")]
 
@@ -77,6 +78,21 @@ def test_clearsessions_gives_columns_to_rows_of_djangos_engine(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_migration_can_be_undone_and_done_again(user: User, client: Client) -> None:
+    client.force_login(user)
+    call_command("migrate", "outlast", "zero", verbosity=0)
+    try:
+        with connection.cursor() as cursor:
+            found = connection.introspection.get_table_description(cursor, "django_session")
+        assert len(found) == 3
+        assert DjangoSession.objects.count() == 1
+    finally:
+        call_command("migrate", "outlast", verbosity=0)
+    in_row = django_settings.SESSION_ENGINE != "outlast.sessions.file"
+    assert is_logged_in(client) or not in_row
+
+
+@pytest.mark.django_db(transaction=True)
 def test_sessions_of_the_first_edition_are_moved(user: User, client: Client) -> None:
     client.force_login(user)
     key = client.session.session_key
@@ -123,3 +139,8 @@ def test_columns_are_added_without_migrations(user: User, client: Client) -> Non
 def test_no_relation_leads_from_the_user_to_sessions() -> None:
     assert not [f for f in User._meta.get_fields() if f.related_model is Session]
     assert isinstance(Session._meta.get_field("user"), models.ForeignKey)
+
+
+def test_the_key_is_not_shown() -> None:
+    session = saved()
+    assert str(row(session)) == str(row(session).public_id)

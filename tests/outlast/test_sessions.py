@@ -79,6 +79,8 @@ def test_a_key_that_django_cannot_have_made_is_no_key(
 def test_keys_may_have_eight_to_forty_characters(
     length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    keys = {saved().session_key for _ in range(20)}
+    assert len(keys) == 20 and {len(key) for key in keys} == {32}
     monkeypatch.setattr(SessionStore, "_get_new_session_key", lambda self: "k" * length)
     saved(a=1)
     assert loaded("k" * length) == {"a": 1}

@@ -19,6 +19,19 @@ def add_columns(apps: Any, editor: Any) -> None:
         editor.add_field(Session, field)
 
 
+def remove_columns(apps: Any, editor: Any) -> None:
+    """Leave the columns of Django's table; sessions stay."""
+    table, theirs = Session._meta.db_table, {"session_key", "session_data", "expire_date"}
+    ours = {field.column for field in Session._meta.local_concrete_fields} - theirs
+    with editor.connection.cursor() as cursor:
+        found = editor.connection.introspection.get_constraints(cursor, table)
+    for name, constraint in found.items():
+        if constraint["index"] and ours.issuperset(constraint["columns"]):
+            editor.execute(f"DROP INDEX {editor.quote_name(name)}")
+    for column in ours:
+        editor.execute(f"ALTER TABLE {table} DROP COLUMN {editor.quote_name(column)}")
+
+
 def move_sessions(apps: Any, editor: Any) -> None:
     """Copy the rows of the first edition's table and drop it: all sessions survive.
 
@@ -69,6 +82,6 @@ class Migration(migrations.Migration):
                 "managed": False,
             },
         ),
-        migrations.RunPython(add_columns, migrations.RunPython.noop),
+        migrations.RunPython(add_columns, remove_columns),
         migrations.RunPython(move_sessions, migrations.RunPython.noop),
     ]

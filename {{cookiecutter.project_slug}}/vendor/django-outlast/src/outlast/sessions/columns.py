@@ -15,10 +15,12 @@ def missing(model: type[models.Model], connection: Any) -> list[Any]:
     return [f for f in model._meta.local_concrete_fields if f.column not in present]
 
 
-def add_after_migrate(using: str, **kwargs: Any) -> None:
+def add_after_migrate(using: str, plan: Any = (), **kwargs: Any) -> None:
     """Receive `post_migrate`: without migrations, as in `pytest --nomigrations`, add them here."""
     from outlast.models import Session
 
+    if any(backwards and migration.app_label == "outlast" for migration, backwards in plan):
+        return
     if fields := missing(Session, connections[using]):
         with connections[using].schema_editor() as editor:
             for field in fields:
