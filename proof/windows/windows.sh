@@ -98,6 +98,9 @@ site() { # as a person makes it: with uv, then with pip alone, in a path with a 
     windows 'my sïtes/by-pip' '.venv\Scripts\python.exe' manage.py doctor
     windows 'my sïtes/by-pip' '.venv\Scripts\python.exe' 'C:\log_in.py'
     WINDOWS_ENV=DJANGO_PROFILE=redis windows 'my sïtes/by-uv' 'C:\uv\uv.exe' run python 'C:\log_in.py'
+    { WINDOWS_ENV="DJANGO_PROFILE=redis REDIS_URL=redis://127.0.0.1:6399/0" \
+        windows 'my sïtes/by-uv' 'C:\uv\uv.exe' run manage.py doctor || true; } |
+        tee /dev/stderr | grep "127.0.0.1:6399: Redis is not running" >/dev/null
     WINDOWS_ENV=DJANGO_PROFILE=file windows 'my sïtes/by-uv' 'C:\uv\uv.exe' run python 'C:\files_in_use.py'
 }
 

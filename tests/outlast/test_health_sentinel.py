@@ -67,7 +67,8 @@ def test_healthy(topology: Topology) -> None:
     primary = topology.primary.port
     assert f"primary 127.0.0.1:{primary}, replicas 1, other Sentinels 2" in found["sentinel 1"]
     assert f"at 127.0.0.1:{primary}, " in found["redis"]
-    assert found["redis replicas"] == f"127.0.0.1:{topology.servers[1].port}"
+    replica = f"127.0.0.1:{topology.servers[1].port}"
+    assert found["redis replicas"].startswith(f"{replica} online, lag ")
 
 
 def test_one_sentinel_is_gone(topology: Topology) -> None:
@@ -118,6 +119,9 @@ def test_a_sentinel_of_another_topology(cache: dict[str, Any]) -> None:
     with Topology(sentinels=1, sentinel_password="gu4rd") as other:  # noqa: S106
         sentinels = cache["OPTIONS"]["sentinels"]
         sentinels[0] = ("127.0.0.1", other.sentinels[0].port)
+        with pytest.raises(Problem, match=r"disagree on the primary: .*2 name 127\.0") as error:
+            redis.server(QUICK)
+        assert "restart the Sentinels in the minority" in error.value.remedies[1]
         with pytest.raises(Concern, match=f"{other.primary.port}.*does not know all 3 of them"):
             ask_sentinel(1)
 
@@ -132,22 +136,42 @@ def test_no_replica(topology: Topology) -> None:
         topology.wait_ready()
 
 
-def test_one_of_two_replicas_is_gone(cache: dict[str, Any]) -> None:
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_one_of_two_replicas_is_gone(is_killed: bool, cache: dict[str, Any]) -> None:
     with Topology(replicas=2, sentinels=1) as other:
         sentinels = [("127.0.0.1", other.sentinels[0].port)]
         cache["OPTIONS"] = {"sentinels": sentinels}
-        ports = sorted(server.port for server in other.servers[1:])
-        assert redis.replicas() == ", ".join(f"127.0.0.1:{port}" for port in ports)
-        other.servers[2].kill()
+        assert redis.replicas().count("online") == 2
+        gone = other.servers[2]
+        gone.kill() if is_killed else gone.client().replicaof("NO", "ONE")
         wait_until(complaint, "the loss to be noticed")
-        assert complaint().endswith(f"; missing: 127.0.0.1:{other.servers[2].port}.")
+        assert complaint().endswith(f"; missing: 127.0.0.1:{gone.port}.")
+
+
+def test_a_replica_is_late(topology: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
+    primary = topology.primary
+    replica = next(server for server in topology.servers if server is not primary)
+    replica.pause()
+    try:
+        assert not complaint()
+        primary.client().set("large", "x" * 2 * redis.LAG_BYTES)
+        with pytest.raises(Concern, match="bytes behind") as error:
+            redis.replicas()
+        assert error.value.remedies == ("Check that it runs and can reach the primary",)
+        monkeypatch.setattr(redis, "LAG_BYTES", 1e9)
+        assert not complaint()
+        monkeypatch.setattr(redis, "LAG_SECONDS", 0)
+        wait_until(complaint, "a lag of a second")
+    finally:
+        replica.resume()
+        topology.wait_ready()
 
 
 def test_the_primary_hangs_and_another_takes_over(topology: Topology) -> None:
     old = topology.primary
     old.pause()
     try:
-        with pytest.raises(Problem, match=r"does not answer|None of the 3"):
+        with pytest.raises(Problem, match=r"does not answer|None of the 3|disagree"):
             redis.server(QUICK)
         new = topology.wait_failover(old)
         assert f"at 127.0.0.1:{new.port}, " in redis.server(QUICK)

@@ -1,13 +1,16 @@
 """The cache on a Redis Cluster of three primaries and three replicas."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from caches import forget_clients
 from outlast.cache import RedisCache, Unavailable
+from outlast.health import asking, redis
 from outlast.redis.cluster import ClusterClient
 from outlast.servers import Server, Topology, wait_until
 from redis.cluster import NodesManager
@@ -158,3 +161,16 @@ def test_many_keys_cost_no_more_than_a_few(
         assert set(call(keys)) <= set(keys)
         assert time.monotonic() - started < 2.5  # 40 keys of one node: 10 s
         cache._cache.redis.breaker.reason = ""  # so that the second call is tried as well
+
+
+def test_the_doctor_explains_nodes_that_all_hang_in_time(
+    use_cache: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_questions", {})
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        ports = [node.getsockname()[1] for node in nodes]
+        use_cache([f"redis://127.0.0.1:{port}/0" for port in ports], cluster=True)
+        (finding,) = asking.ask(redis.services(3), 2.5)
+    assert "does not answer" in finding.text
+    assert finding.remedies

@@ -1,6 +1,8 @@
 """Health checks of Redis and of its Sentinels, each with one attempt and short time-outs."""
 
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -13,11 +15,15 @@ from outlast.health.asking import Concern, Probe, Problem
 from outlast.health.errors import Service, read_redis_address, redis_service
 from outlast.redis.connections import SENTINEL_TIMEOUT, impatient
 
+REPLY_SECONDS = 1.0  # at most, for one reply; Windows takes longer to refuse a connection
+LAG_SECONDS = 10
+LAG_BYTES = 1_000_000
+
 
 def services(seconds: float) -> list[Probe]:
     """Return probes of each Sentinel, and of the server that takes writes.
 
-    `seconds`: to connect, and for one reply.
+    `seconds`: to connect, and for one reply, which has REPLY_SECONDS at most.
     """
     address = read_redis_address()
     found = [
@@ -36,7 +42,8 @@ def diagnostics() -> list[Probe]:
 @contextmanager
 def connect(service: Service, options: Any, seconds: float) -> Iterator[Any]:
     """Yield a client; raise Problem, which explains any error of it."""
-    arguments = {**impatient(seconds), "decode_responses": True, **options}
+    timeouts = {**impatient(seconds), "socket_timeout": min(seconds, REPLY_SECONDS)}
+    arguments = {**timeouts, "decode_responses": True, **options}
     if service.host:
         arguments |= {"host": service.host, "port": service.port}
     pool = ConnectionPool(**arguments)
@@ -58,12 +65,20 @@ def sentinel_at(place: HostPort, seconds: float) -> Iterator[Any]:
 
 
 def find_primary(address: Address) -> Service:
-    """Return what the first Sentinel that answers names; raise Problem."""
+    """Return the primary that all Sentinels name that answer; raise Problem."""
+    named = Counter[HostPort]()
     for place in address.hosts:
         with suppress(Problem), sentinel_at(place, SENTINEL_TIMEOUT) as client:
-            if found := client.sentinel_get_master_addr_by_name(address.service):
-                host, port = found
-                return Service("redis", "Redis", f"{host}:{port}", host, port, "REDIS_PASSWORD")
+            named.update(filter(None, [client.sentinel_get_master_addr_by_name(address.service)]))
+    if len(named) > 1:
+        votes = ", ".join(f"{count} name {host}:{port}" for (host, port), count in named.items())
+        raise Problem(
+            f"The Sentinels disagree on the primary: {votes}.",
+            "Wait 10 s, since a failover may be in progress, and run this again",
+            "If this continues, restart the Sentinels in the minority",
+        )
+    for host, port in named:
+        return Service("redis", "Redis", f"{host}:{port}", host, port, "REDIS_PASSWORD")
     raise Problem(
         f"None of the {len(address.hosts)} Sentinels names a primary for {address.service!r}.",
         "See the lines about the Sentinels",
@@ -102,17 +117,22 @@ def server(seconds: float) -> str:
 def cluster(seconds: float) -> str:
     """Check that the cluster serves all slots and no node has failed, as one node reports."""
     address = read_redis_address()
-    service, problems = redis_service(address), list[Problem]()
-    for host, port in address.hosts:
-        node = Service("redis", service.name, service.place, host, port, service.variable)
+    service = redis_service(address)
+
+    def ask(place: HostPort) -> Any:
+        node = Service("redis", service.name, service.place, *place, service.variable)
         try:
             with connect(node, address.options, seconds) as client:
-                state, nodes = client.cluster("info")["cluster_state"], client.cluster("nodes")
-            break
+                return client.cluster("info")["cluster_state"], client.cluster("nodes")
         except Problem as problem:
-            problems.append(problem)
-    else:
-        raise problems[0]
+            return problem
+
+    with ThreadPoolExecutor(len(address.hosts)) as pool:  # several may hang
+        answers = list(pool.map(ask, address.hosts))
+    answer = next((each for each in answers if not isinstance(each, Problem)), answers[0])
+    if isinstance(answer, Problem):
+        raise answer
+    state, nodes = answer
     lost = sorted(place for place, node in nodes.items() if "fail" in node["flags"])
     text = f"cluster of {len(nodes)} nodes, state {state}"
     text += f"; lost: {', '.join(lost)}" if lost else ""
@@ -142,25 +162,34 @@ def sentinel(place: HostPort, seconds: float) -> str:
 
 
 def replicas() -> str:
-    """Report the replicas that a Sentinel knows; warn if one does not follow the primary."""
+    """Report the replicas and their lag; warn if one is late, or does not follow the primary."""
     address = read_redis_address()
-    known: dict[str, bool] = {}
-    for place in address.hosts:
-        with suppress(Problem), sentinel_at(place, SENTINEL_TIMEOUT) as client:
-            for each in client.sentinel_slaves(address.service):
-                gone = each["is_sdown"] or each["is_disconnected"]
-                known[f"{each['ip']}:{each['port']}"] = not gone and (
-                    each["role-reported"] == "master"  # a former one, which Sentinel will demote
-                    or each["master-link-status"] == "ok"
-                )
-            break
-    if not any(known.values()):
+    with connect(find_primary(address), address.options, REPLY_SECONDS) as client:
+        info = client.info("replication")
+    found = [info[f"slave{number}"] for number in range(info["connected_slaves"])]
+    if not found:
         raise Problem(
             "No replica follows the primary, so a failover is impossible.",
             "Start one with replicaof HOST PORT (and masterauth) in its redis.conf",
         )
-    text = ", ".join(sorted(place for place, follows in known.items() if follows))
-    if missing := ", ".join(sorted(place for place, follows in known.items() if not follows)):
+    late, parts, missing = False, [], known_replicas(address)
+    for each in found:
+        place, behind = f"{each['ip']}:{each['port']}", info["master_repl_offset"] - each["offset"]
+        late |= each["state"] != "online" or each["lag"] > LAG_SECONDS or behind > LAG_BYTES
+        parts.append(f"{place} {each['state']}, lag {each['lag']} s, {behind:,} bytes behind")
+        missing.discard(place)
+    text = ", ".join(parts)
+    if missing:
         remedy = "Start it. After a failover, wait 15 s and run this again"
-        raise Concern(f"{text}; missing: {missing}.", remedy)
+        raise Concern(f"{text}; missing: {', '.join(sorted(missing))}.", remedy)
+    if late:
+        raise Concern(f"{text}.", "Check that it runs and can reach the primary")
     return text
+
+
+def known_replicas(address: Address) -> set[str]:
+    """Return the replicas that the first answering Sentinel knows."""
+    for place in address.hosts:
+        with suppress(Problem), sentinel_at(place, SENTINEL_TIMEOUT) as client:
+            return {f"{e['ip']}:{e['port']}" for e in client.sentinel_slaves(address.service)}
+    return set()
