@@ -8,6 +8,7 @@
 Needs redis-py and a server program (see `find_server`), but not Django.
 """
 
+import atexit
 import contextlib
 import shutil
 import tempfile
@@ -71,6 +72,7 @@ class Topology:
         self._ports = iter(ports)
         self.servers: list[Server] = []
         self.sentinels: list[Server] = []
+        atexit.register(self.close)  # on Windows nothing else ends them with this process
         try:
             for _ in range(sentinels):
                 self._add(self.sentinels, "sentinel", sentinel_password)
@@ -234,6 +236,7 @@ class Topology:
         for server in self.sentinels + self.servers:  # the other order would begin a failover
             server.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        atexit.unregister(self.close)
 
     def __enter__(self) -> Self:
         return self

@@ -81,6 +81,8 @@ class Server:
         if not self._processes or self._processes[0].poll() is None:
             return
         log = (self.folder / "log").read_text(encoding="utf-8", errors="replace").strip()
+        if "already in use" in log:
+            raise PortTakenError(f"Port {self.port} on {HOST} is taken by another program.")
         last = "\n".join(log.splitlines()[-5:])
         raise ServerError(f"The server on port {self.port} exited. Its last output:\n{last}")
 
@@ -104,13 +106,18 @@ class Server:
 
     def pause(self) -> None:
         """Stop the process: connections are accepted and never answered. Not on Windows."""
-        self._processes[0].send_signal(getattr(signal, "SIGSTOP"))  # noqa: B009  # for mypy on Windows
+        self._signal("SIGSTOP")
         self.paused = True
 
     def resume(self) -> None:
         """Continue after `pause`."""
-        self._processes[0].send_signal(getattr(signal, "SIGCONT"))  # noqa: B009
+        self._signal("SIGCONT")
         self.paused = False
+
+    def _signal(self, name: str) -> None:
+        if not self._processes:
+            raise ServerError(f"The server on port {self.port} is not running: start() it first.")
+        self._processes[0].send_signal(getattr(signal, name))
 
     def kill(self) -> None:
         """Kill the process, as a crash does."""
