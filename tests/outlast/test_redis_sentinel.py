@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -215,3 +217,19 @@ def test_the_name_of_a_service_keeps_its_letters() -> None:
     assert "MyMaster" in repr(client.connection_pool)
     assert "pass" not in repr(client.connection_pool)
     assert isinstance(client, Redis)
+
+
+def test_two_threads_that_ask_at_once_lose_no_sentinel(servers: Topology) -> None:
+    manager: Any = pool_of(make_cache(servers)).sentinel_manager
+    both = threading.Barrier(2, timeout=5)
+    state = {"ip": "x", "port": 1, "is_master": True, "is_sdown": False, "is_odown": False}
+
+    def answer() -> dict[str, Any]:
+        both.wait()
+        return {SERVICE: state | {"num-other-sentinels": 1}}
+
+    idle, busy = (SimpleNamespace(sentinel_masters=each) for each in (dict, answer))
+    manager.sentinels, manager.primary = [idle, busy], None
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(manager.discover_master, [SERVICE] * 2)) == [("x", 1)] * 2
+    assert manager.sentinels == [busy, idle]

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from copy import copy
 from typing import Any, cast
 
 from redis import Redis, exceptions
@@ -79,7 +80,10 @@ class Sentinels(Sentinel):
             return self.primary
         self.ask_at = time.monotonic() + SENTINEL_INTERVAL
         try:
-            found = cast("HostPort", super().discover_master(service_name))
+            asked = copy(self)  # redis-py swaps the Sentinels in its list, also of other threads
+            asked.sentinels = self.sentinels.copy()
+            found = cast("HostPort", Sentinel.discover_master(asked, service_name))
+            self.sentinels = asked.sentinels
         except exceptions.RedisError:
             if not self.primary:
                 raise
