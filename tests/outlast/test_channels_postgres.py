@@ -16,7 +16,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from outlast.channels.postgres import PostgresLayer
 from outlast.checks import check_listening
-from talk import DEADLINE, NOISE, PATIENCE, Proxy, Talk, hear, name_database, run
+from outlast.servers import wait_until
+from talk import NOISE, PATIENCE, Proxy, Talk, hear, name_database, run
 
 from proof.pgbouncer import PgBouncer, find_pgbouncer
 from proof.postgres import Postgres, find_postgres
@@ -35,19 +36,17 @@ def test_one_connection_per_process(
         with psycopg.connect(postgres.url()) as connection:
             return int(connection.execute(of_layers).fetchone()[0])
 
-    def wait_for_none() -> None:
-        deadline = time.monotonic() + DEADLINE
-        while count():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-    wait_for_none()  # of other tests
+    wait_until(lambda: not count(), "the end of other tests' connections")
     with ThreadPoolExecutor(20) as crowd:
         list(crowd.map(async_to_sync(layer.send), ["x"] * 20, [{"type": "x"}] * 20))
     run(layer.new_channel())
     assert count() == 1
+    wire: Any = type(layer.connect())(layer)
+    wire.join = lambda seconds: None  # its thread has not begun
+    wire.close()
+    wire.run()
     layer.disconnect()
-    wait_for_none()
+    wait_until(lambda: not count(), "the end of the connection")
 
 
 # Django 6.1 deprecates the argument, and Django 5.2 needs it to save time.
@@ -157,7 +156,7 @@ def test_follows_an_address_to_another_server(
 
 
 @needs_postgres
-def test_an_idle_connection_that_was_lost_costs_no_message(
+def test_messages_arrive_once_lost_connections_are_replaced(
     use_postgres: Callable[..., PostgresLayer], postgres: Postgres
 ) -> None:
     here, there = use_postgres(), use_postgres()

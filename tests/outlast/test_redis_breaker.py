@@ -81,13 +81,17 @@ def test_refuses_calls_after_a_failure(
 
 
 def test_too_few_connections_are_no_outage(
-    breaker: Breaker, server: Server, caplog: pytest.LogCaptureFixture
+    breaker: Breaker, server: Server, clock: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.error = exceptions.MaxConnectionsError("Too many connections")
     for _ in range(3):
         with pytest.raises(Unavailable, match="raise max_connections"):
             server.answer(breaker)
     assert (breaker.is_open, server.failures, len(caplog.messages)) == (False, 0, 1)
+    clock.now += 60
+    with pytest.raises(Unavailable):
+        server.answer(breaker)
+    assert len(caplog.messages) == 2
 
 
 def test_is_used_again_once_the_check_succeeds(

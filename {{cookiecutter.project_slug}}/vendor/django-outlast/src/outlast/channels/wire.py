@@ -56,7 +56,7 @@ class Wire(threading.Thread):
         self._parts: dict[str, list[str]] = {}  # of messages that have not arrived as a whole
         self._listening: Future[None] = Future()
         self._since = 0.0  # when the current attempt to send began
-        self._is_away = False
+        self._is_away = self._is_closing = False
 
     # Called by any thread.
 
@@ -77,6 +77,7 @@ class Wire(threading.Thread):
     def close(self) -> None:
         """Close the connection and end the thread."""
         atexit.unregister(self.close)
+        self._is_closing = True
         if self._task:
             with suppress(RuntimeError):  # closed meanwhile
                 self._loop.call_soon_threadsafe(self._task.cancel)
@@ -88,6 +89,8 @@ class Wire(threading.Thread):
         atexit.register(self.close)
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             self._task = self._loop.create_task(self._work())
+            if self._is_closing:  # since before there was a task
+                self._task.cancel()
             with suppress(asyncio.CancelledError):
                 runner.run(asyncio.wait([self._task]))
 
