@@ -8,7 +8,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import outlast
 import pytest
@@ -16,7 +18,8 @@ from caches import make_cache, make_cache_at
 from outlast.addresses import read_address
 from outlast.cache import RedisCache, Unavailable
 from outlast.redis import Client, make_client
-from outlast.servers import Topology, quoted
+from outlast.servers import SERVICE, Topology, quoted
+from talk import Proxy, run
 from tls import make_certificates, speak_tls
 
 LIBRARY = Path(outlast.__file__).parents[1]
@@ -139,3 +142,25 @@ def test_tls_to_the_primary_that_sentinels_name(encrypted: int, tmp_path: Path) 
     assert client.get("k") == b"1"
     with pytest.raises(Unavailable, match="certificate verify failed"):
         client_of("rediss://mymaster/0").get("k")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_single_sentinel_may_take_its_time(count: int) -> None:
+    """It alone knows the primary, and on a busy machine it may answer after 0.2 s."""
+
+    async def ask(servers: Topology) -> Any:
+        async with AsyncExitStack() as stack:
+            proxies = [Proxy(each.port, delay=0.15) for each in servers.sentinels]
+            for each in proxies:
+                await stack.enter_async_context(each)
+            sentinels = [("127.0.0.1", each.port) for each in proxies]
+            address = read_address(f"redis://{SERVICE}/0", {"sentinels": sentinels})
+            return await asyncio.to_thread(make_client(address, "canary").set, "k", "kept")
+
+    with Topology(sentinels=count) as servers:
+        if count == 1:
+            assert run(ask(servers))
+        else:
+            with pytest.raises(Unavailable, match="No master found"):
+                run(ask(servers))

@@ -65,7 +65,9 @@ class Sentinels(Sentinel):
     """
 
     def __init__(self, address: Address):
-        options = {**impatient(SENTINEL_TIMEOUT), **address.sentinel_options}
+        # A single one has no other that knows the same.
+        seconds = max(SENTINEL_TIMEOUT, 0.3 / len(address.hosts))
+        options = {**impatient(seconds), **address.sentinel_options}
         super().__init__([])
         self.sentinels = [
             Redis(connection_pool=ConnectionPool(host=host, port=port, **options))
