@@ -88,17 +88,22 @@ def test_too_few_connections_are_no_outage(
         with pytest.raises(Unavailable, match="raise max_connections"):
             server.answer(breaker)
     assert (breaker.is_open, server.failures, len(caplog.messages)) == (False, 0, 1)
-    clock.now += 60
-    with pytest.raises(Unavailable):
-        server.answer(breaker)
-    assert len(caplog.messages) == 2
+    for seconds, warnings in ((59.5, 1), (0.5, 2)):
+        clock.now += seconds
+        with pytest.raises(Unavailable):
+            server.answer(breaker)
+        assert len(caplog.messages) == warnings
 
 
 def test_is_used_again_once_the_check_succeeds(
     broken: Breaker, server: Server, clock: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.error = None
-    clock.now += COOLDOWN
+    clock.now += COOLDOWN - 0.2
+    with pytest.raises(Unavailable):
+        server.answer(broken)
+    assert server.checks == 0
+    clock.now += 0.2
     assert server.answer(broken) == "answer"
     assert (server.checks, broken.is_open) == (1, False)
     assert caplog.messages[-1] == f"Redis at here:1/0 is used again after {COOLDOWN + 0.1:.1f} s."
@@ -180,3 +185,36 @@ def test_a_password_is_struck_out(
     with pytest.raises(Unavailable, match=r"'AUTH' '\*\*\*'"):
         server.answer(breaker)
     assert "s3cret" not in caplog.messages[0] + breaker.reason
+
+
+@pytest.mark.parametrize(
+    ("size", "well", "checks"),
+    [(module.LARGE, True, 0), (module.LARGE + 1, True, 1), (module.LARGE + 1, False, 1)],
+)
+def test_a_large_value_is_no_outage_if_the_server_is_well(
+    size: int, well: bool, checks: int, breaker: Breaker, server: Server
+) -> None:
+    refused = exceptions.ConnectionError("hung up")
+    server.error = None if well else refused
+    with pytest.raises(Unavailable) as error, breaker:
+        breaker.excuse_large_value(refused, ["SET", b"key", b"x" * size])
+        raise refused
+    is_excused = well and checks == 1
+    assert ("did not take a value of" in str(error.value)) is is_excused
+    assert (server.checks, breaker.is_open) == (checks, not is_excused)
+
+
+@pytest.mark.parametrize("explicitly", [True, False])
+def test_no_error_that_leads_to_another_shows_a_password(
+    explicitly: bool, breaker: Breaker
+) -> None:
+    with pytest.raises(Unavailable) as error, breaker:
+        try:
+            raise OSError("s3cret was wrong")
+        except OSError as first:
+            if explicitly:
+                raise exceptions.ConnectionError("no s3cret") from first
+            raise exceptions.ConnectionError("no s3cret")  # noqa: B904
+    link: BaseException | None = error.value
+    while link := link and (link.__cause__ or link.__context__):
+        assert "s3cret" not in repr(link)
