@@ -145,7 +145,7 @@ def test_the_limit_counts_from_the_first_connection() -> None:
         channel = await here.new_channel()
         await here.group_add("group", channel)
         async with Proxy(topology.primary.port, delay=0.2) as proxy:
-            address = f"redis://:{topology.password}@127.0.0.1:{proxy.port}/1"
+            address = f"redis://:{topology.password}@127.0.0.1:{proxy.port}/1?socket_timeout=5"
             hearing = asyncio.create_task(hear(here, channel))
             await PubSubLayer([address], "site").group_send("group", {"type": "late"})
             assert not hearing.done()

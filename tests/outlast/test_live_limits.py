@@ -133,7 +133,7 @@ def test_a_socket_counts_as_long_as_it_announces_itself(
 ) -> None:
     """Those of a process that was killed do not say that they are closed."""
     settings.OUTLAST = {"SOCKETS_PER_USER": 3}
-    monkeypatch.setattr(live, "CHECK", 0.1)
+    monkeypatch.setattr(live, "CHECK", 0.3)
     killed = {"type": "socket.changed", "open": True, "at": time.time() + 60, "session": "x"}
 
     async def scenario() -> None:
@@ -142,11 +142,11 @@ def test_a_socket_counts_as_long_as_it_announces_itself(
             for channel in ("one", "two"):
                 message = killed | {"channel": channel}
                 await get_channel_layer().group_send(live.group_of(user.pk), message)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1.2)
             for _ in range(2):
                 await stack.enter_async_context(page(client))
                 assert await hears_nothing(oldest)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1.2)
             await stack.enter_async_context(page(client))
             assert (await end(oldest))[0] == 4429
 
