@@ -65,6 +65,13 @@ def test_the_server_prints_a_sentence_too(spoilt: BakedProject) -> None:
     assert output == "The site cannot start: PAGE_THREADS is 0, but must be at least 1.\n"
 
 
+def test_settings_can_be_named(site: BakedProject) -> None:
+    (site.folder / "own.py").write_text("from config.settings import *\nSLUG = 'mine'\n", "utf-8")
+    for option in (["--settings", "own"], ["--settings=own"]):
+        output = manage(site, "manage.py", "diffsettings", *option, DJANGO_PROFILE="database")
+        assert "SLUG = 'mine'" in output
+
+
 def test_what_cannot_be_imported(bake: Bake) -> None:
     site = bake()
     shutil.rmtree(site.folder / "vendor")

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Django's command line, with configuration errors as a sentence instead of a traceback."""
 
+import argparse
 import os
 import sys
 
@@ -11,11 +12,17 @@ def main() -> None:
         from django.conf import settings
         from django.core.exceptions import ImproperlyConfigured
         from django.core.management import execute_from_command_line
+        from django.core.management.base import handle_default_options
     except ModuleNotFoundError:
         sys.exit(
             "Couldn't import Django. Are you sure it's installed and available on your PYTHONPATH "
             "environment variable? Did you forget to activate a virtual environment?"
         )
+    # As Django does, but before the settings are read here.
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--settings")
+    parser.add_argument("--pythonpath")
+    handle_default_options(parser.parse_known_args(sys.argv[2:])[0])
     try:
         settings.DEBUG  # noqa: B018  (reading one setting reads all of them)
     except ImproperlyConfigured as error:
