@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.contrib.auth import forms as auth_forms
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.messages.views import SuccessMessageMixin
@@ -97,7 +98,7 @@ class PasswordChangeView(SuccessMessageMixin, auth_views.PasswordChangeView, Own
     success_message = _("Your password has been changed. Your other sessions have ended.")
 
 
-@method_decorator(never_cache, name="dispatch")
+@method_decorator([never_cache, login_not_required], name="dispatch")
 class LinkMixin(TemplateResponseMixin, View):
     """A page about links in mails; those to sign up are 404 unless `SIGN_UP` is on."""
 

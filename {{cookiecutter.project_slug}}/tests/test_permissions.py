@@ -70,3 +70,14 @@ def test_the_login_page_does_not_deny_a_page_that_is_allowed(https: Client, user
     text = https.get("/accounts/login/?next=/dashboard/").content.decode()
     assert '<a href="/dashboard/">Open the page</a>' in text
     assert "If this account does not have permission" in text
+
+
+def test_with_login_required_middleware_people_can_reset_a_password_and_sign_up(
+    https: Client, db: None, settings: Any
+) -> None:
+    required = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+    settings.MIDDLEWARE, settings.SIGN_UP = [*settings.MIDDLEWARE, required], True
+    assert https.get("/test/").status_code == 302
+    for page in ("login/", "password/reset/", "password/reset/sent/", "password/reset/x/y/",
+                 "sign-up/", "sign-up/sent/", "sign-up/x/y/"):  # fmt: skip
+        assert https.get(f"/accounts/{page}").status_code == 200, page
