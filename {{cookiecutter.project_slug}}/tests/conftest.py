@@ -57,7 +57,9 @@ def _quick(settings: Any, tmp_path: Path) -> None:
     """Use a hasher, a static storage and a time for mail that cost nothing."""
     settings.SESSION_FILE_PATH = tmp_path / "sessions"
     settings.MAIL_SECONDS = 0
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    quick = "django.contrib.auth.hashers.MD5PasswordHasher"
+    # The others read the passwords that `setUpTestData()` of a TestCase makes before.
+    settings.PASSWORD_HASHERS = [quick, *settings.PASSWORD_HASHERS]
     settings.STORAGES = settings.STORAGES | {
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     }

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth import authenticate
 from django.core.management import call_command
 from django.db import IntegrityError
-from django.test import Client
+from django.test import Client, TestCase
 from django.utils import timezone
 from outlast.models import Session
 
@@ -32,6 +32,17 @@ def test_users_are_known_by_their_address() -> None:
     assert user.email == "grace@hopper.example"
     with pytest.raises(ValueError, match="email address"):
         User.objects.create_user("", "x")
+
+
+class PasswordBeforeFixtures(TestCase):
+    """Users of Django's test cases exist before the fixtures replace PASSWORD_HASHERS."""
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        User.objects.create_user("ada@example.com", PASSWORD)
+
+    def test_login(self) -> None:
+        assert self.client.login(username="ada@example.com", password=PASSWORD)
 
 
 def test_a_new_site_has_no_accounts() -> None:
