@@ -90,7 +90,7 @@ def watch(fault: Fault, sites: dict[str, Site]) -> tuple[float, dict[str, list[A
     needed, over = module("config.profiles").SERVERS[fault.profile], threading.Event()
     with (
         ExitStack() as stack,
-        module("outlast.servers").Topology(**needed) as topology,
+        module("tests.servers").Topology(**needed) as topology,
         ThreadPoolExecutor() as pool,
     ):
         old = topology.primary

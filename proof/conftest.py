@@ -36,7 +36,7 @@ def servers(profile: str, **options: Any) -> Any:
     deploy = TEMPLATE / "{{cookiecutter.project_slug}}" / "deploy"
     files = {"config": deploy / "redis.conf", "sentinel_config": deploy / "sentinel.conf"}
     needed = module("config.profiles").SERVERS[profile]
-    return module("outlast.servers").Topology(**needed, **files, **options)
+    return module("tests.servers").Topology(**needed, **files, **options)
 
 
 @pytest.fixture(scope="session")

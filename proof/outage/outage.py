@@ -23,7 +23,7 @@ HUNG = "[Tt]imeout"
 
 def find_kinds() -> list[str]:
     """Return the kinds of servers that are on this machine."""
-    servers, found = module("outlast.servers"), []
+    servers, found = module("tests.servers"), []
     for kind in ("valkey", "redis"):
         with suppress(servers.ServerError):
             servers.find_server(kind)

@@ -9,7 +9,8 @@ from typing import Any
 from outlast import cache as cache_module
 from outlast.cache import RedisCache
 from outlast.redis import PrimaryPool, clients
-from outlast.servers import SERVICE, Server, Topology
+
+from tests.servers import SERVICE, Server, Topology
 
 
 def location(topology: Topology) -> tuple[str, dict[str, Any]]:

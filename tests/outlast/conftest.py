@@ -19,7 +19,6 @@ from outlast import live
 from outlast.cache import RedisCache
 from outlast.channels.postgres import PostgresLayer
 from outlast.channels.redis import PubSubLayer
-from outlast.servers import Topology
 from outlast.sessions import session_ended
 from served import Server, serving
 from session_helpers import PASSWORD, Copies, is_logged_in
@@ -27,6 +26,7 @@ from talk import name_database
 from troubleshooting import SITE
 
 from proof.postgres import Postgres
+from tests.servers import Topology
 
 LIBRARY = SITE / "vendor" / "django-outlast"
 

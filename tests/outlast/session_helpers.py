@@ -13,9 +13,10 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from outlast.models import Session
-from outlast.servers import Topology
 from outlast.sessions import redis
 from outlast.sessions.db import SessionStore
+
+from tests.servers import Topology
 
 PASSWORD = "correct horse battery staple"  # noqa: S105
 ENDED = object()

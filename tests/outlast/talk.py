@@ -8,7 +8,8 @@ from typing import Any
 
 from django.db import connections
 from outlast.channels.redis import PubSubLayer
-from outlast.servers import SERVICE, Topology
+
+from tests.servers import SERVICE, Topology
 
 DEADLINE = 10  # seconds, for what takes milliseconds
 PATIENCE = 0.3  # seconds that a sender waits; not the library's own constant, which may change

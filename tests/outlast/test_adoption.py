@@ -16,8 +16,9 @@ from pathlib import Path
 import httpx2
 import pytest
 from django.core.management import call_command
-from outlast.servers import Topology
 from websockets.sync.client import connect
+
+from tests.servers import Topology
 
 LIBRARY = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}" / "vendor" / "django-outlast"
 README = (LIBRARY / "README.md").read_text("utf-8")

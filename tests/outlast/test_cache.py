@@ -15,8 +15,9 @@ from django.test import RequestFactory
 from django.views.decorators.cache import cache_page
 from outlast.cache import RedisCache
 from outlast.redis import values
-from outlast.servers import Topology
 from redis.exceptions import ResponseError
+
+from tests.servers import Topology
 
 
 def test_one_value(cache: RedisCache) -> None:

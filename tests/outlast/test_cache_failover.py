@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from caches import address_of, asked_first, make_cache, pool_of
 from outlast.redis import COOLDOWN, connections
-from outlast.servers import SERVICE, Server, Topology, wait_until
+
+from tests.servers import SERVICE, Server, Topology, wait_until
 
 
 def writes(server: Server) -> int:

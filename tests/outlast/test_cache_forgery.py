@@ -9,9 +9,10 @@ import pytest
 from caches import make_cache
 from outlast.cache import RedisCache
 from outlast.redis.values import MAC_SIZE
-from outlast.servers import Topology
 from redis import Redis
 from redis.exceptions import ResponseError
+
+from tests.servers import Topology
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 from caches import answering, make_cache, make_cache_at
 from outlast.cache import RedisCache, Unavailable
 from outlast.redis import breaker
-from outlast.servers import Topology, wait_until
+
+from tests.servers import Topology, wait_until
 
 pytestmark = pytest.mark.slow
 

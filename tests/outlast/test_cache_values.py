@@ -16,7 +16,8 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.db.models import Q
 from django.utils.translation import gettext_lazy
 from outlast.cache import RedisCache, Unavailable
-from outlast.servers import Topology
+
+from tests.servers import Topology
 
 
 class Point(NamedTuple):

@@ -13,7 +13,8 @@ from asgiref.sync import sync_to_async
 from caches import make_cache
 from outlast.cache import RedisCache, Unavailable
 from outlast.redis import breaker
-from outlast.servers import Topology, wait_until
+
+from tests.servers import Topology, wait_until
 
 pytestmark = pytest.mark.slow
 

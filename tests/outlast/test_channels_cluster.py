@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 from outlast.channels.redis import PubSubLayer
-from outlast.servers import Server, Topology
 from talk import NOISE, PATIENCE, Talk, run
+
+from tests.servers import Server, Topology
 
 pytestmark = pytest.mark.slow
 

@@ -16,11 +16,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from outlast.channels.postgres import PostgresLayer
 from outlast.checks import check_listening
-from outlast.servers import wait_until
 from talk import NOISE, PATIENCE, Proxy, Talk, hear, name_database, run
 
 from proof.pgbouncer import PgBouncer, find_pgbouncer
 from proof.postgres import Postgres, find_postgres
+from tests.servers import wait_until
 
 needs_postgres = pytest.mark.skipif(not find_postgres(), reason="there is no PostgreSQL here")
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 from asgiref.sync import async_to_sync
 from outlast.channels.redis import PubSubLayer
-from outlast.servers import SERVICE, Topology
 from talk import NOISE, PATIENCE, Proxy, Talk, hear, make_layer, run
+
+from tests.servers import SERVICE, Topology
 
 SENTINEL = {"replicas": 2, "sentinels": 3}
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from outlast.channels.redis import PubSubLayer
-from outlast.servers import Topology, wait_until
 from talk import Proxy, hear, hears_nothing, make_layer, run
 from tls import make_certificates, speak_tls
+
+from tests.servers import Topology, wait_until
 
 
 def test_two_sites_on_one_redis_never_meet(redis_server: Topology) -> None:

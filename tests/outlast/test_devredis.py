@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from outlast.management.commands.devredis import wanted_topology
-from outlast.servers import reserve_port
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
 from redis.retry import Retry
 from redis.sentinel import Sentinel
+
+from tests.servers import reserve_port
 
 COMMAND = [sys.executable, "-m", "django", "devredis"]
 HERE = Path(__file__).parent

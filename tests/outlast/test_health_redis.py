@@ -13,9 +13,10 @@ from health_helpers import QUICK, trouble
 from outlast.health import DOCTOR_SECONDS, probes, redis, services
 from outlast.health.asking import Concern, Problem
 from outlast.health.errors import explain
-from outlast.servers import Server, Topology, quoted, wait_until
 from redis import Redis
 from redis.exceptions import MovedError
+
+from tests.servers import Server, Topology, quoted, wait_until
 
 Use = Callable[..., None]
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from outlast.health import asking, redis
 from outlast.health.asking import Concern, Problem, State, ask
-from outlast.servers import Topology, wait_until
 from tls import make_certificates, speak_tls
+
+from tests.servers import Topology, wait_until
 
 pytestmark = pytest.mark.slow
 

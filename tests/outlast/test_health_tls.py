@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from health_helpers import QUICK, trouble
 from outlast.health import probes, redis
-from outlast.servers import Topology
 from tls import make_certificates, speak_tls
+
+from tests.servers import Topology
 
 Use = Callable[..., None]
 

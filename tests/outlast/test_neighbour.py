@@ -8,10 +8,11 @@ import pytest
 from channels.layers import channel_layers
 from outlast.cache import RedisCache
 from outlast.health import redis as probes
-from outlast.servers import SERVICE, Topology
 from redis import Redis
 from redis.exceptions import ResponseError
 from troubleshooting import SITE
+
+from tests.servers import SERVICE, Topology
 
 SECRET = "only-for-tests"  # noqa: S105
 FORBIDDEN = [

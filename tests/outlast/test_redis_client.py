@@ -18,9 +18,10 @@ from caches import make_cache, make_cache_at
 from outlast.addresses import read_address
 from outlast.cache import RedisCache, Unavailable
 from outlast.redis import Client, make_client
-from outlast.servers import SERVICE, Topology, quoted
 from talk import Proxy, run
 from tls import make_certificates, speak_tls
+
+from tests.servers import SERVICE, Topology, quoted
 
 LIBRARY = Path(outlast.__file__).parents[1]
 

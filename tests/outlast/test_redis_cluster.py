@@ -12,8 +12,9 @@ from caches import forget_clients
 from outlast.cache import RedisCache, Unavailable
 from outlast.health import asking, redis
 from outlast.redis.cluster import ClusterClient
-from outlast.servers import Server, Topology, wait_until
 from redis.cluster import NodesManager
+
+from tests.servers import Server, Topology, wait_until
 
 pytestmark = pytest.mark.slow
 

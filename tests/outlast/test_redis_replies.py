@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from outlast.addresses import read_address
 from outlast.redis import Unavailable, make_client
-from outlast.servers import Topology, wait_until
 from redis import Redis, exceptions
+
+from tests.servers import Topology, wait_until
 
 
 @pytest.fixture(scope="module")

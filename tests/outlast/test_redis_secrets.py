@@ -18,7 +18,8 @@ from django.views.debug import technical_500_response
 from outlast.addresses import read_address, split_secrets
 from outlast.cache import Unavailable
 from outlast.redis import get_client
-from outlast.servers import Topology
+
+from tests.servers import Topology
 
 PASSWORDS = ["pl4in-s3cret", "p@ss#w/rd?s3cret", "s3cret'\"<&>%41\\{}$", "s3crèt ☃ s3cret"]
 

@@ -12,8 +12,9 @@ from caches import address_of, asked_first, forget_clients, make_cache, pool_of
 from outlast.addresses import read_address
 from outlast.cache import RedisCache, Unavailable
 from outlast.redis import Client, connections, make_client
-from outlast.servers import SERVICE, Server, Topology, wait_until
 from redis import Redis
+
+from tests.servers import SERVICE, Server, Topology, wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,9 @@ import trustme
 from caches import forget_clients
 from outlast.cache import RedisCache, Unavailable
 from outlast.channels.redis import PubSubLayer
-from outlast.servers import SERVICE, Server, ServerError, Topology, quoted, wait_until
 from tls import speak_tls
+
+from tests.servers import SERVICE, Server, ServerError, Topology, quoted, wait_until
 
 KINDS = [kind for kind in ("redis", "valkey") if shutil.which(f"{kind}-server")]
 

@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from outlast.servers import PortTakenError, Server, ServerError, Topology, find_server, process
+from outlast.servers import process
 from redis import AuthenticationError, Redis, RedisError
 from redis import ConnectionError as RedisConnectionError
 from redis.sentinel import Sentinel
+
+from tests.servers import PortTakenError, Server, ServerError, Topology, find_server
 
 KINDS = ["valkey", "redis"] if shutil.which("redis-server") else ["valkey"]
 
@@ -200,8 +202,9 @@ def test_ends_with_its_process(end: signal.Signals | None, guarded: bool, tmp_pa
     """Without guards, as on Windows, servers end with a process that ends by itself."""
     folder = tmp_path / "two words"
     folder.mkdir()
-    code = "import sys; from outlast.servers import Topology; t = Topology(replicas=1)\n"
-    code += "t.servers[1].pause(); print(*(s.port for s in t.servers), flush=True)\n"
+    code = "import os, signal, sys\nfrom outlast.servers import Topology\n"
+    code += "t = Topology(replicas=1)\nos.kill(t.servers[1]._processes[0].pid, signal.SIGSTOP)\n"
+    code += "print(*(s.port for s in t.servers), flush=True)\n"
     code += "" if guarded else "for s in t.servers: s._processes.pop().kill()\n"
     code += "assert 'django' not in sys.modules; sys.stdin.read()"
     with subprocess.Popen(

@@ -8,7 +8,6 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from outlast.models import AbstractSession, Session
-from outlast.servers import Topology
 from outlast.sessions import db, files, redis
 from session_helpers import (
     ENDED,
@@ -20,6 +19,8 @@ from session_helpers import (
     store,
     value_of,
 )
+
+from tests.servers import Topology
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,9 +14,10 @@ from django.contrib.auth.models import User
 from django.core.cache import caches
 from django.test import Client
 from outlast.models import Session
-from outlast.servers import Topology
 from outlast.sessions import files
 from session_helpers import PASSWORD, is_logged_in, loaded, saved, store
+
+from tests.servers import Topology
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

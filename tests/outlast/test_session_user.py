@@ -16,10 +16,11 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from outlast.middleware import AuthenticationMiddleware, SessionMiddleware, peek_user
 from outlast.models import Session
-from outlast.servers import Topology
 from outlast.sessions import lookup
 from session_helpers import saved, store
 from user_cases import CASES, KEY, MODEL, Person, expired, log_in, secret_key_rotated
+
+from tests.servers import Topology
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("engine")]
 

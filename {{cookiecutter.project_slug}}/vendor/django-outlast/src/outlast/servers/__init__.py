@@ -1,23 +1,18 @@
 """Real Redis or Valkey servers on loopback ports, for tests and for `manage.py devredis`.
 
     with Topology(replicas=2, sentinels=3) as topology:
-        old = topology.primary
-        old.kill()
-        new = topology.wait_failover(old)
+        os.environ.update(topology.environment())
 
 Needs redis-py and a server program (see `find_server`), but not Django.
 """
 
 import atexit
-import contextlib
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
-
-from redis import RedisError
 
 from . import config as files
 from .config import SERVICE
@@ -45,9 +40,6 @@ class Topology:
 
     `replicas`: of each primary. `sentinels`: how many watch it.
     `shards`: the primaries of a Redis Cluster; 0 for a single primary without cluster mode.
-    `kind`: "redis" or "valkey"; by default, the first that is found.
-    `config`, `sentinel_config`: files in place of SERVERS and SENTINELS in `config`.
-    `lines`: more configuration for the primaries and replicas, such as "maxmemory 10mb".
     `password`, `sentinel_password`: required by the servers, and by the Sentinels.
     `ports`: for Sentinels, then primaries, then replicas; the rest get free ones.
     """
@@ -56,17 +48,13 @@ class Topology:
         self,
         replicas: int = 0,
         sentinels: int = 0,
-        kind: str | None = None,
         *,
         shards: int = 0,
-        config: Path | None = None,
-        sentinel_config: Path | None = None,
-        lines: Sequence[str] = (),
         password: str = "",
         sentinel_password: str = "",
         ports: Sequence[int] = (),
     ):
-        self.command, self.shards = find_server(kind), shards
+        self.command, self.shards = find_server(), shards
         self.password, self.sentinel_password = password, sentinel_password
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self._ports = iter(ports)
@@ -79,10 +67,8 @@ class Topology:
             for _ in range((shards or 1) * (1 + replicas)):
                 self._add(self.servers, "server", password)
             self._primaries = self.servers[: shards or 1]
-            self._start_servers(config.read_text("utf-8") if config else files.SERVERS, lines)
-            self._start_sentinels(
-                sentinel_config.read_text("utf-8") if sentinel_config else files.SENTINELS
-            )
+            self._start_servers()
+            self._start_sentinels()
             self.wait_ready()
         except BaseException:
             self.close()
@@ -90,18 +76,13 @@ class Topology:
 
     def _add(self, to: list[Server], name: str, password: str) -> None:
         folder = self._folder / f"{name}-{len(to)}"
-        options = {"password": password or None, **self.client_options()}
-        to.append(Server(self.command, folder, next(self._ports, 0), **options))
+        to.append(self.make_server(folder, next(self._ports, 0), password=password or None))
 
-    def lines_of(self, server: Server) -> list[str]:
-        """Return more configuration of a server or a Sentinel; for subclasses."""
-        return []
+    def make_server(self, folder: Path, port: int, **options: Any) -> Server:
+        """Return a server; subclasses may return one of their own class."""
+        return Server(self.command, folder, port, **options)
 
-    def client_options(self) -> dict[str, Any]:
-        """Return more arguments of the clients; for subclasses."""
-        return {}
-
-    def _start_servers(self, base: str, more: Sequence[str]) -> None:
+    def _start_servers(self) -> None:
         first, login = self.servers[0], quoted(self.password)
         for server in self.servers:
             lines = [f"requirepass {login}", f"masterauth {login}"] if self.password else []
@@ -110,13 +91,13 @@ class Topology:
                 lines += [f"cluster-port {server.bus}"]
             elif server is not first:
                 lines += [f"replicaof {HOST} {first.port}"]
-            server.configure(base, [*lines, *self.lines_of(server), *more])
+            server.configure(files.SERVERS, lines)
             if self.shards:
                 text = files.cluster_nodes(server, self.servers, self.shards)
                 (server.folder / "nodes.conf").write_text(text, "ascii")
             server.start(wait=server is first)
 
-    def _start_sentinels(self, base: str) -> None:
+    def _start_sentinels(self) -> None:
         """Start each Sentinel with the names of all others: searching would take seconds."""
         primary, *replicas = self.servers
         quorum, login = len(self.sentinels) // 2 + 1, quoted(self.sentinel_password)
@@ -126,13 +107,13 @@ class Topology:
         if self.password:
             shared += [f"sentinel auth-pass {SERVICE} {quoted(self.password)}"]
         for me in self.sentinels:
-            lines = [*shared, f"sentinel myid {files.name_of(me)}", *self.lines_of(me)]
+            lines = [*shared, f"sentinel myid {files.name_of(me)}"]
             lines += [
                 f"sentinel known-sentinel {SERVICE} {HOST} {each.port} {files.name_of(each)}"
                 for each in self.sentinels
                 if each is not me
             ]
-            me.configure(base, lines, sentinel=True)
+            me.configure(files.SENTINELS, lines, sentinel=True)
             me.start(wait=False)
 
     @property
@@ -142,30 +123,16 @@ class Topology:
 
     @property
     def primaries(self) -> list[Server]:
-        """What the first Sentinel, or node, that answers names; if none does, the last known."""
-        named = (self._named_by(each) for each in self._watchers())
-        self._primaries = next(filter(None, named), self._primaries)
+        """The servers that take writes, in the order of their slots."""
         return self._primaries
 
     def _watchers(self) -> list[Server]:
         return [each for each in (self.servers if self.shards else self.sentinels) if each.running]
 
-    def _named_by(self, watcher: Server) -> list[Server]:
-        """Return the primaries in the order of their slots; nothing if it does not answer."""
-        with contextlib.suppress(RedisError), watcher.client() as client:
-            if self.shards:
-                ranges = client.execute_command("CLUSTER SLOTS")  # first, last, primary, replicas
-                places = [primary[:2] for _, _, primary, *_ in sorted(ranges)]
-            else:
-                places = [client.sentinel_get_master_addr_by_name(SERVICE)]
-            ports = dict.fromkeys(int(port) for _, port in places)
-            return [next(each for each in self.servers if each.port == port) for port in ports]
-        return []
-
     def wait_ready(self, seconds: float = 30) -> None:
         """Wait until replicas follow their primaries and all servers know each other.
 
-        Servers that were killed or paused do not count. Raise ServerError after `seconds`.
+        Servers that do not run do not count. Raise ServerError after `seconds`.
         """
         wait_until(self._ready, "primaries, replicas and Sentinels to find each other", seconds)
 
@@ -198,23 +165,6 @@ class Topology:
             if not (node["is_sdown"] or node["is_disconnected"]) and node.get("info-refresh", 1)
         }
         return primary["port"] == self._primaries[0].port and running - {watcher.port} <= seen
-
-    def wait_failover(self, old: Server, seconds: float = 30) -> Server:
-        """Return the new primary once all that run name it and it takes writes.
-
-        The replicas may not follow it yet: `wait_ready` waits for them.
-        """
-        place = self._primaries.index(old)
-
-        def is_over() -> bool:
-            named = [self._named_by(each) for each in self._watchers()]
-            if not named or not named[0] or named.count(named[0]) < len(named):
-                return False
-            self._primaries = named[0]
-            return old not in named[0] and named[0][place].replication()["role"] == "master"
-
-        wait_until(is_over, f"a failover from the server on port {old.port}", seconds)
-        return self._primaries[place]
 
     def environment(self) -> dict[str, str]:
         """Return the variables with which a site finds these servers (see .env.example)."""

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -36,7 +35,7 @@ class Server:
     """
 
     def __init__(self, command: Path, folder: Path, port: int = 0, **connection: Any):
-        self.folder, self.conf, self.paused = folder, folder / "server.conf", False
+        self.folder, self.conf = folder, folder / "server.conf"
         self._command, self._connection = [str(command), str(self.conf)], connection
         self._reserved = reserve_port(port), reserve_port()
         self.port, self.bus = (int(each.getsockname()[1]) for each in self._reserved)
@@ -49,12 +48,9 @@ class Server:
         self.conf.write_text("\n".join((base, *place, *lines, "")), encoding="utf-8")
         self._command += ["--sentinel"] if sentinel else []
 
-    def start(self, *, wait: bool = True, empty: bool = False) -> None:
-        """Start it, without the data that it saved if `empty`; with `wait`, until it answers."""
+    def start(self, *, wait: bool = True) -> None:
+        """Start it; with `wait`, return when it answers."""
         self.kill()
-        if empty:
-            shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
-            (self.folder / "dump.rdb").unlink(missing_ok=True)
         if sys.platform != "linux":
             self._release_ports()
         # In a session of its own, which Ctrl-C does not reach.
@@ -73,8 +69,8 @@ class Server:
 
     @property
     def running(self) -> bool:
-        """Whether it was started, and neither killed nor paused since."""
-        return bool(self._processes) and not self.paused
+        """Whether it was started, and not killed since."""
+        return bool(self._processes)
 
     def check(self) -> None:
         """Raise ServerError, with the end of its log, if it ended by itself."""
@@ -104,21 +100,6 @@ class Server:
         with self.client() as client:
             return dict(client.info("replication"))
 
-    def pause(self) -> None:
-        """Stop the process: connections are accepted and never answered. Not on Windows."""
-        self._signal("SIGSTOP")
-        self.paused = True
-
-    def resume(self) -> None:
-        """Continue after `pause`."""
-        self._signal("SIGCONT")
-        self.paused = False
-
-    def _signal(self, name: str) -> None:
-        if not self._processes:
-            raise ServerError(f"The server on port {self.port} is not running: start() it first.")
-        self._processes[0].send_signal(getattr(signal, name))
-
     def kill(self) -> None:
         """Kill the process, as a crash does."""
         for process in reversed(self._processes):
@@ -126,7 +107,7 @@ class Server:
             process.wait()
             if process.stdin:
                 process.stdin.close()
-        self._processes, self.paused = [], False
+        self._processes = []
 
     def close(self) -> None:
         """Kill it and release its ports."""
