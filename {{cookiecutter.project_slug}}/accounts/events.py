@@ -9,10 +9,9 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from outlast import browsers
 from outlast.live import publish, send_to_user
 from outlast.sessions import session_ended
-
-from accounts import browsers
 
 
 # The types of events are those of 0.1, because scripts of sites use them.

@@ -19,10 +19,10 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
+from outlast import browsers
 from outlast.live import publish
 from outlast.models import Session
 
-from accounts import browsers
 from accounts.forms import ConfirmForm
 from accounts.views import OwnPasswordView
 

@@ -13,9 +13,8 @@ from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 
 import uvicorn
 from django.core.exceptions import ImproperlyConfigured
+from outlast import logs
 from outlast.conf import conf
-
-from config import logs
 
 
 def main() -> None:
@@ -45,7 +44,7 @@ def main() -> None:
             http="outlast.protocol:HTTPProtocol",
             loop="outlast.protocol:new_event_loop",
             server_header=False,
-            access_log=False,  # config.logs does it, with the id of the request
+            access_log=False,  # outlast.logs does it, with the id of the request
             log_config=logs.CONFIG,
             ws_max_size=longest,
             ws_per_message_deflate=False,  # live events are too short to compress

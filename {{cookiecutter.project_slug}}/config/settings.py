@@ -11,9 +11,10 @@ from pathlib import Path
 
 import django
 from django.core.exceptions import ImproperlyConfigured
+from outlast import logs
 from outlast.csp import CSP
 
-from config import address, databases, logs, profiles
+from config import address, databases, profiles
 from config.environment import Env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -107,9 +108,9 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "outlast.health.health",  # first: load balancers know neither host nor HTTPS
-    "config.logs.log_requests",
+    "outlast.logs.log_requests",
     "django.middleware.security.SecurityMiddleware",
-    "config.headers.security_headers",
+    "outlast.headers.security_headers",
     "outlast.csp.ContentSecurityPolicyMiddleware",  # Django 6's, also on 5.2
     "config.address.redirect_to_site",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -173,7 +174,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 PASSWORD_HASHERS = [
-    "accounts.hashers.Argon2PasswordHasher",
+    "outlast.hashers.Argon2PasswordHasher",
     # Read only: hashes of older sites, replaced at the next login.
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     "django.contrib.auth.hashers.ScryptPasswordHasher",
@@ -222,7 +223,7 @@ SECURE_CSP = {
     "style-src": [CSP.SELF, CSP.NONCE],
     "img-src": [CSP.SELF, "data:"],
     "base-uri": [CSP.NONE],
-    "frame-ancestors": [CSP.NONE],  # follows X-Frame-Options: config/headers.py
+    "frame-ancestors": [CSP.NONE],  # follows X-Frame-Options
     "object-src": [CSP.NONE],
 }
 
@@ -244,6 +245,6 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
-        else "config.static.StaticFilesStorage"
+        else "outlast.static.StaticFilesStorage"
     },
 }

@@ -9,8 +9,8 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
+from outlast import logs
 
-from config import logs
 from config.urls import handler500
 from config.urls import urlpatterns as pages
 

@@ -22,7 +22,7 @@ def production(settings: Any, tmp_path: Path) -> Path:
     settings.STATICFILES_DIRS = [*settings.STATICFILES_DIRS, files]
     settings.STATIC_ROOT = tmp_path / "static"
     settings.STORAGES = settings.STORAGES | {
-        "staticfiles": {"BACKEND": "config.static.StaticFilesStorage"}
+        "staticfiles": {"BACKEND": "outlast.static.StaticFilesStorage"}
     }
     return files
 

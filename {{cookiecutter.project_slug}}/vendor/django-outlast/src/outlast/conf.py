@@ -13,6 +13,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 
+# Devices that no page may use.
+FEATURES = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
 DEFAULTS: dict[str, Any] = {
     "PAGE_THREADS": 8,
     "PAGE_QUEUED_PATHS": (),
@@ -27,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "SOCKETS_PER_SESSION": 20,
     "SOCKETS_PER_USER": 100,
     "METRICS_TOKEN": "",
+    "PERMISSIONS_POLICY": ", ".join(f"{feature}=()" for feature in FEATURES),
 }
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
+from outlast.conf import conf
+
 POLICIES = ("Content-Security-Policy", "Content-Security-Policy-Report-Only")
-FEATURES = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
-PERMISSIONS_POLICY = ", ".join(f"{feature}=()" for feature in FEATURES)
 
 
 def security_headers(
@@ -20,7 +20,7 @@ def security_headers(
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
-        response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
+        response.headers.setdefault("Permissions-Policy", conf.PERMISSIONS_POLICY)
         same = response.headers.get("X-Frame-Options") == "SAMEORIGIN"
         framed_by = "'self'" if same else "'none'"
         if getattr(response, "xframe_options_exempt", False):

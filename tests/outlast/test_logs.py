@@ -1,16 +1,12 @@
-"""Lines of a site's log, and the ID that a request gets."""
+"""Lines of a log, and the ID that a request gets."""
 
 import json
 import logging
 import sys
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-
-from proof.conftest import module
-
-logs: Any = module("config.logs")
+from outlast import logs
 
 
 def test_an_exception_is_one_line() -> None:
