@@ -174,3 +174,9 @@ def test_superusers_change_rights(https: Client, root: User, user: User) -> None
     assert https.post(page(user), form(user, **changes)).status_code == 302
     user.refresh_from_db()
     assert user.is_staff and user.user_permissions.count() == 1
+
+
+def test_pages_of_staff_do_not_need_the_admin(browser: Client, settings: Any) -> None:
+    assert 'href="/admin/"' in browser.get("/dashboard/").content.decode()
+    settings.ROOT_URLCONF = "accounts.urls"
+    assert browser.get("/dashboard/").status_code == 200
