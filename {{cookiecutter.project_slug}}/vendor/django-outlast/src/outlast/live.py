@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from asgiref.sync import async_to_sync
 from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
-from channels.layers import channel_layers
+from channels.layers import get_channel_layer
 from django import db
 from django.contrib.auth import get_user_model
 from django.utils import timezone
@@ -52,7 +52,8 @@ def publish(user_id: Any, kind: str, text: str = "") -> None:
 
 def send_to_user(user_id: Any, message: dict[str, Any]) -> None:
     """Send a message to all sockets of a user; `LiveConsumer.messages` says which there are."""
-    async_to_sync(channel_layers["default"].group_send)(group_of(user_id), message)
+    if layer := get_channel_layer():  # None without CHANNEL_LAYERS
+        async_to_sync(layer.group_send)(group_of(user_id), message)
 
 
 class FromServer(dict[str, Any]):
