@@ -73,12 +73,17 @@ class Talk:
 
 
 class Proxy:
-    """A TCP proxy with a delay; after `lead_to` another server, existing connections hang."""
+    """A TCP proxy with a delay; after `lead_to` another server, existing connections hang.
+
+    Unless `passes` is set, it holds back what it gets.
+    """
 
     def __init__(self, port: int, delay: float = 0) -> None:
         self._behind, self._delay = port, delay
         self._passing: list[asyncio.Task[None]] = []
         self._ends: list[asyncio.StreamWriter] = []
+        self.passes = asyncio.Event()
+        self.passes.set()
 
     async def __aenter__(self) -> "Proxy":
         self._server = await asyncio.start_server(self._connected, "127.0.0.1")
@@ -95,6 +100,7 @@ class Proxy:
         with suppress(ConnectionError):
             while data := await source.read(65536):
                 await asyncio.sleep(self._delay / 2)  # once on the way there, once back
+                await self.passes.wait()
                 target.write(data)
 
     def lead_to(self, port: int) -> None:
