@@ -111,14 +111,6 @@ def test_nothing_is_told_that_was_not_committed(log_in: Callable[[], Client], us
     run(scenario())
 
 
-def test_events_without_a_channel_layer_are_dropped(
-    settings: Any, caplog: pytest.LogCaptureFixture, db: None
-) -> None:
-    settings.CHANNEL_LAYERS = {}
-    live.publish(1, "note")
-    assert not caplog.records
-
-
 def test_news_of_other_versions_of_the_site_is_ignored(
     log_in: Callable[[], Client], user: User
 ) -> None:

@@ -198,3 +198,11 @@ def test_stays_open_as_its_user_stays_logged_in(
                 await beat(socket)
 
     run(scenario())
+
+
+def test_events_without_a_channel_layer_are_dropped(
+    settings: Any, caplog: pytest.LogCaptureFixture, db: None
+) -> None:
+    settings.CHANNEL_LAYERS = {}
+    live.publish(1, "note")
+    assert not caplog.records
