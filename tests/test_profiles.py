@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from proof.conftest import module
 
-profiles, environment = module("config.profiles"), module("config.environment")
+profiles, environment = module("config.profiles"), module("outlast.environment")
 SENTINEL, CLUSTER = "redis-sentinel", "redis-cluster"
 NO_LOGIN = {"username": None, "password": None}
 LOGIN = {"REDIS_USERNAME": "site", "REDIS_PASSWORD": "p@ss"}

@@ -9,7 +9,6 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core.mail import EmailMessage
-from django.core.mail.backends import console
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.encoding import force_bytes
@@ -97,14 +96,3 @@ def has_worker() -> bool:
     """Return whether Django's tasks (6.0) are configured to run outside of requests."""
     backend = getattr(settings, "TASKS", {}).get("default", {}).get("BACKEND", "ImmediateBackend")
     return find_spec("django.tasks") is not None and not backend.endswith("ImmediateBackend")
-
-
-class ConsoleBackend(console.EmailBackend):
-    """Prints mail as people read it.
-
-    Django's backend prints encoded mail, with long lines cut, so that links do not work.
-    """
-
-    def write_message(self, message: EmailMessage) -> Any:
-        to = ", ".join(message.recipients())
-        self.stream.write(f"\nTo: {to}\nSubject: {message.subject}\n\n{message.body}{'-' * 79}\n")

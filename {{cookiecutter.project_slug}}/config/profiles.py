@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 from outlast.addresses import split_secrets
-
-from config.environment import Env
+from outlast.environment import Env
 
 # Defaults for development, where `manage.py devredis` starts them; production has no defaults.
 SERVER = re.compile(r"(\[[^\]@/]+\]|[^:@/\[\]]+):\d+")  # host:port, [::1]:port

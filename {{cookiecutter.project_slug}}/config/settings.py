@@ -11,11 +11,11 @@ from pathlib import Path
 
 import django
 from django.core.exceptions import ImproperlyConfigured
-from outlast import logs
+from outlast import databases, hosts, logs
 from outlast.csp import CSP
+from outlast.environment import Env
 
-from config import address, databases, profiles
-from config.environment import Env
+from config import profiles
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 _pyproject = tomllib.loads((BASE_DIR / "pyproject.toml").read_text("utf-8"))
@@ -41,16 +41,14 @@ SECRET_KEY_FALLBACKS = env.list("DJANGO_SECRET_KEY_FALLBACKS", default=[])
 
 # --- Address: hosts, origins and cookies are derived from SITE_URL ---
 
-SITE_URL, _host = address.normalise(
+SITE_URL, _host = hosts.normalise(
     "SITE_URL",
     env.str("SITE_URL", default="http://localhost:8000" if DEBUG else ""),
     ("https", "http") if DEBUG else ("https",),
 )
 HTTPS = SITE_URL.startswith("https:")
 # Other host names, such as the domain without www; they redirect to SITE_URL.
-_names = env.list("SITE_HOSTS", default=[])
-_names = [name if "://" in name else f"https://{name}" for name in _names]
-SITE_HOSTS = {address.normalise("SITE_HOSTS", name)[1] for name in _names} - {_host}
+SITE_HOSTS = hosts.names("SITE_HOSTS", env.list("SITE_HOSTS", default=[])) - {_host}
 ALLOWED_HOSTS = [_host, *SITE_HOSTS, *(["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])]
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
 # Trust X-Forwarded-Proto also from other proxies than FORWARDED_ALLOW_IPS: a client that forges it
@@ -73,6 +71,7 @@ SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 
 OUTLAST = {
     "SITE_URL": SITE_URL,
+    "SITE_HOSTS": tuple(SITE_HOSTS),
     "PROFILE": PROFILE,
     "WORKERS": env.int("WEB_CONCURRENCY", default=1),  # for the checks; uvicorn reads it itself
     # The bearer token of /metrics; without it, /metrics is 404.
@@ -112,7 +111,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "outlast.headers.security_headers",
     "outlast.csp.ContentSecurityPolicyMiddleware",  # Django 6's, also on 5.2
-    "config.address.redirect_to_site",
+    "outlast.hosts.redirect_to_site",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "outlast.requests.StrictRequestMiddleware",
     "outlast.middleware.SessionMiddleware",
@@ -142,7 +141,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "outlast.csp.csp",
-                "config.address.site",
+                "config.context_processors.site",
             ],
         },
     },

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outlast.environment import Env
 
-from config.environment import Env
 from config.profiles import SERVERS
 
 

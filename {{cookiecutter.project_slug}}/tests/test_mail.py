@@ -16,9 +16,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from outlast.mail import ConsoleBackend
 
 import accounts.mail
-from accounts.mail import ConsoleBackend
 from accounts.models import Attempt, User
 from tests.conftest import PASSWORD, post_login
 

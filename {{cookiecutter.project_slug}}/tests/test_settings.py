@@ -10,8 +10,7 @@ from django.conf import settings
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
-
-from config import address
+from outlast.checks import check_cookies
 
 pytestmark = pytest.mark.any_profile
 
@@ -96,7 +95,7 @@ def test_other_hosts_redirect_to_the_site(
 ) -> None:
     found = read(SITE_HOSTS="https://Example.com,www.example.com,café.example")
     assert found["SITE_HOSTS"] == {"example.com", "xn--caf-dma.example"}
-    for name in ("SITE_URL", "SITE_HOSTS", "ALLOWED_HOSTS"):
+    for name in ("OUTLAST", "ALLOWED_HOSTS"):
         setattr(settings, name, found[name])
     host = {"HTTP_HOST": "example.com:443", "secure": True}
     response = getattr(client, method)("/accounts/login/?next=/a/", **host)
@@ -113,9 +112,9 @@ def test_cookies_that_their_prefix_forbids_are_refused(
     settings: Any, option: str, value: Any
 ) -> None:
     settings.SESSION_COOKIE_NAME, settings.SESSION_COOKIE_SECURE = "__Host-sessionid", True
-    assert address.check_cookies() == []
+    assert list(check_cookies()) == []
     setattr(settings, f"SESSION_COOKIE_{option}", value)
-    (error,) = address.check_cookies()
+    (error,) = check_cookies()
     assert "__Host-sessionid: it must be secure" in error.msg
     assert f"SESSION_COOKIE_{option}" in str(error.hint)
 
@@ -139,4 +138,4 @@ def test_mail(read: Any, settings: Any, url: str, expected: dict[str, Any]) -> N
             setattr(settings, name, value)
     backend = mail.get_connection() if django.VERSION < (6, 1) else mail.mailers.default
     assert expected.items() <= vars(backend).items()
-    assert ("accounts.mail" in type(backend).__module__) is url.startswith("console")
+    assert ("outlast.mail" in type(backend).__module__) is url.startswith("console")

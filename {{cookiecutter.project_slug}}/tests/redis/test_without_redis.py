@@ -10,10 +10,10 @@ from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
+from outlast.environment import Env
 
 from accounts.models import User
 from config import profiles, urls
-from config.environment import Env
 from tests.conftest import Browser, is_logged_in, key_of, post_login, with_key
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls(__name__)]

@@ -159,3 +159,19 @@ def check_session_engine(**kwargs: Any) -> Iterator[CheckMessage]:
             "them.",
             id="outlast.E004",
         )
+
+
+@register(Tags.security)
+def check_cookies(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Refuse cookies that all browsers ignore because of their name."""
+    for kind in ("SESSION_COOKIE", "CSRF_COOKIE"):
+        name, domain, path, secure = (
+            getattr(settings, f"{kind}_{x}") for x in ("NAME", "DOMAIN", "PATH", "SECURE")
+        )
+        if name.startswith("__Host-") and (domain or path != "/" or not secure):
+            text = f"Browsers drop the cookie {name}: it must be secure, without domain and path."
+            hint = (
+                f"Set {kind}_SECURE = True and remove {kind}_DOMAIN and {kind}_PATH, or give "
+                f"{kind}_NAME another name, which subdomains can then overwrite."
+            )
+            yield Error(text, hint=hint, id="outlast.E012")

@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "SESSION_ABSOLUTE_SECONDS": 30 * 24 * 3600,
     "SESSION_LAST_SEEN_SECONDS": 300,
     "SITE_URL": "",
+    "SITE_HOSTS": (),
     "PROFILE": "",
     "WORKERS": 1,
     "WEBSOCKET_MAX_BYTES": 64 * 1024,

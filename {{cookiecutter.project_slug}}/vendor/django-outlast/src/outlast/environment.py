@@ -129,7 +129,7 @@ class Env(environ.FileAwareEnv):
             ) from error
         backend, options = read["EMAIL_BACKEND"], dict[str, Any]()
         if backend.endswith(".console.EmailBackend"):
-            backend = "accounts.mail.ConsoleBackend"
+            backend = "outlast.mail.ConsoleBackend"
         elif backend.endswith(".filebased.EmailBackend"):
             options = {"file_path": read["EMAIL_FILE_PATH"]}
         elif backend.endswith(".smtp.EmailBackend"):

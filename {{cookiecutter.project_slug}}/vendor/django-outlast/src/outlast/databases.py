@@ -5,7 +5,7 @@ https://docs.djangoproject.com/en/6.1/ref/databases/
 
 from typing import Any
 
-from config.environment import POSTGRES_ENGINES, Env
+from outlast.environment import POSTGRES_ENGINES, Env
 
 SQLITE = {
     # Allow readers and one writer at the same time. Not "transaction_mode": "IMMEDIATE", with

@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from outlast import databases, environment, hosts
 
-from proof.conftest import module
-
-address, databases = module("config.address"), module("config.databases")
-environment = module("config.environment")
 SITE = "https://www.example.com"
 MORE = "SITE_URL has more than scheme, host and port"
 
@@ -26,7 +23,7 @@ MORE = "SITE_URL has more than scheme, host and port"
     ],
 )
 def test_an_address_has_one_spelling(url: str, expected: str, host: str) -> None:
-    assert address.normalise("SITE_URL", url) == (expected, host)
+    assert hosts.normalise("SITE_URL", url) == (expected, host)
 
 
 @pytest.fixture
@@ -37,7 +34,7 @@ def databases_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     def load(url: str) -> Any:
         variables = {"DATABASE_URL": url}
 
-        class Alone(environment.Env):  # type: ignore[misc,name-defined]
+        class Alone(environment.Env):
             ENVIRON: dict[str, Any] = variables
 
         return databases.load(Alone(), "")
@@ -90,7 +87,7 @@ def test_errors_name_the_variable(
 ) -> None:
     with pytest.raises(ImproperlyConfigured, match=f"^{re.escape(sentence)}") as refused:
         if variable == "SITE_URL":
-            address.normalise(variable, value)
+            hosts.normalise(variable, value)
         else:
             databases_at(value)
     assert "secret" not in str(refused.value)

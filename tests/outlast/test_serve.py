@@ -1,24 +1,21 @@
-"""The options that the site's server gives to uvicorn."""
+"""The options that the server gives to uvicorn."""
 
 import sys
 from typing import Any
 
 import pytest
 import uvicorn
-
-from proof.conftest import module
+from outlast import serve
 
 
 def test_options(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
-    serve: Any = module("config.serve")
     monkeypatch.setattr(serve, "conf", type("Conf", (), {"WEBSOCKET_MAX_BYTES": 9}))
     monkeypatch.setattr(serve.signal, "signal", lambda *_: None)
     monkeypatch.setattr(uvicorn, "run", lambda application, **options: given.update(options))
     monkeypatch.setattr(sys, "argv", ["config.serve", "--port=8001", "--workers=2"])
-    for name in ("DJANGO_SETTINGS_MODULE", "PROMETHEUS_MULTIPROC_DIR"):
-        monkeypatch.setenv(name, "undone after the test")
-    serve.main()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "undone after the test")
+    serve.serve("config.asgi:application", "config.serve")
     expected: dict[str, Any] = {
         "port": 8001,
         "workers": 2,

@@ -1,4 +1,4 @@
-"""How a site reads `.env` and `NAME_FILE`, as editors and systems write them."""
+"""How a project reads `.env` and `NAME_FILE`, as editors and systems write them."""
 
 import os
 from pathlib import Path
@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from outlast import environment
 
-from proof.conftest import module
-
-Env: Any = module("config.environment").Env
+Env: Any = environment.Env
 
 
 @pytest.fixture

@@ -1,16 +1,15 @@
-"""The address and the name of the site: `SITE_URL`, normalised, and other host names."""
+"""The address of the site, as browsers write it, and a redirect from its other host names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address
-from typing import Any
 from urllib.parse import urlsplit
 
-from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.http.request import split_domain_port
 from django.utils.encoding import punycode
+
+from outlast.conf import conf
 
 PORTS = {"http": 80, "https": 443}
 AMBIGUOUS = set("ßς\u200c\u200d")  # older and newer IDNA encode these letters differently
@@ -44,6 +43,12 @@ def normalise(variable: str, url: str, schemes: tuple[str, ...] = ("https",)) ->
     )
 
 
+def names(variable: str, written: Iterable[str]) -> set[str]:
+    """Return the hosts of names or addresses; raise ImproperlyConfigured as `normalise()` does."""
+    urls = (name if "://" in name else f"https://{name}" for name in written)
+    return {normalise(variable, url)[1] for url in urls}
+
+
 def redirect_to_site(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
@@ -51,35 +56,10 @@ def redirect_to_site(
 
     def middleware(request: HttpRequest) -> HttpResponse:
         host, _port = split_domain_port(request.get_host())
-        if host not in settings.SITE_HOSTS:
+        if host not in conf.SITE_HOSTS:
             return get_response(request)
         keeps_method = request.method not in ("GET", "HEAD")
-        to = settings.SITE_URL + request.get_full_path()
+        to = conf.SITE_URL + request.get_full_path()
         return HttpResponsePermanentRedirect(to, preserve_request=keeps_method)
 
     return middleware
-
-
-def site(request: HttpRequest) -> dict[str, Any]:
-    """Return the site's name, its profile, and whether anyone can sign up, for every page."""
-    # Not `site_name`: Django's login page has that already, for the host.
-    names = ("SITE_TITLE", "PROFILE", "SIGN_UP")
-    return {name.lower(): getattr(settings, name) for name in names}
-
-
-@register(Tags.security)
-def check_cookies(**kwargs: Any) -> list[CheckMessage]:
-    """Refuse cookies that all browsers ignore because of their name."""
-    found: list[CheckMessage] = []
-    for kind in ("SESSION_COOKIE", "CSRF_COOKIE"):
-        name, domain, path, secure = (
-            getattr(settings, f"{kind}_{x}") for x in ("NAME", "DOMAIN", "PATH", "SECURE")
-        )
-        if name.startswith("__Host-") and (domain or path != "/" or not secure):
-            text = f"Browsers drop the cookie {name}: it must be secure, without domain and path."
-            hint = (
-                f"Set {kind}_SECURE = True and remove {kind}_DOMAIN and {kind}_PATH, or give "
-                f"{kind}_NAME another name, which subdomains can then overwrite."
-            )
-            found.append(Error(text, hint=hint, id="site.E001"))
-    return found
