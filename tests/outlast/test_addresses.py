@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from outlast import databases, environment, hosts
+from outlast import environment, hosts
 
 SITE = "https://www.example.com"
 MORE = "SITE_URL has more than scheme, host and port"
@@ -37,7 +37,7 @@ def databases_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         class Alone(environment.Env):
             ENVIRON: dict[str, Any] = variables
 
-        return databases.load(Alone(), "")
+        return Alone().databases("")
 
     return load
 

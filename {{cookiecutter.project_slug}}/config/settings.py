@@ -11,7 +11,7 @@ from pathlib import Path
 
 import django
 from django.core.exceptions import ImproperlyConfigured
-from outlast import databases, hosts, logs
+from outlast import hosts, logs
 from outlast.csp import CSP
 from outlast.environment import Env
 
@@ -149,7 +149,7 @@ TEMPLATES = [
 
 # --- Database ---
 
-DATABASES = databases.load(env, default=f"sqlite:///{VAR / 'db.sqlite3'}")
+DATABASES = env.databases(default=f"sqlite:///{VAR / 'db.sqlite3'}")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Accounts ---

@@ -15,6 +15,17 @@ BOOLEANS = dict.fromkeys(("1", "true", "on", "yes", "y"), True) | dict.fromkeys(
 )
 KINDS = {bool: "1 or 0", int: "a whole number"}
 POSTGRES_ENGINES = ("postgresql", "postgis")  # the ends of their names
+SQLITE = {
+    # Allow readers and one writer at the same time. Not "transaction_mode": "IMMEDIATE", with
+    # which a transaction that only reads blocks all others.
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    "timeout": 10,  # seconds that writers wait for each other
+}
+POSTGRESQL = {
+    "connect_timeout": 3,  # seconds, after which the answer is 503
+    "tcp_user_timeout": 5000,  # milliseconds, for a server that vanished
+    "keepalives_idle": 30,
+}
 # Options of a database that are not text.
 SWITCHES = {
     "ATOMIC_REQUESTS",
@@ -117,6 +128,25 @@ class Env(environ.FileAwareEnv):
                         "conn_max_age a number of seconds or None."
                     )
         return read
+
+    def databases(self, default: str) -> dict[str, dict[str, Any]]:
+        """Return Django's `DATABASES`; options in the addresses count for more than ours."""
+        # Page threads keep their connections, and replace those that the server has closed.
+        database: dict[str, Any] = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+        database |= self.db_url("DATABASE_URL", default=default)
+        if database["ENGINE"].endswith("sqlite3"):
+            database["OPTIONS"] = SQLITE | database.get("OPTIONS", {})
+        elif database["ENGINE"].endswith(POSTGRES_ENGINES):
+            # These cursors, which the admin uses, fail with PgBouncer in transaction mode.
+            database.setdefault("DISABLE_SERVER_SIDE_CURSORS", True)
+            database["OPTIONS"] = POSTGRESQL | database.get("OPTIONS", {})
+            if database["OPTIONS"].get("pool"):
+                database["CONN_MAX_AGE"] = 0  # the pool keeps the connections
+        if "DATABASE_LISTEN_URL" not in self:
+            return {"default": database}
+        # For live messages, if DATABASE_URL is a connection pooler. In tests the test database.
+        listen = self.db_url("DATABASE_LISTEN_URL") | {"TEST": {"MIRROR": "default"}}
+        return {"default": database, "listen": listen}
 
     def mailer(self, var: str, default: str) -> dict[str, Any]:
         """Return an entry of Django's `MAILERS`, from an address."""
