@@ -139,7 +139,7 @@ def test_nothing_said_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_the_limit_counts_from_the_first_connection() -> None:
-    """A message that waits for the connection is sent later; who sends it waits no longer."""
+    """While the connection is slow, the sender goes on; the message is sent later."""
 
     async def scenario(topology: Topology) -> None:
         here = make_layer(topology)

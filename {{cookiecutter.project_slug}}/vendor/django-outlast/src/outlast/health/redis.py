@@ -13,7 +13,7 @@ from redis import ConnectionPool, Redis, RedisError
 from outlast.addresses import Address, HostPort
 from outlast.health.asking import Concern, Probe, Problem
 from outlast.health.errors import Service, read_redis_address, redis_service
-from outlast.redis.connections import SENTINEL_TIMEOUT, impatient
+from outlast.redis.connections import impatient, sentinel_timeout
 
 REPLY_SECONDS = 1.0  # at most, for one reply; Windows takes longer to refuse a connection
 LAG_SECONDS = 10
@@ -68,7 +68,7 @@ def find_primary(address: Address) -> Service:
     """Return the primary that all Sentinels name that answer; raise Problem."""
     named = Counter[HostPort]()
     for place in address.hosts:
-        with suppress(Problem), sentinel_at(place, SENTINEL_TIMEOUT) as client:
+        with suppress(Problem), sentinel_at(place, sentinel_timeout(address)) as client:
             named.update(filter(None, [client.sentinel_get_master_addr_by_name(address.service)]))
     if len(named) > 1:
         votes = ", ".join(f"{count} name {host}:{port}" for (host, port), count in named.items())
@@ -190,6 +190,6 @@ def replicas() -> str:
 def known_replicas(address: Address) -> set[str]:
     """Return the replicas that the first answering Sentinel knows."""
     for place in address.hosts:
-        with suppress(Problem), sentinel_at(place, SENTINEL_TIMEOUT) as client:
+        with suppress(Problem), sentinel_at(place, sentinel_timeout(address)) as client:
             return {f"{e['ip']}:{e['port']}" for e in client.sentinel_slaves(address.service)}
     return set()

@@ -17,7 +17,6 @@ from outlast.addresses import Address, HostPort
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 0.25  # seconds to connect, and for each reply
-SENTINEL_TIMEOUT = 0.1  # seconds for one Sentinel: another one knows the same
 SENTINEL_INTERVAL = 1.0  # seconds between two questions to the Sentinels
 
 
@@ -58,6 +57,11 @@ def greet(connection: Any) -> None:
         raise exceptions.ConnectionError(f"{here} is a replica now")
 
 
+def sentinel_timeout(address: Address) -> float:
+    """Return the seconds for one Sentinel: the more there are, the more know the same."""
+    return max(0.1, 0.3 / len(address.hosts))
+
+
 class Sentinels(Sentinel):
     """redis-py's, which asks for each new connection; here one caller asks at intervals.
 
@@ -65,9 +69,7 @@ class Sentinels(Sentinel):
     """
 
     def __init__(self, address: Address):
-        # A single one has no other that knows the same.
-        seconds = max(SENTINEL_TIMEOUT, 0.3 / len(address.hosts))
-        options = {**impatient(seconds), **address.sentinel_options}
+        options = {**impatient(sentinel_timeout(address)), **address.sentinel_options}
         super().__init__([])
         self.sentinels = [
             Redis(connection_pool=ConnectionPool(host=host, port=port, **options))
