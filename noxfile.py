@@ -241,7 +241,7 @@ def bench(session: nox.Session) -> None:
 @nox.session(venv_backend="none", default=False)
 def mutations(session: nox.Session) -> None:
     """Break the template on purpose and see exactly the right sessions turn red."""
-    session.run(sys.executable, "proof/mutations.py", *session.posargs, external=True)
+    session.run(sys.executable, "-m", "proof.mutations", *session.posargs, external=True)
 
 
 @nox.session(**BY_NAME)

@@ -23,7 +23,8 @@ from cosmic_ray.tools.report import report
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkResult
 
-from proof.mutations import SITE, copy_of_template
+from proof.mutations import copy_of_template
+from tests.voice import SITE
 
 TEMPLATE = Path(__file__).parent.parent
 SECONDS = 120  # for the tests of one mutant; a mutant that takes longer is noticed

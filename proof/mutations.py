@@ -10,6 +10,7 @@ What is the same on every profile is tested in the first profile's session.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,8 +19,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-TEMPLATE = Path(__file__).parent.parent
-SITE = "{{cookiecutter.project_slug}}"
+from tests.voice import SITE, TEMPLATE, files
+
 PROFILES = json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8"))["profile"]
 
 
@@ -148,15 +149,8 @@ MUTATIONS = [
 ]
 
 
-def files(pattern: str = "") -> list[str]:
-    """Return the names of the files that git knows, of those that match a pattern."""
-    command = ["git", "ls-files", "-z", *([pattern] if pattern else [])]
-    listed = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=True)
-    return [name for name in listed.stdout.split("\0") if (TEMPLATE / name).is_file()]
-
-
 def copy_of_template(folder: Path) -> Path:
-    """Copy what git knows of the template, with the environment that nox has made."""
+    """Copy the template, with the environment that nox has made."""
     copy = folder / "template"
     for name in files():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +161,7 @@ def copy_of_template(folder: Path) -> Path:
 
 def place_of(mutation: Mutation) -> str:
     """Return the file that has the text of a mutation; exit if it is not exactly one."""
-    names = [*files(f"{SITE}/*.py"), *files("hooks/*.py")]
+    names = [name for name in files() if re.match(rf"({re.escape(SITE)}|hooks)/.*\.py$", name)]
     found = [name for name in names if mutation.old in (TEMPLATE / name).read_text("utf-8")]
     if len(found) != 1:
         sys.exit(f"{mutation.name!r} breaks a text that is in {len(found)} files: {found}")

@@ -27,15 +27,15 @@ LONGEST = 30  # words of a sentence
 
 def files() -> Iterator[str]:
     """Yield the paths of the files that Git knows, and of new ones; without Git, of all."""
-    if not shutil.which("git"):
-        for path in TEMPLATE.rglob("*"):
-            parts = path.relative_to(TEMPLATE).parts
-            if path.is_file() and not {".git", ".nox", "__pycache__"} & {*parts}:
-                yield "/".join(parts)
+    if shutil.which("git") and (TEMPLATE / ".git").exists():
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=True)
+        yield from (name for name in listed.stdout.split("\0") if (TEMPLATE / name).is_file())
         return
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=True)
-    yield from filter(None, listed.stdout.split("\0"))
+    for path in TEMPLATE.rglob("*"):
+        name = path.relative_to(TEMPLATE).as_posix()
+        if path.is_file() and not re.search(r"(^|/)(\.nox|\.venv|__pycache__|\.\w+_cache)/", name):
+            yield name
 
 
 def prose(path: Path) -> Iterator[tuple[int, str]]:
@@ -61,7 +61,7 @@ def long_sentences(text: str) -> Iterator[str]:
 def complaints() -> Iterator[str]:
     for name in files():
         path = TEMPLATE / name
-        if name in LEFT_OUT or not path.is_file():
+        if name in LEFT_OUT:
             continue
         for number, line in prose(path):
             if found := TICS.search(line):
