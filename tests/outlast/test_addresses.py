@@ -56,6 +56,7 @@ def databases_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         ("postgres://u@h/n?connect_timeout=9", {"connect_timeout": 9, "tcp_user_timeout": 5000}),
         ("postgres://u@h/n?conn_health_checks=off", {"CONN_HEALTH_CHECKS": False}),
         ("postgres://u@h/n?conn_max_age=None", {"CONN_MAX_AGE": None}),
+        ("postgres://u@%2Frun%2FPG/n", {"HOST": "/run/PG", "NAME": "n"}),
         ("postgis://u@h/n?pool=on", {"CONN_MAX_AGE": 0, "pool": True, "connect_timeout": 3}),
     ],
 )

@@ -6,6 +6,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -114,6 +115,7 @@ class Env(environ.FileAwareEnv):
                 f"{var} is a PostgreSQL database, which needs the package psycopg: run "
                 "'uv add \"psycopg[binary]\"', or 'pip install \"psycopg[binary]\"'."
             )
+        read["HOST"] = unquote(read.get("HOST", ""))  # of a socket: %2Frun%2Fpostgresql
         for options in (read, read.get("OPTIONS", {})):
             for name in SWITCHES & options.keys():
                 text = str(options[name]).lower()  # Django would take "off" for true
