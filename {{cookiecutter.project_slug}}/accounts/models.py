@@ -3,7 +3,9 @@
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from django.contrib.auth.models import AbstractUser, BaseUserManager
+from asgiref.sync import sync_to_async
+from django.contrib.auth import models as auth_models
+from django.contrib.auth.hashers import make_password
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -12,26 +14,32 @@ from outlast.models import Session
 from accounts.fields import FoldedEmailField
 
 
-class UserManager(BaseUserManager["User"]):
+class UserManager(auth_models.UserManager["User"]):
     """Creates users by email address; Django's own manager needs a username."""
 
-    use_in_migrations = True
-
-    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+    def create_user(  # type: ignore[override]
+        self, email: str, password: str | None = None, **fields: Any
+    ) -> "User":
         """Return a new, saved user; raises ValueError without an address."""
         if not email:
             raise ValueError("A user needs an email address: it is the login name.")
-        user = self.model(email=email, **fields)
-        user.set_password(password)
+        # Not `set_password()`, which the user in a migration does not have.
+        user = self.model(email=email, password=make_password(password), **fields)
         user.save(using=self._db)
         return user
 
-    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+    def create_superuser(  # type: ignore[override]
+        self, email: str, password: str | None = None, **fields: Any
+    ) -> "User":
         """Return a new, saved user who may do everything, the admin included."""
-        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+        rights = {"is_staff": True, "is_superuser": True}
+        return self.create_user(email, password, **fields | rights)
+
+    acreate_user = sync_to_async(create_user)  # type: ignore[arg-type]
+    acreate_superuser = sync_to_async(create_superuser)  # type: ignore[arg-type]
 
 
-class User(AbstractUser):
+class User(auth_models.AbstractUser):
     """Django's user with the normalised email address as the login name."""
 
     # Django's way to leave out a field of a model above; its types know of none.
@@ -47,7 +55,7 @@ class User(AbstractUser):
 
     # Invalidates links that were sent before; set by `save()`.
     disabled_at = models.DateTimeField(null=True, editable=False)
-    objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]  # no username
+    objects: ClassVar[UserManager] = UserManager()
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []

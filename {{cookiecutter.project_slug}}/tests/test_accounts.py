@@ -3,9 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth import authenticate
 from django.core.management import call_command
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
+from django.db.migrations.loader import MigrationLoader
 from django.test import Client, TestCase
 from django.utils import timezone
 from outlast.models import Session
@@ -43,6 +45,16 @@ class PasswordBeforeFixtures(TestCase):
 
     def test_login(self) -> None:
         assert self.client.login(username="ada@example.com", password=PASSWORD)
+
+
+def test_the_manager_has_the_methods_of_djangos() -> None:
+    in_migrations = MigrationLoader(connection).project_state().apps.get_model("accounts", "User")
+    in_migrations.objects.create_user("ada@example.com", PASSWORD)
+    assert authenticate(username="ada@example.com", password=PASSWORD)
+    create = async_to_sync(User.objects.acreate_superuser)
+    root = create("root@example.com", PASSWORD, is_staff=True)
+    assert list(User.objects.with_perm("accounts.add_user")) == [root]
+    assert not async_to_sync(User.objects.acreate_user)("b@example.com").has_usable_password()
 
 
 def test_a_new_site_has_no_accounts() -> None:
