@@ -125,8 +125,8 @@ class Shard:
             try:
                 nodes = self._nodes()
                 with nodes[self._turn % len(nodes)].pubsub() as pubsub:
+                    pubsub.subscribe(self._channel)  # connects: not to be cut off
                     self._pubsub = pubsub
-                    pubsub.subscribe(self._channel)
                     self._receive(pubsub, self._listening)
             except Exception as error:
                 if self._listener is not threading.current_thread():
