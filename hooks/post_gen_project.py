@@ -183,7 +183,7 @@ def main() -> int:
                   f"For development, {'see docs/windows.md' if WINDOWS else start}")  # fmt: skip
         lock = Path("uv.lock").read_text("utf-8") if Path("uv.lock").exists() else ""
         if indexes := {*re.findall('registry = "(.+?)"', lock)} - {"https://pypi.org/simple"}:
-            print(f"\nuv.lock names a package index of yours: {', '.join(sorted(indexes))}")
+            print(f"\nuv.lock refers to your package index: {', '.join(sorted(indexes))}")
         state = f"{'ready' if wanted else 'generated'}, with the profile {profile}"
         print(f"\n{slug} is {state} (from {where}). Next:")
     todo = [["cd", str(Path.cwd())], *(each for step in remaining for each in step[2])]

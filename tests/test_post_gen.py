@@ -113,7 +113,7 @@ def test_an_own_index_in_a_lock_is_named(
     Path("uv.lock").write_text(f"source = {{ {source} }}", "utf-8")
     assert load_hook("post_gen_project", install=False).main() == 0
     output = capsys.readouterr().out
-    line = "uv.lock names a package index of yours: https://mirror.example.com/simple\n"
+    line = "uv.lock refers to your package index: https://mirror.example.com/simple\n"
     assert (line in output) is ("package index" in output) is named
 
 

@@ -108,7 +108,7 @@ def test_a_value_too_large_for_redis_is_a_miss_and_no_outage() -> None:
             assert cache.get("large") == (None if len(value) > 2_000_000 else value)
             assert cache.get("small") == 1
             assert not cache.client.breaker.is_open
-        with pytest.raises(Unavailable, match="did not take a value of 60,000,"):
+        with pytest.raises(Unavailable, match="did not accept a value of 60,000,"):
             cache.strict.set_many({"other": 1, "large": "x" * 60_000_000})
         assert not cache.client.breaker.is_open
         backend.primary.kill()

@@ -98,7 +98,7 @@ def test_all_sentinels_hang(topology: Topology) -> None:
 
 def test_a_service_they_do_not_monitor(cache: dict[str, Any]) -> None:
     cache["LOCATION"] = "redis://SomeService/0"
-    with pytest.raises(Problem, match="monitors no service of that name") as error:
+    with pytest.raises(Problem, match="does not monitor a service with that name") as error:
         ask_sentinel(1)
     assert "REDIS_SENTINEL_SERVICE" in error.value.remedies[0]
     with pytest.raises(Problem, match="names a primary for 'SomeService'"):

@@ -200,7 +200,7 @@ def test_a_large_value_is_no_outage_if_the_server_is_well(
         breaker.excuse_large_value(refused, ["SET", b"key", b"x" * size])
         raise refused
     is_excused = well and checks == 1
-    assert ("did not take a value of" in str(error.value)) is is_excused
+    assert ("did not accept a value of" in str(error.value)) is is_excused
     assert (server.checks, breaker.is_open) == (checks, not is_excused)
 
 

@@ -157,8 +157,9 @@ def _servers(env: Env, variable: str, local: list[str]) -> list[str]:
     servers: list[str] = env.list(variable, default=local if debug else [])
     if not servers or not all(SERVER.fullmatch(server) for server in servers):
         raise ImproperlyConfigured(  # without the value, which could contain a password
-            f"{variable} must be host:port,host:port,host:port, where this profile finds Redis; "
-            "or choose another DJANGO_PROFILE. REDIS_USERNAME and REDIS_PASSWORD are the login."
+            f"{variable} must be host:port,host:port,host:port, the addresses that this profile "
+            "needs; or choose another DJANGO_PROFILE. The login goes into REDIS_USERNAME and "
+            "REDIS_PASSWORD."
         )
     return servers
 

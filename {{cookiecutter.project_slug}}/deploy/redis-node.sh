@@ -54,8 +54,8 @@ for sentinel in ${SENTINELS:-}; do
     fi
 done
 
-# A node that forgot everything, as each new container, knows by this file who the others are. They
-# tell it what changed since, such as who took over its slots.
+# A node without data, such as a new container, reads from this file which nodes there are. The other
+# nodes then tell it what has changed, such as which node has its slots.
 write_nodes() {
     number=0
     set --

@@ -28,7 +28,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """Return all metrics, or 403 without the token."""
     given = request.headers.get("Authorization", "")
     if not constant_time_compare(given, f"Bearer {conf.METRICS_TOKEN}"):
-        return HttpResponse("METRICS_TOKEN is required as Bearer token.\n", status=403)
+        return HttpResponse("Send METRICS_TOKEN as a bearer token.\n", status=403)
     registry = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         MultiProcessCollector(registry)

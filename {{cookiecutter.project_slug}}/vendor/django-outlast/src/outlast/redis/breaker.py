@@ -111,7 +111,7 @@ class Breaker:
         size = max((len(arg) for arg in args if isinstance(arg, bytes)), default=0)
         if size > LARGE:
             self.check()
-            sentence = f"Redis at {self.address} did not take a value of {size:,} bytes."
+            sentence = f"Redis at {self.address} did not accept a value of {size:,} bytes."
             logger.warning(sentence)
             raise Unavailable(sentence) from without_secrets(error, self.address.secrets)
 
