@@ -53,7 +53,7 @@ def test_the_manager_has_the_methods_of_djangos() -> None:
     assert authenticate(username="ada@example.com", password=PASSWORD)
     create = async_to_sync(User.objects.acreate_superuser)
     root = create("root@example.com", PASSWORD, is_staff=True)
-    assert list(User.objects.with_perm("accounts.add_user")) == [root]
+    assert root in User.objects.with_perm("accounts.add_user")
     assert not async_to_sync(User.objects.acreate_user)("b@example.com").has_usable_password()
 
 
