@@ -84,8 +84,8 @@ def run(rounds: int) -> Iterator[Table]:
 def watch(fault: Fault, sites: dict[str, Site]) -> tuple[float, dict[str, list[Answer]]]:
     """Return how long the fault lasted, in seconds, and the answers of each site.
 
-    All servers are new ones, because Sentinels remember. Django's cache does not ask Sentinels:
-    it is told where the primary is when it starts.
+    All servers are new ones, because Sentinels keep their state. Django's cache does not
+    ask Sentinels: it is told where the primary is when it starts.
     """
     needed, over = module("config.profiles").SERVERS[fault.profile], threading.Event()
     with (

@@ -52,7 +52,7 @@ def find_python() -> list[str]:
 
 
 def find_uv() -> str | None:
-    """Return the command uv, or its path if only `uvx` knows it."""
+    """Return the command uv, or its path if only `uvx` finds it."""
     return "uv" if shutil.which("uv") else shutil.which(os.environ.get("UV", "uv"))
 
 

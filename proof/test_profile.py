@@ -77,7 +77,7 @@ def test_people_log_in_and_out(site: Site) -> None:
 
 
 def test_where_the_session_lies(site: Site, profile: str, topology: Any) -> None:
-    """And only the database knows a key that logs anyone in."""
+    """Only the database contains a key with which anyone can log in."""
     with site.browser() as browser:
         browser.log_in()
         assert browser.logged_in
@@ -98,7 +98,7 @@ def digest(text: str) -> str:
 
 
 def test_where_entries_and_messages_go(site: Site, profile: str, topology: Any) -> None:
-    """What another process caches and sends; only Redis can be heard from outside."""
+    """What another process caches and sends; only Redis can be observed from outside."""
     if topology is None:
         assert "LocalLayer" in site.manage("shell", "-c", SCRIPT)
     else:

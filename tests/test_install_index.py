@@ -53,7 +53,7 @@ def hostile_index(tmp_path: Path) -> Iterator[str]:
 def test_the_library_never_comes_from_an_index(
     bake: Bake, variables: dict[str, str], hostile_index: str
 ) -> None:
-    """Whatever version an index offers under its name: higher, equal, with another label."""
+    """Versions that an index could offer: higher, equal, with another label."""
     offered = {"UV_INDEX": hostile_index, "PIP_EXTRA_INDEX_URL": hostile_index}
     site = bake(install="yes", variables=variables | STRICT | offered)
     assert site.exit_code == 0, site.output

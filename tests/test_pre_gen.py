@@ -244,6 +244,6 @@ def test_a_stale_mark_never_makes_a_project_new(load_hook: LoadHook, tmp_path: P
 
 
 def test_the_refusal_is_ascii_on_any_console(bake: Bake) -> None:
-    """A console of Windows knows 250 characters."""
+    """The code page of a Windows console has about 250 characters."""
     baked = bake(project_slug="caf\u00e9", variables={"PYTHONIOENCODING": "ascii"})
     assert baked.output.startswith(r"Not generated: project_slug is 'caf\xe9', but must be")

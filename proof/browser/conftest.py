@@ -77,7 +77,7 @@ def site(
 
 @pytest.fixture(scope="session")
 def people(site: Site) -> Iterator[str]:
-    """Addresses of users with PASSWORD, each used once: the throttle knows them apart."""
+    """Addresses of users with PASSWORD, each used once: failed logins are counted per user."""
     script = f"""
 from accounts.models import User
 from django.contrib.auth.hashers import make_password

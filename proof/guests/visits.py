@@ -1,6 +1,6 @@
 """What a visitor does with each package; a function has the name of its package.
 
-`guest` is a stranger's browser, `member` that of a superuser who is logged in.
+`guest` is a browser that is not logged in, `member` that of a superuser who is logged in.
 """
 
 import time

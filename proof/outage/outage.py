@@ -104,14 +104,14 @@ class Outage:
         return found
 
     def confirm_copies(self, sessions: Iterable[Ended]) -> None:
-        """Record how many of these sessions Redis remembers; AssertionError if none."""
+        """Record how many of these sessions have a copy in Redis; AssertionError if none."""
         names = "\n".join(self.keys("*"))
         back = 0
         for session in sessions:
             # Django's own engines name copies by the key itself, ours by its hash.
             hashed = hashlib.sha256(session.key.encode()).hexdigest()
             back += session.key in names or hashed in names
-        assert back, "Redis remembers no session that was ended since."
+        assert back, "Redis has no copy of a session that was ended since."
         self.observed(f"copies of {back} ended sessions are back")
 
     def disconnect_clients(self, client: Redis) -> None:
@@ -155,7 +155,7 @@ def tilted(sentinel: Any) -> bool:
 
 @contextmanager
 def web_server(port: int) -> Iterator[None]:
-    """Answer whatever comes to `port` as a web server does."""
+    """Answer every connection to `port` as a web server does."""
 
     def serve(listener: socket.socket) -> None:
         with suppress(OSError):  # the listener is closed

@@ -148,7 +148,7 @@ class Result:
         if sockets := self.sockets:
             closed = sockets["opened"] - sockets["open"]
             failed = {
-                "sockets closed": closed, "sockets deaf at the end": sockets["deaf"],
+                "sockets closed": closed, "sockets silent at the end": sockets["silent"],
                 "sends raised": sockets["raised"],
             }  # fmt: skip
             wrong += [f"{number} {what}" for what, number in failed.items() if number]

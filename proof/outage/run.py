@@ -65,7 +65,7 @@ def run_fault(outage: Outage, fault: Fault, *, time_limit: float = TIME_LIMIT) -
 def _cause(
     outage: Outage, fault: Fault, probes: list[Client], sockets: Sockets, time_limit: float
 ) -> None:
-    """Go through the phases, and on until enough was done and all sockets hear again."""
+    """Run the phases; continue until enough was done and all sockets receive events again."""
     result = outage.result
     time.sleep(WARM_UP)
     result.enter("usual")

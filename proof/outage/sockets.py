@@ -99,7 +99,7 @@ class Sockets(threading.Thread):
                     await self._open()
                 await asyncio.sleep(PAUSE)
             deadline = time.monotonic() + LAST_EVENT_SECONDS
-            while self._deaf() and time.monotonic() < deadline:
+            while self._silent() and time.monotonic() < deadline:
                 await asyncio.sleep(PAUSE)
             self.open = sum(socket.is_open for socket in self.sockets)
         finally:
@@ -131,7 +131,7 @@ class Sockets(threading.Thread):
             self.events.append(Event(name, moment, **answer.json()))
             self.result.count("events")
 
-    def _deaf(self) -> list[Socket]:
+    def _silent(self) -> list[Socket]:
         """Return the sockets that did not receive the last events."""
         last = self.events[-LAST_EVENTS:]
         return [socket for socket in self.sockets if not all(map(socket.has, last))]
@@ -149,12 +149,12 @@ class Sockets(threading.Thread):
     def report(self) -> dict[str, float]:
         """Return counts, `slowest` in ms and `again` in seconds, once the sockets have ended.
 
-        `again`: from the end of the fault until all sockets that are not deaf received everything.
+        `again`: from the end of the fault until all sockets but the silent ones received all.
         """
         over = time.monotonic() - self.result.since("after")
         fault = time.monotonic() - self.result.since("fault")
-        deaf = self._deaf()
-        receiving = [socket for socket in self.sockets if socket not in deaf]
+        silent = self._silent()
+        receiving = [socket for socket in self.sockets if socket not in silent]
         since = [event for event in self.events if event.moment >= fault]
         again = over
         for event, following in itertools.pairwise(since):
@@ -163,7 +163,7 @@ class Sockets(threading.Thread):
         return {
             "opened": len(self.sockets),
             "open": self.open,
-            "deaf": len(deaf),
+            "silent": len(silent),
             "again": max(again - over, 0),
             "raised": sum(bool(event.error) for event in since),
             "slowest": max((event.waited for event in since), default=0),

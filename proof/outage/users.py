@@ -20,7 +20,7 @@ LEAVING = (0.2, 1.0, 2.0, 3.0, 4.0)
 
 
 class Login:
-    """One login, and what its user knows about it."""
+    """One login, and what its client expects of it."""
 
     def __init__(self) -> None:
         self.jar = CookieJar()

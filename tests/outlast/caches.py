@@ -37,7 +37,7 @@ def forget_clients() -> None:
 
 
 def make_cache_at(url: str) -> RedisCache:
-    """A cache that knows nothing yet of what is there: the system gives a port twice."""
+    """A cache that has not seen the server at this address yet: the system gives a port twice."""
     forget_clients()
     return RedisCache(url, {"KEY_PREFIX": "site"})
 

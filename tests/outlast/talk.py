@@ -63,7 +63,7 @@ class Talk:
     async def is_heard_within(self, seconds: float) -> None:
         since = time.monotonic()
         while not any(at > since for at in self.heard):
-            assert time.monotonic() < since + seconds, "still deaf"
+            assert time.monotonic() < since + seconds, "still no message"
             await asyncio.sleep(0.01)
 
     async def __aexit__(self, *exception: object) -> None:

@@ -126,7 +126,7 @@ def test_own_crowd_does_not_break_the_circuit(
 def test_connections_that_lead_nowhere_are_noticed_once(
     backend: Topology, cache: RedisCache, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As when a firewall forgets them: each would cost a time-out, and an outage, of its own."""
+    """As when a firewall drops idle connections: each would cost a time-out and an outage."""
     together = threading.Barrier(10)
 
     def hold(_: int) -> None:

@@ -1,4 +1,4 @@
-"""The ASGI handler behind a real server: threads, streams, clients that are slow or gone."""
+"""The ASGI handler behind a real server: threads, streams, slow and disconnected clients."""
 
 import threading
 import time

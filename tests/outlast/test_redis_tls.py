@@ -101,10 +101,10 @@ def test_live_messages(quorum: Topology, authority: Path) -> None:
     layer = PubSubLayer([{"address": f"rediss://{SERVICE}/0", **options}], "site")
     assert asyncio.run(echo(layer)) == {"type": "hello"}
     options["sentinel_kwargs"] = {}
-    deaf = PubSubLayer([{"address": f"rediss://{SERVICE}/0", **options}], "site")
+    layer = PubSubLayer([{"address": f"rediss://{SERVICE}/0", **options}], "site")
     with pytest.raises(TimeoutError):
-        asyncio.run(echo(deaf, 6))
-    assert "No master found" in str(deaf.last_error)
+        asyncio.run(echo(layer, 6))
+    assert "No master found" in str(layer.last_error)
 
 
 def test_a_cluster(authority: Path) -> None:

@@ -1,4 +1,4 @@
-"""Copies of sessions in Redis: whatever Redis forgets, keeps or makes up, none of it counts.
+"""Copies of sessions in Redis: lost, old or forged copies are never used.
 
 Every session has a row, and the row is right. These tests let things happen to Redis, and
 between the steps of a request, and compare what is read with what was committed.
@@ -180,7 +180,7 @@ def test_a_reader_never_sees_what_did_not_hold_while_it_read(
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_any_history_of_sessions_and_redis(seed: int, copies: Copies) -> None:
-    """Overlapping requests on three sessions, while Redis forgets, remembers and confuses."""
+    """Overlapping requests on three sessions, while Redis loses, restores and mixes up copies."""
     chance = random.Random(seed)
     truth: dict[str, Any] = {new_session(number): number for number in range(3)}
     seen: list[bytes | None] = [None]

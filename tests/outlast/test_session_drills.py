@@ -89,7 +89,7 @@ def swapped_copies(copies: Copies, user: User) -> None:
 
 
 def saved_by_djangos_engine(copies: Copies, user: User) -> None:
-    """Code that knows only Django's model changes a session of which there is a copy."""
+    """Code that uses only Django's model changes a session that has a copy."""
     from django.contrib.sessions.models import Session as DjangoSession
 
     key = str(saved(value="old").session_key)

@@ -1,4 +1,4 @@
-"""TLS in front of a server that need not know how: the wheel of Valkey does not."""
+"""TLS in front of a server without TLS, such as the Valkey of the wheel."""
 
 import asyncio
 import contextlib

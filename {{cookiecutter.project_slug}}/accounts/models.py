@@ -42,7 +42,7 @@ class UserManager(auth_models.UserManager["User"]):
 class User(auth_models.AbstractUser):
     """Django's user with the normalised email address as the login name."""
 
-    # Django's way to leave out a field of a model above; its types know of none.
+    # Django's way to leave out a field of a model above; its type annotations do not allow it.
     username = None  # type: ignore[assignment]
     first_name = None  # type: ignore[assignment]
     last_name = None  # type: ignore[assignment]

@@ -106,7 +106,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "outlast.health.health",  # first: load balancers know neither host nor HTTPS
+    "outlast.health.health",  # first: load balancers send another host name, over plain HTTP
     "outlast.logs.log_requests",
     "django.middleware.security.SecurityMiddleware",
     "outlast.headers.security_headers",

@@ -38,8 +38,8 @@ class BackendsConfig(AppConfig):
 def create_cache_table(using: str, verbosity: int, **kwargs: Any) -> None:
     """Create the cache table of the profile `database`, on every profile.
 
-    Django needs a separate command for that, which people forget. A site that switches to the
-    profile must find the table.
+    Django needs a separate command for that, which is easily forgotten. A site that switches to
+    the profile must find the table.
     """
     call_command("createcachetable", "site_cache", database=using, verbosity=verbosity - 1)
 

@@ -1,4 +1,4 @@
-"""What is counted where it happens; `metrics.py` shows it."""
+"""Counters that other modules increment; `metrics.py` shows them."""
 
 try:
     from prometheus_client import CollectorRegistry, Counter

@@ -24,7 +24,7 @@ SQLITE = {
 }
 POSTGRESQL = {
     "connect_timeout": 3,  # seconds, after which the answer is 503
-    "tcp_user_timeout": 5000,  # milliseconds, for a server that vanished
+    "tcp_user_timeout": 5000,  # milliseconds, for a server that no longer answers
     "keepalives_idle": 30,
 }
 # Options of a database that are not text.

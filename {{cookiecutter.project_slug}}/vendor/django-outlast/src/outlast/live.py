@@ -51,7 +51,7 @@ def publish(user_id: Any, kind: str, text: str = "") -> None:
 
 
 def send_to_user(user_id: Any, message: dict[str, Any]) -> None:
-    """Send a message to all sockets of a user; `LiveConsumer.messages` says which there are."""
+    """Send a message to all sockets of a user; `LiveConsumer.messages` lists the types."""
     if layer := get_channel_layer():  # None without CHANNEL_LAYERS
         async_to_sync(layer.group_send)(group_of(user_id), message)
 

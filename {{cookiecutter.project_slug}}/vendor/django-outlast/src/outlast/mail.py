@@ -7,7 +7,7 @@ from django.core.mail.backends import console
 
 
 class ConsoleBackend(console.EmailBackend):
-    """Prints mail as people read it.
+    """Prints mail decoded, as a mail program shows it.
 
     Django's backend prints encoded mail, with long lines cut, so that links do not work.
     """

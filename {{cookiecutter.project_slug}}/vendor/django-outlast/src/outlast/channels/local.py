@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 PATIENCE = 0.3  # seconds that a sender waits at most
 LIMIT = 8 * 1024 * 1024  # bytes of a packed message
 
-Waiting = list["Future[None]"]  # for what to wait, no longer than PATIENCE
+Waiting = list["Future[None]"]  # sends to wait for, for at most PATIENCE seconds
 
 
 class Sending(partial[Any]):
@@ -210,7 +210,7 @@ class LocalLayer(BaseChannelLayer):
         self._leave(self._address(group), channel)
 
     async def flush(self) -> None:
-        """Forget all channels and groups."""
+        """Delete all channels and groups."""
         for channel in list(self._channels):
             self._forget(channel)
 

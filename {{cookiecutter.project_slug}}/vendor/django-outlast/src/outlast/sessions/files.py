@@ -1,7 +1,7 @@
 """Session data outside of the database: in files on this machine, and in Redis.
 
 Its name is a hash of the session's key, and it is signed with the key and the version of the row.
-People who can read or write files or Redis know neither of them.
+Both are unknown to an attacker who can only read or write files or Redis.
 """
 
 import hashlib

@@ -49,7 +49,7 @@ class ReadingStore(db.SessionStore):
         return key is not None and 8 <= len(key) <= 40 and set(key) <= set(VALID_KEY_CHARS)
 
     def look_up(self, with_data: bool | None = None) -> AbstractSession | None:
-        """Read the row again; return None, and forget the key, if the session has ended."""
+        """Read the row again; return None, and clear the key, if the session has ended."""
         if self.session_key is None:
             return None
         with_data = self.reads_data if with_data is None else with_data
