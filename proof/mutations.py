@@ -1,4 +1,4 @@
-"""Break one promise at a time: exactly the sessions that prove it must turn red.
+"""Break one feature at a time: exactly the nox sessions that test it must fail.
 
     nox -s mutations                 all of them
     nox -s mutations -- throttle     those whose name contains a word

@@ -162,7 +162,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
 
 @pytest.fixture
 def template_copy(tmp_path: Path) -> Path:
-    """A copy of the template that a test may spoil."""
+    """A copy of the template that a test can change."""
     left = shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", ".*_cache")
     return Path(shutil.copytree(TEMPLATE, tmp_path / "template", ignore=left))
 

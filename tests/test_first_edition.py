@@ -1,4 +1,4 @@
-"""A site of the first edition, its database and its files, goes on under the second."""
+"""A site of the first edition, its database and its files, works after an update to the second."""
 
 import io
 import json

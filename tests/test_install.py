@@ -76,7 +76,7 @@ def distributions(site: BakedProject) -> set[str]:
 def test_one_command_ends_at_a_login(
     installer: str, bake: Bake, variables: dict[str, str], tmp_path: Path
 ) -> None:
-    """Even in a shell that has been set up for something else."""
+    """Also in a shell with variables of another project."""
     (tmp_path / "django.py").write_text("raise SystemExit('not the one of the project')")
     foreign = {
         "DATABASE_URL": "postgres://nobody@127.0.0.1:9/elsewhere",

@@ -54,7 +54,7 @@ def test_without_uv_venv_and_pip_do_it(
     load_hook: LoadHook,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The pip of cookiecutter's Python spares ensurepip; it may be missing, as in uv's tools."""
+    """The hook needs no ensurepip if cookiecutter's Python has pip; uv's tools have none."""
     hook = load_hook("post_gen_project", system=system)
     monkeypatch.setattr(hook, "find_spec", {"pip": own_pip}.get)
     manage, steps = hook.plan(["py", "-3.13"], None)
@@ -106,7 +106,7 @@ def test_the_python_of_the_project(
     hook: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The environment that `uvx` or pipx made for cookiecutter is no place for a site."""
+    """The hook does not use the environment that `uvx` or pipx made for cookiecutter."""
     monkeypatch.delenv("PROJECT_PYTHON", raising=False)
     if named:
         monkeypatch.setenv("PROJECT_PYTHON", named)

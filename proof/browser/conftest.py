@@ -1,4 +1,4 @@
-"""A real Chromium, people to log in, and a watch on what its console says."""
+"""A real Chromium, people to log in, and a check of the errors in its console."""
 
 import itertools
 import os
@@ -44,7 +44,7 @@ def chromium() -> str | None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Say aloud that nothing can be proved here; that is a failure where it was asked for."""
+    """Report that no browser was found; fail if its tests were requested."""
     if not chromium():
         required = os.environ.get("BROWSER_REQUIRED", "0") != "0"
         pytest.exit(
@@ -137,7 +137,7 @@ class Console(list[str]):
 
 @pytest.fixture
 def console() -> Iterator[Console]:
-    """The complaints, of which none may be left when the test ends."""
+    """The errors in the consoles; a test fails if any are left at its end."""
     console = Console()
     yield console
     assert not console, "\n".join(console)

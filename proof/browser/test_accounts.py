@@ -163,7 +163,7 @@ def test_without_permission_one_logs_in_as_another(
 
 
 def test_by_keyboard_alone(page: Page, person: str) -> None:
-    """From the login to the end of the session, with the focus always to be seen."""
+    """From the login to the end of the session, with a visible focus at every step."""
 
     def tab_to(name: str) -> None:
         for _ in range(20):
@@ -222,7 +222,7 @@ def test_the_admin(page: Page, site: Site) -> None:
 
 
 def test_an_injected_script_does_not_run(page: Page, console: Console) -> None:
-    """And the watch on the console sees it, without which its silence proves nothing."""
+    """The console reports it, so an empty console in other tests means something."""
     page.goto("/accounts/login/")
     page.evaluate(
         """() => {

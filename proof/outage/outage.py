@@ -1,4 +1,4 @@
-"""A site with its servers, and what a fault does to them and sees of them."""
+"""A site with its servers, and functions to break and observe them."""
 
 import hashlib
 import re

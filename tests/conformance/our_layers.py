@@ -1,4 +1,4 @@
-"""A pytest plugin: channels-redis' own tests of its pub/sub layer meet ours, on our servers."""
+"""A pytest plugin: run channels-redis' tests of its pub/sub layer on ours, with our servers."""
 
 import os
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Caches of their own for the tests of the cache, and things that are no Redis at all."""
+"""Caches of their own for the tests of the cache, and servers that are not Redis."""
 
 import contextlib
 import socket
@@ -79,7 +79,7 @@ def serving(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def answering(answer: bytes, greeting: bytes = b"") -> contextlib.AbstractContextManager[int]:
-    """A server that greets, and says `answer` to whatever is sent to it."""
+    """A server that sends `greeting`, and then `answer` to whatever is sent to it."""
 
     def serve(connection: socket.socket) -> None:
         connection.sendall(greeting)

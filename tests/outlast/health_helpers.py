@@ -1,4 +1,4 @@
-"""Ask the probe of Redis about a server in trouble."""
+"""Run the probe of Redis on a faulty server."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What tests of channel layers share: listeners, talk through a fault, ways that get stuck."""
+"""What tests of channel layers share: listeners, messages during faults, hung connections."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The cache while Redis is not well: a miss, soon, and one line in the log."""
+"""The cache while Redis fails: quick misses, and one line in the log."""
 
 import asyncio
 import time

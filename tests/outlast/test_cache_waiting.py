@@ -1,4 +1,4 @@
-"""How long anybody waits for a Redis that is not well: not at all, or a quarter of a second."""
+"""How long callers wait for a failing Redis: not at all, or a quarter of a second."""
 
 import asyncio
 import functools
@@ -39,7 +39,7 @@ def timed(function: Callable[[], Any]) -> float:
 def test_while_it_hangs_few_wait_and_none_for_long(
     backend: Topology, cache: RedisCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those who were there first, and then one now and then."""
+    """Only the first callers wait, and later one caller at a time."""
     together, waited = threading.Barrier(100), []
     fail = cache.client.breaker.record_failure
 
@@ -82,7 +82,7 @@ def test_while_it_hangs_the_event_loop_goes_on(backend: Topology) -> None:
 
 
 def test_while_it_hangs_the_thread_of_the_database_goes_on(backend: Topology) -> None:
-    """asgiref has one for all WebSockets, and Django's own `aget` would wait in it."""
+    """asgiref has one such thread for all WebSockets; Django's `aget` would block it."""
     slow = make_cache(backend, socket_timeout=5)
 
     async def use() -> None:

@@ -1,4 +1,4 @@
-"""Channel layers: what all of them promise, on real servers."""
+"""What all channel layers have in common, on real servers."""
 
 import asyncio
 import gc

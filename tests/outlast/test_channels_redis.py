@@ -178,7 +178,7 @@ def test_the_breaker_is_the_cache_s(use_redis: Callable[..., None], redis_url: s
 def test_a_moment_of_being_busy_ourselves_is_no_outage(
     redis_server: Topology, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An event loop that was held up for seconds finds what Redis said meanwhile."""
+    """An event loop that was blocked for seconds reads what Redis sent meanwhile."""
 
     async def scenario() -> None:
         here, there = make_layer(redis_server), make_layer(redis_server)
@@ -208,7 +208,7 @@ def test_sentinels_may_hang(number: int) -> None:
 
 
 def test_follows_sentinel_from_a_server_that_is_well() -> None:
-    """Nothing but Sentinel's word tells a former primary from the primary."""
+    """Only Sentinel can say that a working server is no longer the primary."""
 
     async def scenario(topology: Topology, other: Topology) -> None:
         former, sentinel = topology.primary, topology.sentinels[0].client()

@@ -1,4 +1,4 @@
-"""The system checks: each has its sentence, is silent otherwise, and opens no connection."""
+"""The system checks: each reports its problem and nothing else, and opens no connection."""
 
 import socket
 from pathlib import Path

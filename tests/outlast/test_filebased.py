@@ -1,4 +1,4 @@
-"""The file cache: Django's, and patient where Windows says that a file is in use."""
+"""The file cache: Django's, with retries when Windows reports that a file is in use."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""WebSockets of logged-in users: who gets in, what arrives, and when a socket has to end."""
+"""WebSockets of logged-in users: who can connect, what they receive, when they close."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What a WebSocket withstands: planted messages, and too many sockets."""
+"""Forged messages to a WebSocket, and too many WebSockets."""
 
 import asyncio
 import contextlib

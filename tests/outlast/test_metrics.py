@@ -1,4 +1,4 @@
-"""`/metrics`: closed by default, and true; the alerts use what is there."""
+"""`/metrics` is off by default and correct; the alerts use metrics that exist."""
 
 import os
 import re

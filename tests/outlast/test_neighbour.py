@@ -1,4 +1,4 @@
-"""Two sites on one Redis, each with its user of deploy/users.conf: neither learns of the other."""
+"""Two sites on one Redis, with users of deploy/users.conf: they cannot see each other's data."""
 
 import asyncio
 from collections.abc import Iterator

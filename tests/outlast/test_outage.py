@@ -1,4 +1,4 @@
-"""Which errors mean that a service is away, and what error reports hide."""
+"""Which errors mean that a service is unavailable, and what error reports hide."""
 
 import sqlite3
 from collections.abc import Callable

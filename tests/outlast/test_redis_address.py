@@ -1,4 +1,4 @@
-"""Addresses: one parser, which never repeats what it refuses."""
+"""The parser of Redis addresses, whose errors never contain the address."""
 
 import itertools
 import re

@@ -12,7 +12,7 @@ from redis import exceptions
 
 
 class Server:
-    """What the breaker is about: well, or raising `error`."""
+    """A server that works, or raises `error`."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None

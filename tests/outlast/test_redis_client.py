@@ -1,4 +1,4 @@
-"""The one client of the cache: however many ask for it, wherever its server is."""
+"""The cache's client: one for all threads, over TCP, TLS, Unix sockets and Sentinel."""
 
 import asyncio
 import os

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def healthy() -> Iterator[Topology]:
-    """For tests that leave everybody alive, and the primary where it is."""
+    """For tests that stop no server and do not move the primary."""
     with Topology(replicas=1, sentinels=3) as topology:
         yield topology
 
@@ -59,7 +59,7 @@ def name(cache: RedisCache, address: tuple[str, int]) -> None:
 
 
 def look(cache: RedisCache) -> float:
-    """Use the cache when a look is due; return how long that took."""
+    """Let the next use of the cache ask the Sentinels; return how long it took."""
     pool_of(cache).sentinel_manager.ask_at = 0
     started = time.perf_counter()
     assert cache.get("k") == "kept"

@@ -1,4 +1,4 @@
-"""The servers that tests and `devredis` start, and that they end with their owner."""
+"""The servers that tests and `devredis` start, which end with the process that started them."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What a request does to its own session, while it and others go on."""
+"""What a request does to its own session, during this and other requests."""
 
 from typing import Any
 

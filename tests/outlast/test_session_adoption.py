@@ -1,4 +1,4 @@
-"""Sites that used Django's engine, or the first edition's: migrations, there and back."""
+"""Sites that used Django's engine, or the first edition's: migrations, forwards and backwards."""
 
 from importlib import import_module
 from typing import Any

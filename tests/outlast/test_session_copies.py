@@ -139,7 +139,7 @@ EVENTS = ("save", "end", "rolled back", "lost", "brought back", "garbled")
 def test_a_reader_never_sees_what_did_not_hold_while_it_read(
     at: str, copy_at_first: str, copies: Copies
 ) -> None:
-    """Any two events, at any point of a read, from any state of the copy."""
+    """Combine two events at any point of a read with any state of the copy."""
     for events in itertools.product(EVENTS, repeat=2):
         key = new_session("first")
         oldest = copies.of(key)

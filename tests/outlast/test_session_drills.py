@@ -100,7 +100,7 @@ def saved_by_djangos_engine(copies: Copies, user: User) -> None:
 
 
 def user_replaced_in_the_columns(copies: Copies, user: User) -> None:
-    """The columns say another user than the session's hash belongs to."""
+    """The columns name another user than the owner of the session's hash."""
     browser = Client()
     browser.force_login(user)
     other = User.objects.create_user("grace", password="x")  # noqa: S106

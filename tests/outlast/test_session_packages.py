@@ -1,4 +1,4 @@
-"""Django's own ways with sessions, which packages use: its model, its engine, raw SQL."""
+"""Sessions through Django's own model and engine and raw SQL, as packages use them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What someone gains who reads, or writes, all that is outside of the database: nothing."""
+"""An attacker who can read or write everything but the database gains nothing."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Whom `request.user` must be: authentication backends, and what happens after a login."""
+"""Expected values of `request.user`: authentication backends, changes after a login."""
 
 from datetime import timedelta
 from typing import Any
@@ -40,7 +40,7 @@ class Elsewhere(BaseBackend):
 
 
 class Choosy(ModelBackend):
-    """A backend with its own idea of who may log in."""
+    """A backend with its own rules for who can log in."""
 
     def user_can_authenticate(self, user: Any) -> bool:
         return super().user_can_authenticate(user) and user.username != "eve"

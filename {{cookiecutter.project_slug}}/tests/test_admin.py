@@ -59,7 +59,7 @@ def ways(model: type[Model], depth: int = 4) -> Iterator[str]:
 
 
 def test_no_lookup_reaches_a_secret(staff: User, browser: Client, root: User) -> None:
-    """From any model in the admin: staff could guess a session key letter by letter."""
+    """Test all models of the admin: with a filter, staff could guess a session key."""
     asked = 0
     for model, model_admin in admin.site._registry.items():
         url = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
@@ -138,7 +138,7 @@ def test_accounts_with_more_rights_are_out_of_reach(
 
 
 def test_groups_with_more_rights_are_out_of_reach(browser: Client, user: User) -> None:
-    """Without its group, an account would be in reach."""
+    """Otherwise staff could delete a group, and then change the accounts that were in it."""
     mighty, own = Group.objects.create(name="mighty"), Group.objects.create(name="own")
     mighty.permissions.add(Permission.objects.get(codename="delete_contenttype"))
     own.permissions.add(Permission.objects.get(codename="view_user"))

@@ -1,4 +1,4 @@
-"""Limits on failed logins: a guesser waits, others do not, and no wait is endless."""
+"""Limits on failed logins: an attacker has to wait, other people do not, and every wait ends."""
 
 import re
 from datetime import timedelta
