@@ -1,4 +1,4 @@
-"""Every check of the template: `nox -l` reads as its documentation, `nox` runs the quick ones.
+"""Every check of the template: `nox -l` lists them, `nox` runs the quick ones.
 
 The Python that runs nox is the one that is tested: `uvx --python 3.13 nox`. Sessions share an
 environment and run in parallel. The profiles come from `cookiecutter.json`.
@@ -48,7 +48,7 @@ for name in [*os.environ]:  # what the shell happens to have must not decide wha
 
 @nox.session(reuse_venv=True, default=False)
 def environment(session: nox.Session, *options: str) -> None:
-    """Install what site and library, their tests and our own tools need, for all sessions."""
+    """Install the packages that all other sessions use."""
     site, library, own = (
         nox.project.load_toml(folder / "pyproject.toml") for folder in (SITE, SITE / LIBRARY, HERE)
     )
@@ -110,7 +110,7 @@ def library(session: nox.Session) -> None:
 
 @nox.session(**SHARED, tags=["quick"])
 def template(session: nox.Session) -> None:
-    """Test what is rendered, refused and asked, the hooks, and what one command makes."""
+    """Test the prompts, the hooks and the generated files."""
     test(session, "tests", "-m", "not slow")
 
 
@@ -132,7 +132,7 @@ def lint(session: nox.Session) -> None:
 
 
 def types(session: nox.Session, system: str) -> None:
-    """Check types as they are on a system."""
+    """Check the types for one operating system."""
     mypy, cache = ("mypy", f"--platform={system}", "--cache-dir"), ENVIRONMENTS / "types" / system
     run(session, *mypy, f"{cache}-template")
     with session.chdir("tests/outlast"):  # the library alone, in a stock project
@@ -157,7 +157,7 @@ def thorough(session: nox.Session, name: str) -> None:
 @nox.session(**FULL)
 @nox.parametrize("name", TWO, ids=TWO)
 def browser(session: nox.Session, name: str) -> None:
-    """Use a generated site as people do: in Chromium, by keyboard, on a phone, in the dark."""
+    """Use a generated site in Chromium: by keyboard, on a phone, in dark mode."""
     wanted = "" if name == "database" else "not any_profile"
     test(session, "proof/browser", "-m", wanted, f"--profile={name}")
 
@@ -188,7 +188,7 @@ def production(session: nox.Session) -> None:
 @nox.session(**FULL | {"allow_parallel": False})
 @nox.parametrize("name", [*REDIS, "database"], ids=[*REDIS, "database"])
 def outage(session: nox.Session, name: str) -> None:
-    """Stop, hang, empty and fail over Redis, or the database, below a site in use."""
+    """Stop, hang, empty and fail over Redis, or the database, while users work with a site."""
     of_database = ["outage/test_database", "test_postgres", "test_live", "test_live_postgres"]
     names = of_database if name == "database" else ["outage/test_outage"]
     option = "--postgres" if name == "database" else f"--profile={name}"
@@ -203,7 +203,7 @@ RANGES = [nox.param(LOWEST, id="lowest"), nox.param([], id="newest")]
 @nox.session(reuse_venv=True, default=False, tags=["ranges"])
 @nox.parametrize("options", RANGES)
 def ranges(session: nox.Session, options: list[str]) -> None:
-    """Test library and site on the ends of their version ranges: only uv can choose them."""
+    """Test library and site with the oldest and the newest allowed versions; needs uv."""
     environment(session, "--upgrade", *options)
     session.run("uv", "pip", "list", external=True)
     library(session)
@@ -213,7 +213,7 @@ def ranges(session: nox.Session, options: list[str]) -> None:
 
 @nox.session(reuse_venv=True, default=False, tags=["main"])
 def main(session: nox.Session) -> None:
-    """Test library and site on the newest pre-releases of what they need."""
+    """Test library and site with the newest pre-releases of their dependencies."""
     ranges(session, ["--override=tests/main.txt"])
 
 
@@ -234,13 +234,13 @@ def windows(session: nox.Session) -> None:
 
 @nox.session(**BY_NAME)
 def bench(session: nox.Session) -> None:
-    """Measure: `nox -s bench -- pages --rounds 5`; `-- --help` says what."""
+    """Measure: `nox -s bench -- pages --rounds 5`; `-- --help` lists what."""
     run(session, "benchmarks", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
 def mutations(session: nox.Session) -> None:
-    """Break the template on purpose and see exactly the right sessions turn red."""
+    """Break features of the template on purpose; check that exactly their sessions fail."""
     session.run(sys.executable, "-m", "proof.mutations", *session.posargs, external=True)
 
 

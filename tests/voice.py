@@ -17,7 +17,7 @@ SITE = "{{cookiecutter.project_slug}}"
 TICS = re.compile(
     r"\b([Nn]obody|[Ss]omebody|[Ww]hoever|[Aa]new|[Bb]eside|is none|to be had|all is well"
     r"|(is|are) well|in vain|by now|throw-away|[Ww]hile developing|[Mm]ends?|goes on without"
-    r"|lies? in|e-mail|the heart|knows? nothing but)\b(?![@-])"
+    r"|lies? in|e-mail|the heart|knows? nothing but|[Aa]nybody|deaf)\b(?![@-])"
 )
 PROSE = {".md", ".html", ".txt", ".json", ".toml", ".yml", ".yaml", ".example", ".conf", ".sh"}
 LEFT_OUT = {"CHANGELOG.md", "tests/voice.py", "docs/benchmarks.json"}
