@@ -10,6 +10,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection
 from django.db.backends.sqlite3.base import DatabaseWrapper
+from outlast.health import probes
+from outlast.health.asking import Problem
 from outlast.health.errors import TABLE, Service, explain
 from redis.exceptions import AuthenticationError
 from troubleshooting import SITE, write_page
@@ -108,3 +110,11 @@ def test_sqlite(tmp_path: Path, settings: Any) -> None:
     with pytest.raises(OperationalError) as no_folder:
         database.cursor()
     assert "its folder does not exist" in explain(no_folder.value)[0]
+
+
+def test_an_engine_that_loses_sessions(settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    with pytest.raises(Problem, match="A session that was just written is missing") as error:
+        probes.session_round_trip()
+    assert settings.SESSION_ENGINE in error.value.remedies[0]

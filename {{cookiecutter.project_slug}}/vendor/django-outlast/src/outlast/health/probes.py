@@ -124,10 +124,11 @@ def session_round_trip() -> str:
         read = store(written.session_key).get("doctor")
     finally:
         written.delete()
+    remedy = f"Check SESSION_ENGINE, {settings.SESSION_ENGINE}, and where it keeps sessions"
     if read != token:
-        raise Problem("A session that was just written is missing.", "See docs/troubleshooting.md")
+        raise Problem("A session that was just written is missing.", remedy)
     if store(written.session_key).get("doctor"):
-        raise Problem("A session that was ended still exists.", "See docs/troubleshooting.md")
+        raise Problem("A session that was ended still exists.", remedy)
     return f"written, read and ended: {settings.SESSION_ENGINE}"
 
 
