@@ -65,10 +65,12 @@ def test_the_server_prints_a_sentence_too(spoilt: BakedProject) -> None:
     assert output == "The site cannot start: PAGE_THREADS is 0, but must be at least 1.\n"
 
 
-def test_settings_can_be_named(site: BakedProject) -> None:
-    (site.folder / "own.py").write_text("from config.settings import *\nSLUG = 'mine'\n", "utf-8")
+def test_settings_can_be_named(spoilt: BakedProject) -> None:
+    (spoilt.folder / "own.py").write_text(
+        "from config.settings import *\nSLUG = 'mine'\n", "utf-8"
+    )
     for option in (["--settings", "own"], ["--settings=own"]):
-        output = manage(site, "manage.py", "diffsettings", *option, DJANGO_PROFILE="database")
+        output = manage(spoilt, "manage.py", "diffsettings", *option, DJANGO_PROFILE="database")
         assert "SLUG = 'mine'" in output
 
 
