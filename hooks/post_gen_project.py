@@ -65,8 +65,8 @@ def plan(python: list[str], uv: str | None) -> tuple[list[str], list[Step]]:
     else:
         manage, pip = [PYTHON, "manage.py"], [PYTHON, "-m", "pip", "install"]
         create, upgrade = [*python, "-m", "venv", ".venv"], [*pip, "pip>=25.1"]  # knows --group
-        if sys.version_info >= (3, 11) and find_spec("pip"):  # without ensurepip, which takes 4 s
-            create.insert(-1, "--without-pip")
+        if not os.getenv("PROJECT_PYTHON") and sys.version_info >= (3, 11) and find_spec("pip"):
+            create.insert(-1, "--without-pip")  # ensurepip takes 4 s
             upgrade = [sys.executable, "-m", "pip", "--python", ".venv", *upgrade[3:]]
         install = [*pip, "-e", LIBRARY, ".", "--group", "dev"]
         steps = [("Creating .venv", ".venv", [create]),

@@ -46,23 +46,26 @@ def test_with_uv_the_site_is_locked_and_run_by_uv(
 @pytest.mark.parametrize(
     ("system", "python"), [("posix", ".venv/bin/python"), ("nt", r".venv\Scripts\python.exe")]
 )
-@pytest.mark.parametrize("own_pip", [True, False])
+@pytest.mark.parametrize(("own_pip", "named"), [(True, ""), (True, "3.13"), (False, "")])
 def test_without_uv_venv_and_pip_do_it(
     own_pip: bool,
+    named: str,
     system: str,
     python: str,
     load_hook: LoadHook,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The hook needs no ensurepip if cookiecutter's Python has pip; uv's tools have none."""
+    """No ensurepip if cookiecutter's Python, whose pip it uses, is that of the site."""
     hook = load_hook("post_gen_project", system=system)
     monkeypatch.setattr(hook, "find_spec", {"pip": own_pip}.get)
+    monkeypatch.setenv("PROJECT_PYTHON", named)
     manage, steps = hook.plan(["py", "-3.13"], None)
     assert manage == [python, "manage.py"]
     [create], [upgrade, install], migrate = (commands for *_, commands in steps)
-    assert create == ["py", "-3.13", "-m", "venv", *["--without-pip"][:own_pip], ".venv"]
+    spared = own_pip and not named
+    assert create == ["py", "-3.13", "-m", "venv", *["--without-pip"][:spared], ".venv"]
     outer = [sys.executable, "-m", "pip", "--python", ".venv"]
-    assert upgrade == [*(outer if own_pip else [python, "-m", "pip"]), "install", "pip>=25.1"]
+    assert upgrade == [*(outer if spared else [python, "-m", "pip"]), "install", "pip>=25.1"]
     assert install[:3] == [python, "-m", "pip"]
     assert install[-3:] == [".", "--group", "dev"]
     assert migrate == [[python, "manage.py", "migrate"]]
