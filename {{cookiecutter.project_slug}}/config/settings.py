@@ -48,8 +48,8 @@ SITE_URL, _host = hosts.normalise(
 )
 HTTPS = SITE_URL.startswith("https:")
 # Other host names, such as the domain without www; they redirect to SITE_URL.
-SITE_HOSTS = hosts.names("SITE_HOSTS", env.list("SITE_HOSTS", default=[])) - {_host}
-ALLOWED_HOSTS = [_host, *SITE_HOSTS, *(["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])]
+_hosts = hosts.names("SITE_HOSTS", env.list("SITE_HOSTS", default=[])) - {_host}
+ALLOWED_HOSTS = [_host, *_hosts, *(["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])]
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
 # Trust X-Forwarded-Proto also from other proxies than FORWARDED_ALLOW_IPS: a client that forges it
 # only gets its own page over plain HTTP.
@@ -71,7 +71,7 @@ SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 
 OUTLAST = {
     "SITE_URL": SITE_URL,
-    "SITE_HOSTS": tuple(SITE_HOSTS),
+    "SITE_HOSTS": tuple(_hosts),
     "PROFILE": PROFILE,
     "WORKERS": env.int("WEB_CONCURRENCY", default=1),  # for the checks; uvicorn reads it itself
     # The bearer token of /metrics; without it, /metrics is 404.

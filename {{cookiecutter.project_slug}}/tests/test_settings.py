@@ -94,7 +94,7 @@ def test_other_hosts_redirect_to_the_site(
     read: Any, client: Client, settings: Any, method: str, status: int
 ) -> None:
     found = read(SITE_HOSTS="https://Example.com,www.example.com,café.example")
-    assert found["SITE_HOSTS"] == {"example.com", "xn--caf-dma.example"}
+    assert set(found["OUTLAST"]["SITE_HOSTS"]) == {"example.com", "xn--caf-dma.example"}
     for name in ("OUTLAST", "ALLOWED_HOSTS"):
         setattr(settings, name, found[name])
     host = {"HTTP_HOST": "example.com:443", "secure": True}
