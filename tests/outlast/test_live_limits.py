@@ -206,3 +206,12 @@ def test_events_without_a_channel_layer_are_dropped(
     settings.CHANNEL_LAYERS = {}
     live.publish(1, "note")
     assert not caplog.records
+
+
+def test_a_look_at_a_session_is_one_query(
+    log_in: Callable[[], Client], django_assert_num_queries: Any
+) -> None:
+    visitor = async_to_sync(visitors.find_visitor)(log_in().session.session_key)
+    assert visitor
+    with django_assert_num_queries(1):
+        async_to_sync(visitors.find_end)(visitor)

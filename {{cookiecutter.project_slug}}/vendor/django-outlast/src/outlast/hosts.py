@@ -56,7 +56,7 @@ def redirect_to_site(
 
     def middleware(request: HttpRequest) -> HttpResponse:
         host, _port = split_domain_port(request.get_host())
-        if host not in conf.SITE_HOSTS:
+        if not conf.SITE_URL or host not in conf.SITE_HOSTS:
             return get_response(request)
         keeps_method = request.method not in ("GET", "HEAD")
         to = conf.SITE_URL + request.get_full_path()

@@ -73,9 +73,9 @@ def find_end(visitor: Visitor) -> datetime:
     Its user is found by the rules of a request, as when the socket was opened.
     """
     rows = all_sessions().alive().filter(public_id=visitor.public_id, user_id=visitor.user_id)
-    if row := rows.defer("session_data").first():
+    if row := rows.select_related("user").defer("session_data").first():
         session = _store(row.session_key)
-        session.row = row
+        session.row, session.user = row, row.user
         if peek_user(session).is_authenticated:
             ends_at: datetime = row.ends_at()
             return ends_at

@@ -138,9 +138,10 @@ class Shard:
                     logger.warning(
                         "Channel layer: no messages from Redis (%s). WebSockets stay open.", error
                     )
-            self._pubsub = None
-            if self._listening.done():
-                self._listening = Future()
+            if self._listener is threading.current_thread():
+                self._pubsub = None
+                if self._listening.done():
+                    self._listening = Future()
             time.sleep(RETRY)
 
     def _receive(self, pubsub: Any, listening: "Future[None]") -> None:

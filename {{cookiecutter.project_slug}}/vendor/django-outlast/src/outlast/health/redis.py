@@ -65,7 +65,7 @@ def sentinel_at(place: HostPort, seconds: float) -> Iterator[Any]:
 
 
 def find_primary(address: Address) -> Service:
-    """Return the primary that all Sentinels name that answer; raise Problem."""
+    """Return the primary that all answering Sentinels name; raise Problem."""
     named = Counter[HostPort]()
     for place in address.hosts:
         with suppress(Problem), sentinel_at(place, sentinel_timeout(address)) as client:

@@ -27,7 +27,8 @@ def remove_columns(apps: Any, editor: Any) -> None:
         found = editor.connection.introspection.get_constraints(cursor, table)
     for name, constraint in found.items():
         if constraint["index"] and ours.issuperset(constraint["columns"]):
-            editor.execute(f"DROP INDEX {editor.quote_name(name)}")
+            names = {"table": editor.quote_name(table), "name": editor.quote_name(name)}
+            editor.execute(editor.sql_delete_index % names)
     for column in ours:
         editor.execute(f"ALTER TABLE {table} DROP COLUMN {editor.quote_name(column)}")
 

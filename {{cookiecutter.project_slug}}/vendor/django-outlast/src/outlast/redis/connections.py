@@ -58,7 +58,7 @@ def greet(connection: Any) -> None:
 
 
 def sentinel_timeout(address: Address) -> float:
-    """Return the seconds for one Sentinel: the more there are, the more know the same."""
+    """Return the seconds for one Sentinel: fewer if others can be asked."""
     return max(0.1, 0.3 / len(address.hosts))
 
 

@@ -7,6 +7,7 @@ Needs redis-py and a server program (see `find_server`), but not Django.
 """
 
 import atexit
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ class Topology:
         self._ports = iter(ports)
         self.servers: list[Server] = []
         self.sentinels: list[Server] = []
+        self._pid = os.getpid()
         atexit.register(self.close)  # on Windows nothing else ends them with this process
         try:
             for _ in range(sentinels):
@@ -182,7 +184,9 @@ class Topology:
         return {"REDIS_URL": f"redis://{login}{HOST}:{self.primary.port}/0"}
 
     def close(self) -> None:
-        """End all servers and remove their files."""
+        """End all servers and remove their files; do nothing in a forked process."""
+        if os.getpid() != self._pid:
+            return
         for server in self.sentinels + self.servers:  # the other order would begin a failover
             server.close()
         shutil.rmtree(self._folder, ignore_errors=True)
