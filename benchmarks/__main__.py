@@ -37,7 +37,7 @@ def main() -> None:
 
 def write(name: str, docstring: str, tables: list[str], rounds: int, seconds: float) -> None:
     """Replace the section of a benchmark in the page; the others stay as they are."""
-    when = f"{report.machine()}, {time.strftime('%Y-%m-%d')}, {rounds} rounds in {seconds:.0f} s"
+    when = f"{report.machine()}, {time.strftime('%Y-%m-%d')}, rounds: {rounds}, {seconds:.0f} s"
     heading, _, text = docstring.strip().partition("\n")
     source = f"*{when}: `nox -s bench -- {name}`.*"
     section = "\n\n".join([heading, text.strip(), *map(str.strip, tables), source]) + "\n"
