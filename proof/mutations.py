@@ -81,14 +81,14 @@ MUTATIONS = [
     ),
     Mutation(
         "senders of live messages wait 0.3 s at most",
-        "PATIENCE = 0.3",
-        "PATIENCE = 30",
+        "SEND_SECONDS = 0.3",
+        "SEND_SECONDS = 30",
         {"library"},
     ),
     Mutation(
         "they wait so long in all, and not for each reply",
-        "for future in futures], timeout=PATIENCE)",
-        "for future in futures], timeout=None)",
+        "asyncio.wait(wrapped, timeout=SEND_SECONDS)",
+        "asyncio.wait(wrapped, timeout=None)",
         {"library"},
     ),
     Mutation(

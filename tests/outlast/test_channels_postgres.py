@@ -89,7 +89,7 @@ def test_what_others_notify_is_passed_over(
         wire = layer.connect()
         assert wire._parts.keys() == {"i"}
         await layer.close_channel(channel)
-        wire._hear(f"{channel} i x wQ==")
+        wire._receive_part(f"{channel} i x wQ==")
         assert not wire._parts
 
     run(scenario())

@@ -23,10 +23,10 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 0.3  # seconds that a sender waits at most
+SEND_SECONDS = 0.3  # seconds that a sender waits at most
 LIMIT = 8 * 1024 * 1024  # bytes of a packed message
 
-Waiting = list["Future[None]"]  # sends to wait for, for at most PATIENCE seconds
+Waiting = list["Future[None]"]  # sends to wait for, for at most SEND_SECONDS
 
 
 class Sending(partial[Any]):
@@ -95,7 +95,7 @@ class LocalLayer(BaseChannelLayer):
             return _wait_for(self._publish(address, data))
 
         def publish() -> None:
-            wait(self._publish(address, data), PATIENCE)
+            wait(self._publish(address, data), SEND_SECONDS)
 
         if settings.configured and connections[self.using].in_atomic_block:
             transaction.on_commit(publish, using=self.using, robust=True)
@@ -226,4 +226,5 @@ def in_event_loop() -> bool:
 
 async def _wait_for(futures: Waiting) -> None:
     if futures:
-        await asyncio.wait([asyncio.wrap_future(future) for future in futures], timeout=PATIENCE)
+        wrapped = [asyncio.wrap_future(future) for future in futures]
+        await asyncio.wait(wrapped, timeout=SEND_SECONDS)

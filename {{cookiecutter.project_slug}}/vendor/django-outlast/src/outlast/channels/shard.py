@@ -21,7 +21,9 @@ from .local import LocalLayer, Waiting
 
 logger = logging.getLogger(__name__)
 
-BEAT = 1.0  # seconds between two questions: to Redis "alive?", to Sentinel "still the primary?"
+PING_INTERVAL = (
+    1.0  # seconds between two questions: to Redis "alive?", to Sentinel "still the primary?"
+)
 RETRY = 0.1  # seconds between two attempts to connect
 
 
@@ -74,7 +76,7 @@ class Shard:
         if self._pubsub and (connection := self._pubsub.connection):
             connection.disconnect()  # the thread waits for it
         if thread:
-            thread.join(BEAT)
+            thread.join(PING_INTERVAL)
 
     def _notice_fork(self) -> None:
         """Have new threads in a new process."""
@@ -146,18 +148,18 @@ class Shard:
 
     def _receive(self, pubsub: Any, listening: "Future[None]") -> None:
         """Deliver messages; raise if Redis is silent or no longer the primary."""
-        beat, silent = 0.0, 0  # in beats: a process that was busy reads what came meanwhile
+        ping_at, silent = 0.0, 0  # in intervals: a process that was busy reads what came meanwhile
         while self._listener is threading.current_thread():
-            if (now := time.monotonic()) >= beat:
-                beat = now + BEAT
+            if (now := time.monotonic()) >= ping_at:
+                ping_at = now + PING_INTERVAL
                 pubsub.ping()
                 self._follow_primary(pubsub.connection)
-            message = pubsub.get_message(timeout=max(beat - now, 0.1))
+            message = pubsub.get_message(timeout=max(ping_at - now, 0.1))
             silent = 0 if message else silent + 1
             if silent == 2:
                 raise RedisError("no answer to two questions in a row")
             if message and message["type"] == "pong":
-                self._hears_again()
+                self._receives_again()
             elif message and message["type"] == "subscribe" and not listening.done():
                 listening.set_result(None)
             elif message and message["type"] == "message":
@@ -171,7 +173,7 @@ class Shard:
         if pool.get_master_address() != (connection.host, connection.port):
             raise RedisError("Sentinel names another primary")
 
-    def _hears_again(self) -> None:
+    def _receives_again(self) -> None:
         if self._lost_at is not None:
             seconds, self._lost_at = time.monotonic() - self._lost_at, None
             logger.warning("Channel layer: messages arrive again after %.1f s.", seconds)

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
-from .local import PATIENCE, Waiting
+from .local import SEND_SECONDS, Waiting
 
 if TYPE_CHECKING:
     from .postgres import PostgresLayer
 
 logger = logging.getLogger(__name__)
 
-BEAT = 1.0  # seconds of silence after which the server is asked
-ANSWER = 0.7  # seconds to wait for an answer
+PING_INTERVAL = 1.0  # seconds of silence after which the server is asked
+REPLY_SECONDS = 0.7  # seconds to wait for an answer
 CONNECT = 2.0  # seconds for a new connection to one host
 RETRY = 0.2  # seconds between two attempts to connect, and up to twice as many
 
@@ -68,7 +68,7 @@ class Wire(threading.Thread):
         self._outbox.append((parts, sent))
         self._loop.call_soon_threadsafe(self._wake.set)
         # It is sent if the server answers, but do not wait: others have waited without success.
-        return [] if 0 < self._since < time.monotonic() - PATIENCE else [sent]
+        return [] if 0 < self._since < time.monotonic() - SEND_SECONDS else [sent]
 
     def listen(self) -> Waiting:
         """Return a future that is done once this process listens; none during an outage."""
@@ -117,7 +117,7 @@ class Wire(threading.Thread):
 
     async def _use(self, connection: Any) -> None:
         self._parts.clear()
-        connection.add_notify_handler(lambda notify: self._hear(notify.payload))
+        connection.add_notify_handler(lambda notify: self._receive_part(notify.payload))
         name = sql.Identifier(self._layer.prefix)
         await self._ask(connection, sql.SQL("LISTEN {}").format(name))
         cursor = await self._ask(connection, "SELECT pg_backend_pid()")
@@ -134,7 +134,7 @@ class Wire(threading.Thread):
         """Receive, until there is something to send; return whether nothing happens."""
         self._loop.add_reader(connection.fileno(), self._wake.set)
         try:
-            async with asyncio.timeout(BEAT):
+            async with asyncio.timeout(PING_INTERVAL):
                 await self._wake.wait()
         except TimeoutError:
             return True
@@ -143,7 +143,7 @@ class Wire(threading.Thread):
         self._wake.clear()
         connection.pgconn.consume_input()
         while notify := connection.pgconn.notifies():
-            self._hear(notify.extra.decode())
+            self._receive_part(notify.extra.decode())
         return False
 
     async def _send(self, connection: Any) -> None:
@@ -152,7 +152,7 @@ class Wire(threading.Thread):
         parts = [part for parts, _sent in batch for part in parts]
         self._since = time.monotonic()
         try:
-            seconds = ANSWER + len(parts) / 500  # the largest message has 1,500 parts
+            seconds = REPLY_SECONDS + len(parts) / 500  # the largest message has 1,500 parts
             await self._ask(connection, NOTIFY, [self._layer.prefix, parts], seconds)
         finally:
             self._since = 0.0
@@ -160,7 +160,7 @@ class Wire(threading.Thread):
                 sent.set_result(None)
 
     async def _ask(
-        self, connection: Any, query: Any, values: Any = None, seconds: float = ANSWER
+        self, connection: Any, query: Any, values: Any = None, seconds: float = REPLY_SECONDS
     ) -> Any:
         """Return the cursor of a query; raise TimeoutError if there is no answer in time.
 
@@ -175,7 +175,7 @@ class Wire(threading.Thread):
             raise TimeoutError
         return answer.result()
 
-    def _hear(self, payload: str) -> None:
+    def _receive_part(self, payload: str) -> None:
         """Take a part of a message, and deliver the message with its last part."""
         try:
             address, ident, left, text = payload.split(" ", 3)
