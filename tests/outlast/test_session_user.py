@@ -191,7 +191,7 @@ def test_session_and_user_cost_no_redis_command(
 
         before = asked()
         assert request_with(KEY["of the session"]).user == user
-        assert asked() == before + 1, "besides its own question"
+        assert asked() == before + 1, "as well as its own question"
         assert request_with(KEY["of the session"]).session.get("fruit") is None
         assert asked() > before + 2, "commands are not counted"
 

@@ -1,12 +1,10 @@
-"""Email addresses and client addresses, normalised before they are stored and compared."""
+"""Email addresses, normalised before they are stored and compared."""
 
 import unicodedata
 from contextlib import suppress
-from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from django.db import models
-from django.http import HttpRequest
 from django.utils.encoding import punycode
 
 
@@ -39,25 +37,3 @@ class FoldedEmailField(models.EmailField):
         value = self.to_python(super().pre_save(model_instance, add))
         setattr(model_instance, self.attname, value)
         return value
-
-
-def client_address(request: HttpRequest) -> str | None:
-    """Return the address for limits: for IPv6 the network, because a user has 2**64 addresses.
-
-    It is the connection's; uvicorn replaces it by a header of proxies that it trusts only.
-    """
-    try:
-        address = ip_address(request.META.get("REMOTE_ADDR", ""))
-    except ValueError:  # a Unix socket, or a proxy that does not send it
-        return None
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64)
-    return str(address)
-
-
-def is_text(text: str) -> bool:
-    """Return whether databases accept the text: no NUL, and no half of a surrogate pair."""
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False

@@ -20,8 +20,8 @@ from django.db import connection, models
 from django.dispatch import receiver
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
+from outlast.requests import client_address, is_text
 
-from accounts.fields import client_address, is_text
 from accounts.models import Attempt, User
 
 logger = logging.getLogger(__name__)

@@ -26,9 +26,10 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.generic import FormView, TemplateView, View
 from django.views.generic.base import TemplateResponseMixin
+from outlast.requests import client_address, is_text
 
 from accounts import forms, mail
-from accounts.fields import FoldedEmailField, client_address, is_text
+from accounts.fields import FoldedEmailField
 from accounts.models import Attempt, User
 
 

@@ -15,8 +15,8 @@ from django.db import connection
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
+from outlast.requests import client_address
 
-from accounts.fields import client_address
 from accounts.models import Attempt, User
 from tests.conftest import PASSWORD
 

@@ -1,6 +1,7 @@
-"""Refuse forged cookies, and a Content-Type that cannot be read."""
+"""Refuse forged cookies, and a Content-Type that cannot be read; client addresses for limits."""
 
 from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from django.conf import settings
@@ -85,4 +86,26 @@ def is_usable(charset: str) -> bool:
     try:
         return "a=&b".encode(charset) == b"a=&b" and bool(b"\xff".decode(charset, "replace"))
     except (LookupError, ValueError):
+        return False
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """Return the address for limits: for IPv6 the network, because a user has 2**64 addresses.
+
+    It is the connection's; uvicorn replaces it by a header of proxies that it trusts only.
+    """
+    try:
+        address = ip_address(request.META.get("REMOTE_ADDR", ""))
+    except ValueError:  # a Unix socket, or a proxy that does not send it
+        return None
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64)
+    return str(address)
+
+
+def is_text(text: str) -> bool:
+    """Return whether databases accept the text: no NUL, and no half of a surrogate pair."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
         return False
