@@ -72,6 +72,9 @@ def test_settings_can_be_named(spoilt: BakedProject) -> None:
     for option in (["--settings", "own"], ["--settings=own"]):
         output = manage(spoilt, "manage.py", "diffsettings", *option, DJANGO_PROFILE="database")
         assert "SLUG = 'mine'" in output
+    for name in ("typo", "config.typo", "typo.settings"):
+        output = manage(spoilt, "manage.py", "check", f"--settings={name}")
+        assert output.startswith(f"There is no module {name}, as --settings")
 
 
 def test_what_cannot_be_imported(bake: Bake) -> None:

@@ -28,6 +28,9 @@ def main() -> None:
     except ImproperlyConfigured as error:
         sys.exit(f"The site cannot start: {error}")
     except ModuleNotFoundError as error:
+        module = os.environ["DJANGO_SETTINGS_MODULE"]
+        if f"{module}.".startswith(f"{error.name}."):
+            sys.exit(f"There is no module {module}, as --settings or DJANGO_SETTINGS_MODULE says.")
         sys.exit(
             f"Couldn't import {error.name}. Did you forget to install the packages of "
             "pyproject.toml, or to activate a virtual environment? If the library in vendor/ is "
