@@ -168,7 +168,7 @@ def test_a_cluster_that_loses_nodes(stack: ExitStack, use_cache: Use) -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["maxmemory 0"], "used of no limit: it grows"),
+        (["maxmemory 0"], "used, no limit: it can grow"),
         (["maxmemory 100mb", "maxmemory-policy noeviction"], "it refuses writes"),
     ],
 )

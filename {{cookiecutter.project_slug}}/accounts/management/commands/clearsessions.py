@@ -10,7 +10,7 @@ from accounts.models import Attempt
 class Command(clearsessions.Command):
     """Django's command; also deletes attempts that no longer count."""
 
-    help = "Delete expired sessions, and attempts that no longer count towards a limit."
+    help = "Deletes expired sessions, and attempts that no longer count towards a limit."
 
     def handle(self, **options: Any) -> None:
         super().handle(**options)

@@ -9,7 +9,7 @@ from accounts.models import Attempt
 
 
 class Command(BaseCommand):
-    help = "Unlock an account after too many failed logins."
+    help = "Unlocks an account after too many failed logins."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("email", help="the email address of the account, in any spelling")

@@ -1,6 +1,6 @@
 """Parse addresses of Redis, and hide secrets in messages.
 
-It imports redis-py only to read an address: sites on the other profiles start without it.
+redis-py is imported only when an address is read, so sites on other profiles start without it.
 """
 
 import re
@@ -15,7 +15,7 @@ HostPort = tuple[str, int]
 
 SCHEMES = {"redis": "redis", "rediss": "rediss", "unix": "unix",
            "valkey": "redis", "valkeys": "rediss"}  # fmt: skip
-# Options of clients, or options with which cache and layer could not share a client.
+# Options of Django's cache that are left out, so that cache and channel layer share a client.
 DJANGO_OPTIONS = {"serializer", "pool_class", "parser_class", "driver_info"}
 
 

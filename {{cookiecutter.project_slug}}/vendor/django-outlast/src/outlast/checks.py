@@ -34,9 +34,10 @@ def check_redis(**kwargs: Any) -> Iterator[CheckMessage]:
     sentinels = len(set(address.hosts))
     if address.service and sentinels < 3:
         yield Warning(
-            f"REDIS_SENTINELS names {sentinels}: with fewer than three, no majority is left "
-            "to choose a new primary when one machine fails.",
-            hint="Run three on machines that do not fail together, and list all of them.",
+            f"The cache has {sentinels} Sentinels: with fewer than three, no majority is left to "
+            "choose a new primary when one machine fails.",
+            hint="Run three on machines that do not fail together, and list all of them in "
+            "REDIS_SENTINELS.",
             id="outlast.W001",
         )
     remote = sorted({host for host, _ in address.hosts} - LOOPBACK)
@@ -78,7 +79,7 @@ def check_listening(**kwargs: Any) -> Iterator[CheckMessage]:
     if port in ("6432", "6543", "25061") or "pooler" in host or "bouncer" in host:
         yield Warning(
             f"The database at {host}:{port or 5432} seems to be a connection pooler, which loses "
-            "live messages unless it pools by session.",
+            "live messages unless it pools whole sessions.",
             hint="Set DATABASE_LISTEN_URL to the address of the PostgreSQL server itself.",
             id="outlast.W005",
         )
@@ -154,7 +155,7 @@ def check_session_engine(**kwargs: Any) -> Iterator[CheckMessage]:
         yield Error(message, hint=hint, id="outlast.E006")
     if not issubclass(store, db.SessionStore) or issubclass(store, cached_db.SessionStore):
         yield Error(
-            f"Sessions of {engine} cannot be ended by deleting rows: a cookie stays logged in.",
+            f"Sessions of {engine} cannot be ended by deleting rows: copied cookies stay valid.",
             hint="Use an engine of outlast.sessions, Django's db engine, or a subclass of one of "
             "them.",
             id="outlast.E004",
@@ -169,7 +170,7 @@ def check_cookies(**kwargs: Any) -> Iterator[CheckMessage]:
             getattr(settings, f"{kind}_{x}") for x in ("NAME", "DOMAIN", "PATH", "SECURE")
         )
         if name.startswith("__Host-") and (domain or path != "/" or not secure):
-            text = f"Browsers drop the cookie {name}: it must be secure, without domain and path."
+            text = f"Browsers ignore the cookie {name}: it must be secure, without domain or path."
             hint = (
                 f"Set {kind}_SECURE = True and remove {kind}_DOMAIN and {kind}_PATH, or give "
                 f"{kind}_NAME another name, which subdomains can then overwrite."

@@ -20,7 +20,7 @@ SQLITE = {
     # Allow readers and one writer at the same time. Not "transaction_mode": "IMMEDIATE", with
     # which a transaction that only reads blocks all others.
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-    "timeout": 10,  # seconds that writers wait for each other
+    "timeout": 10,  # seconds that a writer waits for another one
 }
 POSTGRESQL = {
     "connect_timeout": 3,  # seconds, after which the answer is 503
@@ -72,14 +72,14 @@ class Env(environ.FileAwareEnv):
     def get_value(self, var: str, cast: Any = None, *args: Any, **options: Any) -> Any:
         """Return the value as written; django-environ would expand one that begins with $."""
         try:
-            value = self.ENVIRON[var].lstrip("\ufeff").rstrip("\r\n")  # of a file
+            value = self.ENVIRON[var].lstrip("\ufeff").rstrip("\r\n")  # from NAME_FILE
         except KeyError:
             return super().get_value(var, cast, *args, **options)
         except (OSError, UnicodeDecodeError) as error:
             path = self.ENVIRON[f"{var}_FILE"]
             reason = getattr(error, "strerror", "it is not UTF-8")
             text = f"{var}_FILE names {path}, which cannot be read: {reason}."
-            raise ImproperlyConfigured(text) from None  # `error` has a byte of the secret
+            raise ImproperlyConfigured(text) from None  # `error` contains a byte of the secret
         try:
             if cast is bool:
                 return BOOLEANS[value.strip().lower()]
@@ -132,7 +132,7 @@ class Env(environ.FileAwareEnv):
         return read
 
     def databases(self, default: str) -> dict[str, dict[str, Any]]:
-        """Return Django's `DATABASES`; options in the addresses count for more than ours."""
+        """Return Django's `DATABASES`; options in the addresses take precedence over ours."""
         # Page threads keep their connections, and replace those that the server has closed.
         database: dict[str, Any] = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
         database |= self.db_url("DATABASE_URL", default=default)
@@ -172,6 +172,6 @@ class Env(environ.FileAwareEnv):
                 "password": read["EMAIL_HOST_PASSWORD"] or "",
                 "use_tls": read.get("EMAIL_USE_TLS", False),
                 "use_ssl": read.get("EMAIL_USE_SSL", False),
-                "timeout": 10,  # seconds; Django would wait for a server that hangs forever
+                "timeout": 10,  # seconds; by default, Django waits forever
             }
         return {"BACKEND": backend, "OPTIONS": options}

@@ -1,7 +1,7 @@
 """Django's error views, without reading the request.
 
-Django's own check the CSRF token, which reads the body. If the body is what cannot be read, the
-error view fails in turn, and the response is 500 instead of 400 or 404.
+Django's own views check the CSRF token, which reads the body. If the body cannot be read, the
+error view fails as well, and the response is 500 instead of 400 or 404.
 """
 
 from collections.abc import Callable

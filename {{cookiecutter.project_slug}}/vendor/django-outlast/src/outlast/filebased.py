@@ -18,7 +18,7 @@ from django.core.cache.backends.filebased import FileBasedCache as Django
 from django.core.files import locks
 
 WINDOWS = os.name == "nt"
-SECONDS = 2.0  # for others who look into files, such as virus scanners
+SECONDS = 2.0  # to wait for programs that open files for a moment, such as virus scanners
 _lock = threading.Lock()
 
 

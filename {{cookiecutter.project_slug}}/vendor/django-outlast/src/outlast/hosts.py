@@ -39,7 +39,7 @@ def normalise(variable: str, url: str, schemes: tuple[str, ...] = ("https",)) ->
     raise ImproperlyConfigured(
         f"{variable} {problem}, but must be the site's address as people type it, such as "
         "https://www.example.com, without a path. Plain http is allowed only with DJANGO_DEBUG=1; "
-        "ß, ς and joiners must be written as xn--…."
+        "ß, ς and zero-width joiners must be written as xn--…."
     )
 
 

@@ -25,7 +25,7 @@ from outlast.visitors import NOT_LOGGED_IN, RefusedError, Visitor, admit, find_e
 
 logger = logging.getLogger(__name__)
 
-CHECK = 20  # seconds at most between two looks at the session, each followed by a heartbeat
+CHECK = 20  # seconds at most between two checks of the session, each followed by a heartbeat
 TOO_MANY = 4429  # a close code, as those of visitors.py
 UNSUPPORTED, BROKEN = 1003, 1011  # of RFC 6455
 
@@ -82,7 +82,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self.watching: asyncio.Task[None] | None = None
         self.over = False
         self.opened_at = time.time()
-        # The user's sockets that were opened later: when that was last heard, and their session.
+        # The user's sockets that were opened later: when each was last announced, and its session.
         self.newer: dict[str, tuple[float, str]] = {}
 
         async def from_server() -> Any:
@@ -132,7 +132,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
             ends_at = None
             while not self.over:
                 await self.announce(is_open=True)
-                with contextlib.suppress(db.Error):  # without it no session can be ended either
+                with contextlib.suppress(db.Error):  # while it is unavailable, no session can end
                     ends_at = await find_end(visitor)
                 seconds = (ends_at - timezone.now()).total_seconds() if ends_at else CHECK
                 if seconds <= 0:
@@ -144,7 +144,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         except OSError:
             pass  # the browser has disconnected
         except Exception:
-            logger.exception("Closing a WebSocket whose session cannot be watched.")
+            logger.exception("Closing a WebSocket because its session cannot be checked.")
             await self.end(BROKEN)
 
     async def announce(self, *, is_open: bool) -> None:
@@ -162,7 +162,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         elif self.visitor and (message["at"], channel) > (self.opened_at, self.channel_name):
             now = time.monotonic()
             self.newer[channel] = now, message["session"]
-            # One that has become silent was of a process that was killed.
+            # A socket that is no longer announced belonged to a process that was killed.
             self.newer = {k: v for k, v in self.newer.items() if v[0] > now - 3 * CHECK}
             sessions = [session for _, session in self.newer.values()]
             for limit, number in (

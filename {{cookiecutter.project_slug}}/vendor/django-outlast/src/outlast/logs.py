@@ -43,7 +43,7 @@ class JSONFormatter(logging.Formatter):
         if isinstance(request, HttpRequest):
             for path in (request.path, request.path.encode("unicode_escape").decode("ascii")):
                 message = message.replace(path, place_of(request))
-        # No traceback for errors of clients: these are no bugs, and would fill the disk.
+        # No traceback for errors of clients: they are not bugs, and would fill the disk.
         is_refusal = 400 <= getattr(record, "status_code", 0) < 500
         error = None if is_refusal else record.exc_info
         line = {

@@ -49,7 +49,7 @@ class AuthenticationMiddleware(auth_middleware.AuthenticationMiddleware):
 
 @contextmanager
 def _keeping_key(session: Any) -> Iterator[None]:
-    """Keep the key if `get_user()` would replace it, as other requests have the same cookie."""
+    """Keep the key if `get_user()` would replace it: other requests have the same cookie."""
     if isinstance(session, SessionStore):
         session.keeps_key = True
     try:

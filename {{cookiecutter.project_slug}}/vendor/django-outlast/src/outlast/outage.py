@@ -1,6 +1,6 @@
 """The responses of the site while a service that it needs is unavailable.
 
-That is the database; and Redis for a view that uses `caches["default"].strict` or the client.
+The services are the database, and for a view that uses `caches["default"].strict`, Redis.
 """
 
 import re
@@ -21,7 +21,7 @@ from outlast.conf import conf
 from outlast.health.errors import explain
 
 RETRY_AFTER = 5  # seconds
-# PostgreSQL's states for: connection lost, out of resources, shut down or not up yet.
+# SQLSTATE classes of PostgreSQL: connection lost, out of resources, stopping or starting.
 AWAY = ("08", "53", "57P0", "58")
 
 
@@ -43,7 +43,7 @@ def is_outage(error: BaseException | None) -> bool:
     Databases raise OperationalError for both: also for a missing table (SQLite), a deadlock
     or a statement that took too long (PostgreSQL).
     """
-    if "redis" in sys.modules:  # else none of its errors was raised
+    if "redis" in sys.modules:  # otherwise, none of its errors can have been raised
         from redis import ConnectionError as Unreachable
         from redis import TimeoutError as TooLate
 

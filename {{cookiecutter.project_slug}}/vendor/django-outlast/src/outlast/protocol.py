@@ -1,4 +1,4 @@
-"""Time limits of connections that uvicorn does not have.
+"""Time limits for slow connections, which uvicorn does not have.
 
 `uvicorn.run(..., http="outlast.protocol:HTTPProtocol", loop="outlast.protocol:new_event_loop")`.
 httptools refuses requests with both Content-Length and Transfer-Encoding; h11 accepts them.

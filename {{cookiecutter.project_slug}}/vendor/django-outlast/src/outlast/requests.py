@@ -104,7 +104,7 @@ def client_address(request: HttpRequest) -> str | None:
 
 
 def is_text(text: str) -> bool:
-    """Return whether databases accept the text: no NUL, and no half of a surrogate pair."""
+    """Return whether databases accept the text: no NUL, and no lone surrogate."""
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:

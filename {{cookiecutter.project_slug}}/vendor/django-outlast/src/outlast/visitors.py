@@ -39,7 +39,7 @@ async def admit(scope: Mapping[str, Any]) -> Visitor:
     """Return who opens the WebSocket; raise RefusedError without a user, or for another site."""
     if not is_own_origin(scope):
         origin = header(scope, b"origin")[:100]
-        raise RefusedError(FOREIGN, f"its origin is {origin!r}, and not this site")
+        raise RefusedError(FOREIGN, f"its origin is {origin!r}, not this site")
     try:
         cookies = exact_cookies(header(scope, b"cookie"))
         visitor = await find_visitor(cookies.get(settings.SESSION_COOKIE_NAME))
@@ -60,7 +60,7 @@ def find_visitor(session_key: str | None) -> Visitor | None:
             f"SESSION_ENGINE is {settings.SESSION_ENGINE}."
         )
     user = peek_user(session)
-    # Without a public id until the next page writes it, if Django's engine wrote the session.
+    # A session that Django's engine wrote has no public ID until the next page writes one.
     if not user.is_authenticated or session.row.public_id is None:
         return None
     return Visitor(str(session.row.public_id), user.pk)

@@ -32,7 +32,7 @@ Waiting = list["Future[None]"]  # sends to wait for, for at most SEND_SECONDS
 class Sending(partial[Any]):
     """A coroutine function that `async_to_sync` calls in the thread of the synchronous code.
 
-    That thread alone knows its transaction. `inspect` of Python 3.11 accepts a partial as such.
+    Only that thread can see its transaction. `inspect` accepts a partial as a coroutine function.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -42,13 +42,13 @@ class Sending(partial[Any]):
 class Name(str):
     """The name of a new channel. The channel is closed when this object is deleted.
 
-    That is when its consumer has ended, of which Channels does not tell. It cancels `receive`, but
-    so does a consumer that stops waiting for a message for a while.
+    Channels does not tell the layer that a consumer has ended. It cancels `receive`, but so does a
+    consumer that only stops waiting for a while. A consumer keeps its name as long as it exists.
     """
 
 
 class LocalLayer(BaseChannelLayer):
-    """Channels and groups of one process. An address is that of a channel or of a group.
+    """Channels and groups of one process. Both have addresses in the same namespace.
 
     `capacity` is the number of messages that wait for one consumer; more are dropped.
     `using` is the database whose transactions delay what synchronous code sends.
@@ -115,7 +115,7 @@ class LocalLayer(BaseChannelLayer):
     def _deliver(self, address: str, data: bytes) -> None:
         """Put a message into the queues of its receivers, from any thread."""
         if len(data) > LIMIT:
-            logger.warning("Channel layer: ignored %d bytes, which are too many.", len(data))
+            logger.warning("Channel layer: ignored a message of %d bytes: too large.", len(data))
             return
         receivers: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         with self._lock:
@@ -134,12 +134,12 @@ class LocalLayer(BaseChannelLayer):
         """Put copies of the message into the queues; runs in their event loop."""
         for queue in queues:
             if queue.full():
-                logger.info("Channel layer: a consumer is too slow, %d bytes dropped.", len(data))
+                logger.info("Channel layer: dropped %d bytes for a slow consumer.", len(data))
                 continue
             try:
                 queue.put_nowait(self.deserialize(data))
             except Exception:
-                logger.warning("Channel layer: ignored %d bytes, not a message.", len(data))
+                logger.warning("Channel layer: ignored %d bytes: not a message.", len(data))
 
     def _forget(self, channel: str) -> None:
         with self._lock:

@@ -21,9 +21,7 @@ from .local import LocalLayer, Waiting
 
 logger = logging.getLogger(__name__)
 
-PING_INTERVAL = (
-    1.0  # seconds between two questions: to Redis "alive?", to Sentinel "still the primary?"
-)
+PING_INTERVAL = 1.0  # seconds between two pings, and two looks at the primary's address
 RETRY = 0.1  # seconds between two attempts to connect
 
 
@@ -79,7 +77,7 @@ class Shard:
             thread.join(PING_INTERVAL)
 
     def _notice_fork(self) -> None:
-        """Have new threads in a new process."""
+        """Start new threads in a forked process."""
         if self._pid != os.getpid():
             self._pid, self._sender = os.getpid(), ThreadPoolExecutor(1, "channels")
             self._sending, self._listener, self._listening = None, None, Future()
@@ -103,7 +101,7 @@ class Shard:
             pipeline.publish(self._channel, message)
         try:
             for reply in pipeline.execute(raise_on_error=False):
-                if isinstance(reply, Exception):  # redis-py would raise it with the message in it
+                if isinstance(reply, Exception):  # redis-py would add the message to its text
                     raise reply
             self._failed, self._node_works = 0, len(nodes) > 1
         except (RedisConnectionError, RedisTimeoutError):
@@ -115,7 +113,7 @@ class Shard:
     def _nodes(self) -> list[Redis]:
         """Return the client, or those of the nodes of a cluster, which all forward messages.
 
-        A process uses one at a time: on their way through two, messages overtake each other.
+        A process uses one at a time: messages through different nodes can overtake each other.
         """
         is_cluster = isinstance(self._client, ClusterClient)
         return self._client.clients() if is_cluster else [self._client]
@@ -148,7 +146,7 @@ class Shard:
 
     def _receive(self, pubsub: Any, listening: "Future[None]") -> None:
         """Deliver messages; raise if Redis is silent or no longer the primary."""
-        ping_at, silent = 0.0, 0  # in intervals: a process that was busy reads what came meanwhile
+        ping_at, silent = 0.0, 0  # pings, not seconds: after being busy, it reads what has arrived
         while self._listener is threading.current_thread():
             if (now := time.monotonic()) >= ping_at:
                 ping_at = now + PING_INTERVAL
@@ -157,7 +155,7 @@ class Shard:
             message = pubsub.get_message(timeout=max(ping_at - now, 0.1))
             silent = 0 if message else silent + 1
             if silent == 2:
-                raise RedisError("no answer to two questions in a row")
+                raise RedisError("no reply to two pings")
             if message and message["type"] == "pong":
                 self._receives_again()
             elif message and message["type"] == "subscribe" and not listening.done():

@@ -67,7 +67,7 @@ class Wire(threading.Thread):
         sent: Future[None] = Future()
         self._outbox.append((parts, sent))
         self._loop.call_soon_threadsafe(self._wake.set)
-        # It is sent if the server answers, but do not wait: others have waited without success.
+        # It is sent if the server answers, but do not wait: the last sender waited too long.
         return [] if 0 < self._since < time.monotonic() - SEND_SECONDS else [sent]
 
     def listen(self) -> Waiting:
@@ -188,12 +188,12 @@ class Wire(threading.Thread):
                 del self._parts[ident]
                 self._layer._deliver(address, base64.b64decode("".join(parts)))
         except ValueError:
-            logger.warning("Channel layer: ignored %d bytes that are not a message.", len(payload))
+            logger.warning("Channel layer: ignored %d bytes: not a message.", len(payload))
 
     def _failed(self, error: Exception) -> None:
         """Record an outage, and log its start."""
         if not isinstance(error, (psycopg.Error, OSError)):
-            logger.exception("Channel layer: a connection ended because of a bug.")
+            logger.exception("Channel layer: an unexpected error closed the connection.")
         self._layer.last_error = error
         self._listening = Future()
         if not self._is_away:
@@ -206,7 +206,7 @@ class Wire(threading.Thread):
 
     def _works(self) -> None:
         if self._is_away:
-            self._outbox.clear()  # it must not arrive when the outage is over
+            self._outbox.clear()  # messages of the outage must not arrive after it
             self._is_away = False
             logger.warning("Channel layer: PostgreSQL can be used again.")
         self._listening.set_result(None)

@@ -43,7 +43,7 @@ def database() -> str:
     text += f", {used} of {limit} connections"
     if used >= CONNECTION_SHARE * limit:
         _, *remedies = database_service().explain(DatabaseError("too many clients"))
-        raise Concern(f"{text}: soon new ones will be refused.", *remedies)
+        raise Concern(f"{text}: new ones will soon be refused.", *remedies)
     return text
 
 

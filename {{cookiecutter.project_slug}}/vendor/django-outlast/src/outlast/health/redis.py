@@ -86,7 +86,7 @@ def find_primary(address: Address) -> Service:
 
 
 def server(seconds: float) -> str:
-    """Write a key with a time to live of a second; warn of a memory without limit or eviction."""
+    """Write a key that expires after a second; warn of a memory without limit or eviction."""
     address = read_redis_address()
     service = find_primary(address) if address.service else redis_service(address)
     with connect(service, address.options, seconds) as client:
@@ -100,7 +100,7 @@ def server(seconds: float) -> str:
     if "maxmemory" not in info:  # of a managed service
         return text
     limit = info["maxmemory"]
-    text += f" of {limit / 1e6:.1f} MB" if limit else " of no limit"
+    text += f" of {limit / 1e6:.1f} MB" if limit else ", no limit"
     if limit and info.get("maxmemory_policy") == "noeviction":
         raise Concern(
             f"{text}: when it is full, it refuses writes.",
@@ -108,7 +108,7 @@ def server(seconds: float) -> str:
         )
     if not limit and not settings.DEBUG:
         raise Concern(
-            f"{text}: it grows until the system kills it.",
+            f"{text}: it can grow until the system kills it.",
             "Set a limit: redis-cli CONFIG SET maxmemory 256mb (deploy/redis.conf)",
         )
     return text

@@ -56,7 +56,7 @@ class Breaker:
         self, address: Address, check: Callable[[], object], on_failure: Callable[[], object]
     ):
         self.address = address
-        self.reason = ""  # why Redis is not used, in the words of the error; empty while it is
+        self.reason = ""  # the text of the error while Redis is not used, otherwise empty
         self.check, self._on_failure = check, on_failure
         self._lock = threading.Lock()
         self._since = self._probe_at = 0.0  # times are time.monotonic()
@@ -87,26 +87,27 @@ class Breaker:
     def record_failure(self, error: BaseException | None) -> Unavailable:
         """Open the breaker, and return what to raise; log it if Redis was in use until now."""
         reason = str(error).strip().rstrip(".") or type(error).__name__
-        code = getattr(error, "status_code", None)  # which redis-py may cut off, as of MOVED
+        reason = reason.partition(" : <")[0]  # redis-py's list of Sentinels takes 1,000 characters
+        code = getattr(error, "status_code", None)  # redis-py removes some from the text
         reason = reason if not code or code in reason else f"{code} {reason}"
         with self._lock:
-            begins = not self.reason
+            is_new = not self.reason
             self.reason = hide_secrets(reason, self.address.secrets)
-            if begins:
+            if is_new:
                 self._since = time.monotonic()
                 self._probe_at = self._since + COOLDOWN
         self._on_failure()
-        if begins:
+        if is_new:
             logger.warning(
-                "%s The site works without it and tries again every %g s; 'manage.py doctor' "
-                "says more.", self._unavailable(), COOLDOWN)  # fmt: skip
+                "%s The site works without it and tries again every %g s. To find the cause, run "
+                "python manage.py doctor.", self._unavailable(), COOLDOWN)  # fmt: skip
         return self._unavailable()
 
     def excuse_large_value(self, error: Exception, args: Iterable[object]) -> None:
-        """Raise Unavailable if it was the size of an argument, and Redis can be used.
+        """Raise Unavailable if only the size of an argument can be the cause of the error.
 
-        Redis hangs up on more than proto-max-bulk-len, 512 MB, and a network takes its time for
-        less: no reason to stop using it for other values.
+        Redis closes the connection for values over proto-max-bulk-len (512 MB), and sending
+        smaller ones can take longer than a time-out. It can still be used for other values.
         """
         size = max((len(arg) for arg in args if isinstance(arg, bytes)), default=0)
         if size > LARGE:

@@ -35,7 +35,7 @@ class ClusterClient(RedisCluster):
         self._error: Exception | None = None
 
     def clients(self) -> list[Redis]:
-        """Return a client of each node, in one order for a process and in others for others."""
+        """Return a client of each node, in an order that differs between processes."""
         self._start()
         nodes = sorted(self.get_nodes(), key=lambda node: hash(node.name))
         return [self.get_redis_connection(node) for node in nodes]
@@ -90,7 +90,7 @@ class ClusterClient(RedisCluster):
         super().execute_command("SET", canary, 1, "EX", 60)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """As in redis-py, through the breaker."""
+        """Like redis-py's, through the breaker."""
         if threading.current_thread() is self._thread:  # redis-py's constructor
             return super().execute_command(*args, **options)
         with self.breaker:
@@ -102,13 +102,13 @@ class ClusterClient(RedisCluster):
                 raise
 
     def mget(self, keys: Any, *args: Any) -> Any:
-        """As of one server: the keys may be on several nodes."""
+        """Like that of one server, for keys on several nodes."""
         with self.breaker:
             self._start()
             return self.mget_nonatomic(keys, *args)
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> Any:
-        """As in redis-py; not through the breaker when it is executed."""
+        """Like redis-py's; it does not go through the breaker when it is executed."""
         with self.breaker:
             self._start()
             pipeline = super().pipeline(transaction, shard_hint)

@@ -84,7 +84,7 @@ class Sentinels(Sentinel):
             return self.primary
         self.ask_at = time.monotonic() + SENTINEL_INTERVAL
         try:
-            asked = copy(self)  # redis-py swaps the Sentinels in its list, also of other threads
+            asked = copy(self)  # redis-py reorders the list, which other threads read
             asked.sentinels = self.sentinels.copy()
             found = cast("HostPort", Sentinel.discover_master(asked, service_name))
             self.sentinels = asked.sentinels
@@ -102,8 +102,8 @@ class Sentinels(Sentinel):
 class PrimaryPool(SentinelConnectionPool):
     """redis-py's, which asks when it connects; here also while it has open connections.
 
-    After a planned failover it would go on writing to the former primary for about 11 s, and
-    those writes are lost.
+    Otherwise, it would write to the former primary for about 11 s after a planned failover, and
+    those writes would be lost.
     """
 
     sentinel_manager: Sentinels

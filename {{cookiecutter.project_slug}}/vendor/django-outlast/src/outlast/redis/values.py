@@ -1,8 +1,8 @@
 """Django's cache client on the one redis-py client of the process, with signed values.
 
-Who can write to Redis could run code through pickle, or move a value to another key. So values
-are stored as HMAC(cache key, payload) + payload, and nothing is unpickled whose signature is not
-right for its key. Whole numbers are stored as they are, for INCR.
+Without signatures, anyone who can write to Redis could run code through pickle, or move a value to
+another key. So values are stored as HMAC(cache key, payload) + payload, and only those with the
+right signature for their key are unpickled. Whole numbers are stored unsigned, for INCR.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def _hmac(secret: str | bytes) -> hmac.HMAC:
 
 def _mac(secret: str | bytes, key: KeyT, payload: bytes) -> bytes:
     name, mac = force_bytes(key), _hmac(secret).copy()
-    mac.update(b"%d:%s%s" % (len(name), name, payload))  # no key and payload are read as others
+    mac.update(b"%d:%s%s" % (len(name), name, payload))  # the length separates the two
     return mac.digest()
 
 
@@ -102,7 +102,7 @@ class SignedValues:
         try:
             return self.client.incr(key, delta)
         except ResponseError as error:
-            if "overflow" in str(error) and abs(delta) < 2**62:  # no counter gets as far
+            if "overflow" in str(error) and abs(delta) < 2**62:  # real counters are smaller
                 self._remove(key, error)
             elif self.get(key) is not None:
                 raise
@@ -116,8 +116,8 @@ class SignedValues:
         return payload
 
     def _remove(self, key: KeyT, reason: object) -> None:
-        # Else `add` would be refused for a value that `get` does not return. The key is not
-        # logged: it may be a secret.
+        # Otherwise, `add` would refuse to replace a value that `get` does not return. The key is
+        # not logged, because it may be secret.
         logger.warning("Deleted a value from the cache that this site did not write: %s.", reason)
         with contextlib.suppress(Unavailable):
             self.client.unlink(key)

@@ -100,7 +100,7 @@ class Topology:
             server.start(wait=server is first)
 
     def _start_sentinels(self) -> None:
-        """Start each Sentinel with the names of all others: searching would take seconds."""
+        """Start each Sentinel with the addresses of all others: discovery would take seconds."""
         primary, *replicas = self.servers
         quorum, login = len(self.sentinels) // 2 + 1, quoted(self.sentinel_password)
         shared = [f"requirepass {login}"] if self.sentinel_password else []

@@ -1,4 +1,4 @@
-"""The configuration of the servers, where `Topology` is given none."""
+"""The default configuration of the servers that `Topology` starts."""
 
 import hashlib
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def name_of(server: Server) -> str:
 
 
 def cluster_nodes(me: Server, servers: Sequence[Server], shards: int) -> str:
-    """Return the nodes.conf of a server, which names all: meeting would take seconds.
+    """Return the nodes.conf of a server, which lists all: CLUSTER MEET would take seconds.
 
     The first servers are the primaries, the others their replicas in turn.
     """

@@ -90,7 +90,7 @@ def compare(instance: Any, using: str, update_fields: Any = None, **kwargs: Any)
     if update_fields is not None:
         instance._outlast_same = "session_data" not in update_fields
     elif not hasattr(instance, "_outlast_same"):  # see SessionStore._insert
-        # Equal text is the same data: it carries a time and a signature.
+        # Equal text is the same data, because it contains a time and a signature.
         rows = _rows(instance, using).filter(session_data=instance.session_data)
         instance._outlast_same = rows.exists()
     if not instance._outlast_same:

@@ -25,7 +25,7 @@ from outlast.sessions.reading import IDENTITY, ReadingStore
 logger = logging.getLogger(__name__)
 
 # Columns that stay as they are when a session is saved again.
-KEPT = ("created", "authenticated", "public_id", "address", "user_agent")  # these two: if new
+KEPT = ("created", "authenticated", "public_id", "address", "user_agent")
 BATCH = 500
 
 
@@ -133,7 +133,7 @@ class SessionStore(ReadingStore):
         """Replace the key, in one transaction; times, address and public ID are kept.
 
         If the row was deleted meanwhile, it is created again, as by Django's engine: code that
-        ends all sessions of a user does so to keep its own.
+        ends all sessions of a user calls this to keep its own.
         """
         if self.keeps_key:
             return

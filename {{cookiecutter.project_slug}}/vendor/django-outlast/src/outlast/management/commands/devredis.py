@@ -14,7 +14,7 @@ LOCAL = {"127.0.0.1", "localhost"}
 
 
 class Command(BaseCommand):
-    help = "Starts the Redis or Valkey servers in the settings, until Ctrl-C."
+    help = "Starts the Redis or Valkey servers that the settings name, until Ctrl-C."
     requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -49,7 +49,7 @@ class Command(BaseCommand):
             role = "Sentinel" if server in topology.sentinels else role
             self.stdout.write(f"  {role:<10}{servers.HOST}:{server.port}")
         if not as_set:
-            self.stdout.write("\nThe settings have other servers. Put this into .env:\n\n")
+            self.stdout.write("\nThe settings name other servers. Put this into .env:\n\n")
             for name, value in topology.environment().items():
                 self.stdout.write(f"  {name}={value}")
         self.stdout.write("\nAll data is lost when it stops. Stop it with Ctrl-C.")
