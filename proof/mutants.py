@@ -99,9 +99,9 @@ def is_annotation(folder: Path, mutation: MutationSpec) -> bool:
     """Return whether it changes an annotation, which says nothing about the tests."""
     nodes = ast.walk(ast.parse((folder / mutation.module_path).read_text("utf-8")))
     found = [getattr(node, name, None) for node in nodes for name in ("annotation", "returns")]
-    begins = [(node.lineno, node.col_offset) for node in found if node]
+    starts = [(node.lineno, node.col_offset) for node in found if node]
     ends = [(node.end_lineno, node.end_col_offset) for node in found if node]
-    return any(a <= mutation.start_pos < b for a, b in zip(begins, ends, strict=True))
+    return any(a <= mutation.start_pos < b for a, b in zip(starts, ends, strict=True))
 
 
 def draw(database: WorkDB, folder: Path, sample: int, seed: int) -> tuple[int, int]:

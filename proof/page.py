@@ -78,7 +78,7 @@ class Page:
         return event
 
     def end(self, seconds: float = SECOND) -> int:
-        """Return the code that the server closes the socket with, 1006 if it just hangs up."""
+        """Return the code with which the server closes the socket; 1006: without a code."""
         deadline = time.monotonic() + seconds
         with pytest.raises(ConnectionClosed) as closed:
             while True:

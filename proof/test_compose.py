@@ -133,10 +133,10 @@ def test_failover_by_its_own_commands(
                 found += [name] if client.info("replication")["role"] == "master" else []
         return found
 
-    def is_well() -> bool:
+    def is_healthy() -> bool:
         return "All " in compose.site.run("doctor").stdout
 
-    wait_for(is_well, "a healthy site", 60)
+    wait_for(is_healthy, "a healthy site", 60)
     with compose.site.running(workers=2), compose.site.browser() as ada:
         ada.log_in()
         old, *others = primaries()
@@ -151,7 +151,7 @@ def test_failover_by_its_own_commands(
                 x.ping()
             compose.kill("sentinel-1")
             compose.start("sentinel-1")
-        wait_for(is_well, "a healthy site again", 60)
+        wait_for(is_healthy, "a healthy site again", 60)
         assert old not in primaries() and len(primaries()) == len(others) + 1
         assert ada.logged_in
         ada.log_out()

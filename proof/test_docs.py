@@ -34,7 +34,7 @@ def follow(site: Site, name: str, *, only_files: bool = False) -> int:
         elif language == "python":
             site.manage("shell", "-c", text)
         else:
-            assert language == "console", f"{name}: what is to be done with {text!r}?"
+            assert language == "console", f"{name}: a block without a file or command: {text!r}"
             for line in text.splitlines():
                 execute(site, line)
     return len(blocks)

@@ -151,7 +151,7 @@ def test_a_fault_is_found_and_its_end_as_well(world: World, fault: Fault) -> Non
     wait_for(lambda: ready(world.site, "?strict").status_code == 200, "its end")
 
 
-def test_what_migrate_would_mend(world: World, profile: str) -> None:
+def test_missing_migrations_are_reported(world: World, profile: str) -> None:
     """A migration was not applied, and on `database` the cache's table is missing."""
     rename("site_cache", "away")(world)
     execute(world, "DELETE FROM django_migrations WHERE app = 'outlast'")

@@ -1,6 +1,6 @@
 """The drills of docs/operations.md, followed word by word on real servers.
 
-Each ```sh block is given to the shell as it stands, but for ports and the name of the
+Each ```sh block is given to the shell unchanged, except for ports and the name of the
 Python; each ```text block after it is what must have been printed, … being anything.
 """
 
@@ -146,4 +146,4 @@ def test_postgresql_backup(server: Postgres, tmp_path: Path) -> None:
         ada.log_in()
         assert ada.logged_in, "the restored account does not open"
         drill.follow()
-        assert not ada.logged_in, "everybody was to be logged out"
+        assert not ada.logged_in, "a session survived the end of all sessions"

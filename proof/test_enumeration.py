@@ -54,7 +54,7 @@ PAGES = {
 def test_enumeration(site: Site, page: str) -> None:
     field, clients = PAGES[page]
     times = {"known": list[float](), "unknown": list[float]()}
-    # One of either kind after the other: what else the machine does meets both.
+    # One of each kind in turn, so that other work of the machine affects both.
     pairs = [[f"{kind}{n}@example.com" for kind in times] for n in range(SAMPLES)]
     for pair in pairs:
         random.shuffle(pair)

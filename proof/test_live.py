@@ -79,7 +79,7 @@ def test_an_event_crosses_to_the_owners_other_browser_alone(
     assert stranger.is_quiet
 
 
-def test_nobody_else_gets_in(site: Site, ada: Browser, page: Callable[..., Page]) -> None:
+def test_other_visitors_are_refused(site: Site, ada: Browser, page: Callable[..., Page]) -> None:
     plain = site.url.replace("https", "http")
     for options in ({"origin": "https://evil.example"}, {"origin": plain}, {"cookie": ""}):
         with pytest.raises(InvalidStatus) as refused:
@@ -104,7 +104,7 @@ def test_ends_with_its_session_in_every_process(
 
 @pytest.mark.any_profile
 @pytest.mark.parametrize("frame", ["no JSON", "x" * LIMIT, "x" * (LIMIT + 1), "x" * 1_000_000])
-def test_who_sends_is_cut_off_and_nobody_else(
+def test_a_client_that_sends_is_disconnected(
     ada: Browser, browsers: Callable[..., Browser], page: Callable[..., Page], frame: str
 ) -> None:
     bad, good = page(ada), page(ada)

@@ -76,7 +76,7 @@ def test_people_log_in_and_out(site: Site) -> None:
         assert not ada.logged_in, "a replayed cookie is logged in"
 
 
-def test_where_the_session_lies(site: Site, profile: str, topology: Any) -> None:
+def test_where_the_session_is_stored(site: Site, profile: str, topology: Any) -> None:
     """Only the database contains a key with which anyone can log in."""
     with site.browser() as browser:
         browser.log_in()

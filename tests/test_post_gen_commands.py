@@ -206,7 +206,7 @@ def test_a_python_without_venv(bake: Bake, tmp_path: Path) -> None:
 
 
 @posix
-def test_a_failure_is_fatal_where_nobody_reads(bake: Bake, tmp_path: Path) -> None:
+def test_a_failure_is_fatal_in_strict_mode(bake: Bake, tmp_path: Path) -> None:
     uv = script(tmp_path / "uv", "echo no room; exit 1")
     strict = {"UV": uv, "COOKIECUTTER_DJANGO_PROFILES_STRICT": "1"}
     baked = bake(install="yes", variables=strict)

@@ -222,7 +222,7 @@ def test_a_folder_that_exists_is_left_alone(bake: Bake) -> None:
 
 
 def test_an_output_folder_that_cannot_be_made(bake: Bake) -> None:
-    """As where the folder is read-only: cookiecutter itself says so, last."""
+    """For example in a read-only folder: the last line is cookiecutter's own error."""
     (bake.folder / "file").write_text("precious")
     baked = bake(output=bake.folder / "file" / "sites")
     assert baked.exit_code != 0
@@ -231,7 +231,7 @@ def test_an_output_folder_that_cannot_be_made(bake: Bake) -> None:
 
 
 def test_a_stale_mark_never_makes_a_project_new(load_hook: LoadHook, tmp_path: Path) -> None:
-    """Else the hook that comes after would remove the .env of a project that exists."""
+    """Otherwise the next hook would remove the .env of an existing project."""
     pre, post = load_hook("pre_gen_project"), load_hook("post_gen_project")
     assert pre.NEW == post.NEW
     project = tmp_path / "project"

@@ -167,7 +167,7 @@ def commands(heading: str) -> list[str]:
 
 
 def follow(document: list[str], folder: Path, template: Path, **tags: str) -> str:
-    """Run a document's commands as they stand, but for the address, the tags and the programs."""
+    """Run a document's commands with another address, other tags and other programs."""
     script = "\n".join(document).replace("ADDRESS", f"'git+{template.as_uri()}'")
     for old, new in tags.items():
         script = script.replace(f"v{old.replace('_', '.')}", new)

@@ -1,6 +1,7 @@
 """Refuse words and sentences that make people read twice; `nox -s lint` runs it.
 
-Prose is what people read: documents, templates, prompts, and in Python strings and comments.
+Prose is what people read: documents, templates, prompts, and Python's strings and comments. Names
+in Python are checked as well.
 """
 
 import re
@@ -17,9 +18,16 @@ SITE = "{{cookiecutter.project_slug}}"
 TICS = re.compile(
     r"\b([Nn]obody|[Ss]omebody|[Ww]hoever|[Aa]new|[Bb]eside|is none|to be had|all is well"
     r"|(is|are) well|in vain|by now|throw-away|[Ww]hile developing|[Mm]ends?|goes on without"
-    r"|lies? in|e-mail|the heart|knows? nothing but|[Aa]nybody|deaf)\b(?![@-])"
+    r"|lies? in|e-mail|the heart|knows? nothing but|[Aa]nybody|deaf|for good|over and over"
+    r"|hangs? up|(is|are|was|were) to be|takes? its time|the (first|second) edition)\b(?![@-])"
+)
+# Names in Python that say nothing, or are metaphors.
+NAMES = re.compile(
+    "(Cell|Door|Ear|HOME|Ledger|Scene|begins|bill|check up|fine|held|hits|take stock)"
 )
 PROSE = {".md", ".html", ".txt", ".json", ".toml", ".yml", ".yaml", ".example", ".conf", ".sh"}
+PROSE |= {".css", ".js"}
+TEXTS = {tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
 LEFT_OUT = {"CHANGELOG.md", "tests/voice.py", "docs/benchmarks.json"}
 READMES = ("README.md", f"{SITE}/README.md", f"{SITE}/vendor/django-outlast/README.md")
 LONGEST = 30  # words of a sentence
@@ -38,14 +46,24 @@ def files() -> Iterator[str]:
             yield name
 
 
+def names(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line numbers and names of a Python file, as words."""
+    if path.suffix == ".py":
+        with path.open("rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                if token.type == tokenize.NAME:
+                    yield token.start[0], token.string.replace("_", " ")
+
+
 def prose(path: Path) -> Iterator[tuple[int, str]]:
     """Yield line numbers and texts."""
     if path.suffix == ".py":
         with path.open("rb") as file:
             for token in tokenize.tokenize(file.readline):
-                if token.type in (tokenize.STRING, tokenize.COMMENT):
+                if token.type in TEXTS:
                     yield from enumerate(token.string.splitlines(), token.start[0])
-    elif path.suffix in PROSE or path.name == "Dockerfile":
+
+    elif path.suffix in PROSE or path.name in ("Dockerfile", "run"):
         yield from enumerate(path.read_text("utf-8").splitlines(), 1)
 
 
@@ -66,6 +84,9 @@ def complaints() -> Iterator[str]:
         for number, line in prose(path):
             if found := TICS.search(line):
                 yield f"{name}:{number}: say it without {found[0]!r}: {line.strip()}"
+        for number, words in names(path):
+            if found := TICS.search(words) or NAMES.fullmatch(words):
+                yield f"{name}:{number}: choose a name without {found[0]!r}: {words}"
     for section in (TEMPLATE / "docs/decisions.md").read_text("utf-8").split("\n## ")[1:]:
         heading, *lines = filter(None, section.splitlines())
         if len(lines) > 6:

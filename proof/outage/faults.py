@@ -1,4 +1,4 @@
-"""Faults of Redis, by signals and commands to real servers: the cells of the table.
+"""Faults of Redis, by signals and commands to real servers: the rows of the table.
 
 A fault is a function that breaks something, confirms with clients of its own that it is broken,
 and repairs it. `Outage.restore` brings the servers back to where they were before.
@@ -66,8 +66,8 @@ def hung_5s(outage: Outage) -> None:
     old.resume()
 
 
-@fault("hung for good", *ALL)
-def hung_for_good(outage: Outage) -> None:
+@fault("hung permanently", *ALL)
+def hung_permanently(outage: Outage) -> None:
     old = outage.primary
     old.pause()
     outage.confirm(SECONDS, HUNG, old)
@@ -144,7 +144,7 @@ def connection_limit(outage: Outage) -> None:
         client.config_set("maxclients", 10_000)
 
 
-@fault("FLUSHALL, over and over")
+@fault("FLUSHALL, repeatedly")
 def flushall(outage: Outage) -> None:
     flushed = 0
     with outage.primary.client(db=outage.database) as client:
@@ -173,7 +173,7 @@ def wrong_database(outage: Outage) -> None:
     outage.primary.start(empty=True)
 
 
-@fault("not a Redis at all")
+@fault("another program at its port")
 def not_redis(outage: Outage) -> None:
     outage.primary.kill()
     with web_server(outage.primary.port):

@@ -45,7 +45,7 @@ def texts(row: Row) -> list[str]:
 
 def failed(row: Row) -> str:
     """Return what went wrong, in words, or 0."""
-    words = [f"{row['failures'][what]} {text}" for what, text in FAILURES.items()
+    words = [f"{text}: {row['failures'][what]}" for what, text in FAILURES.items()
              if row["failures"].get(what)]  # fmt: skip
     return ", ".join([*words, *row["too long"]]) or "0"
 

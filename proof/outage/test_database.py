@@ -111,7 +111,7 @@ def test_many_logins_at_once_on_sqlite_are_no_outage(sqlite_site: Site) -> None:
         assert set(pool.map(log_in_and_out, range(CROWD))) == {(302, 302)}
 
 
-def test_a_transaction_that_reads_stops_nobody(sqlite_site: Site) -> None:
+def test_a_transaction_that_reads_blocks_no_request(sqlite_site: Site) -> None:
     browsers = sqlite_site.browser(), sqlite_site.browser()
     with browsers[0] as browser, browsers[1] as other, ThreadPoolExecutor(1) as pool:
         other.timeout = PATIENCE

@@ -11,7 +11,7 @@ from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
-PATIENCE = 240  # seconds for the server to start; Wine on a busy machine takes its time
+PATIENCE = 240  # seconds for the server to start; Wine is slow on a busy machine
 EMAIL, PASSWORD = f"ada{time.time_ns()}@example.com", "correct horse battery staple"
 
 

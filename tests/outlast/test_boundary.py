@@ -39,11 +39,11 @@ def test_imports(module: str) -> None:
 
 def test_what_the_wheel_holds(packages: Path) -> None:
     """All of `src/`, which holds no tests, and what an index shows."""
-    held = {path.relative_to(packages) for path in packages.rglob("*") if path.is_file()}
-    about = {path for path in held if path.parts[0].endswith(".dist-info")}
+    packed = {path.relative_to(packages) for path in packages.rglob("*") if path.is_file()}
+    about = {path for path in packed if path.parts[0].endswith(".dist-info")}
     files = {path.relative_to(SOURCE.parent) for path in SOURCE.rglob("*") if path.is_file()}
-    assert held - about == {path for path in files if "__pycache__" not in path.parts}
-    assert {Path("outlast/py.typed"), Path("outlast/migrations/0001_initial.py")} < held
+    assert packed - about == {path for path in files if "__pycache__" not in path.parts}
+    assert {Path("outlast/py.typed"), Path("outlast/migrations/0001_initial.py")} < packed
     assert {path.name for path in about} == {"METADATA", "RECORD", "WHEEL", "LICENSE.txt"}
     [metadata] = packages.glob("*.dist-info/METADATA")
     lines = metadata.read_text("utf-8")

@@ -197,7 +197,7 @@ def test_pages_and_fragments(settings: Any, backend: Topology) -> None:
     assert template.render({"value": "<2>"}) == "<b>&lt;1&gt;</b>"
 
 
-def test_nothing_is_logged_while_all_is_well(
+def test_nothing_is_logged_while_redis_works(
     cache: RedisCache, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):

@@ -207,7 +207,7 @@ def test_sentinels_may_hang(number: int) -> None:
         run(scenario(topology))
 
 
-def test_follows_sentinel_from_a_server_that_is_well() -> None:
+def test_follows_sentinel_away_from_a_working_server() -> None:
     """Only Sentinel can say that a working server is no longer the primary."""
 
     async def scenario(topology: Topology, other: Topology) -> None:

@@ -89,7 +89,7 @@ def once(settings: Any, cache: str) -> str:
 
 
 def free_port() -> int:
-    """Return a port that no other test gets; on Linux a server can listen at it nevertheless."""
+    """Return a port that no other test gets; on Linux, a server can still listen at it."""
     reserved.append(reserve_port())
     port = int(reserved[-1].getsockname()[1])
     if sys.platform != "linux":

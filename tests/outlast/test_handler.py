@@ -122,11 +122,11 @@ def test_one_line_gives_a_prefix_to_djangos_own_handler(
 
     settings.MIDDLEWARE = settings.MIDDLEWARE[:1]
     with serving(settings, application) as server:
-        held = [server.raw(get("/hang/")) for _ in range(THREADS)]
+        open_requests = [server.raw(get("/hang/")) for _ in range(THREADS)]
         wait_until(lambda: len(ours()) == THREADS, "the threads")
         client = server.raw(get("/feed/events/"))
         assert b"200 OK" in client.recv(1000), "it waits for a page thread"
-        for one in [client, *held]:
+        for one in [client, *open_requests]:
             one.close()
 
 
@@ -149,7 +149,7 @@ def test_signals_come_in_the_thread_of_the_page(server: Server) -> None:
 
 
 def test_health_answers_while_every_thread_hangs(server: Server, settings: Any) -> None:
-    held = [server.raw(get("/hang/")) for _ in range(2 * THREADS)]
+    open_requests = [server.raw(get("/hang/")) for _ in range(2 * THREADS)]
     wait_until(lambda: len(ours()) == THREADS, "the threads")
     answer = server.ask("/healthz", timeout=5)
     assert (answer.status, answer.header("Cache-Control")) == (200, "no-store")
@@ -158,18 +158,18 @@ def test_health_answers_while_every_thread_hangs(server: Server, settings: Any) 
         server.get("/page/", timeout=0.5)
     gate.set()
     assert server.get("/page/") == "page http none"
-    for client in held:
+    for client in open_requests:
         client.close()
 
 
 def test_posts_that_wait_for_a_processor_leave_half_of_the_threads(server: Server) -> None:
     post = b"POST /slow/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
     token = b"Cookie: csrftoken=" + b"a" * 32 + b"\r\nX-CSRFToken: " + b"a" * 32 + b"\r\n\r\n"
-    held = [server.raw(post[:-2] + token) for _ in range(5 * THREADS)]
+    open_requests = [server.raw(post[:-2] + token) for _ in range(5 * THREADS)]
     wait_until(lambda: len(ours()) == THREADS // 2, "the first of them")
     assert server.get("/page/") == "page http none"
     gate.set()
-    for client in held:
+    for client in open_requests:
         assert b"200 OK" in client.recv(1000)
         client.close()
 

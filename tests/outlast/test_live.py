@@ -52,7 +52,7 @@ def test_refused(
     assert why in caplog.text
 
 
-def test_while_developing_any_name_of_this_machine_is_the_site(
+def test_in_development_any_name_of_this_machine_is_accepted(
     log_in: Callable[[], Client], settings: Any
 ) -> None:
     settings.DEBUG = True
@@ -175,7 +175,7 @@ def test_ends_when_its_session_expires(log_in: Callable[[], Client]) -> None:
     ],
     ids=["session deleted in SQL", "user disabled", "password changed", "other user"],
 )
-def test_ends_though_nobody_said_so(
+def test_ends_without_a_message(
     change: Callable[[User], Any],
     log_in: Callable[[], Client],
     user: User,
@@ -213,7 +213,7 @@ def test_outlives_the_database_but_not_its_session(
     run(scenario())
 
 
-def test_ends_when_nobody_watches_over_its_session(
+def test_ends_when_its_session_cannot_be_checked(
     log_in: Callable[[], Client],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

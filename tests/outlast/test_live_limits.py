@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 @pytest.mark.parametrize(
     "frame", ["no JSON", '{"type": "websocket.close"}', b"\xff\x00", "x" * 10**6]
 )
-def test_who_sends_is_cut_off_and_nobody_else(
+def test_a_client_that_sends_is_disconnected(
     frame: str | bytes, log_in: Callable[[], Client], user: User
 ) -> None:
     async def scenario() -> None:

@@ -97,7 +97,7 @@ def test_a_handshake_that_takes_too_long(connect: Any) -> None:
             assert ends(connection)
 
 
-def test_a_body_may_take_its_time(connect: Any) -> None:
+def test_a_body_has_no_time_limit(connect: Any) -> None:
     with connect() as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n" + LENGTH + b"\r\nab")
         time.sleep(0.8)
@@ -112,7 +112,7 @@ def test_a_websocket_handshake_that_cannot_be_read(connect: Any, headers: bytes)
         assert answer(connection).startswith(b"HTTP/1.1 400")
 
 
-def test_a_websocket_may_take_its_time(connect: Any) -> None:
+def test_a_websocket_has_no_time_limit(connect: Any) -> None:
     with connect() as connection:
         connection.sendall(UPGRADE + b"\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 101")
@@ -121,7 +121,7 @@ def test_a_websocket_may_take_its_time(connect: Any) -> None:
             connection.recv(1)
 
 
-def test_a_response_may_take_its_time_while_the_next_request_waits(connect: Any) -> None:
+def test_a_response_has_no_time_limit_while_the_next_request_waits(connect: Any) -> None:
     with connect() as connection:
         connection.sendall(GET.replace(b"/ ", b"/slow ") + b"GET / HT")
         assert answer(connection).startswith(b"HTTP/1.1 200")

@@ -150,7 +150,7 @@ def test_tls_to_the_primary_that_sentinels_name(encrypted: int, tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_single_sentinel_may_take_its_time(count: int, settings: Any) -> None:
+def test_a_single_sentinel_may_be_slow(count: int, settings: Any) -> None:
     """Only this Sentinel knows the primary, and on a busy machine it may answer after 0.1 s."""
 
     async def first_message(sentinels: Any) -> Any:

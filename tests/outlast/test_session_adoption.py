@@ -1,4 +1,4 @@
-"""Sites that used Django's engine, or the first edition's: migrations, forwards and backwards."""
+"""Sites that used Django's engine or that of version 0.1: migrations, forwards and backwards."""
 
 from importlib import import_module
 from typing import Any
@@ -93,7 +93,7 @@ def test_the_migration_can_be_undone_and_done_again(user: User, client: Client) 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sessions_of_the_first_edition_are_moved(user: User, client: Client) -> None:
+def test_sessions_of_version_0_1_are_moved(user: User, client: Client) -> None:
     client.force_login(user)
     key = client.session.session_key
     data = store().encode(dict(store(key).items()))

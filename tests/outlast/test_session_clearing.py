@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("engine")]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_clearing_beside_saves_logins_and_ends(user: User, settings: Any) -> None:
+def test_clearing_during_saves_logins_and_logouts(user: User, settings: Any) -> None:
     """Threads save, open and end sessions while expired ones are cleared; no call fails."""
     over, errors, did = threading.Event(), [], dict.fromkeys(["saved", "ended", "expired"], 0)
     kept = saved(n=0)
@@ -59,7 +59,7 @@ def test_clearing_a_thousand_times(
     user: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(globals(), "CLEARINGS", 1000)
-    test_clearing_beside_saves_logins_and_ends(user, settings)
+    test_clearing_during_saves_logins_and_logouts(user, settings)
 
 
 def test_clearing_works_in_batches(

@@ -143,21 +143,21 @@ def test_a_reader_never_sees_what_did_not_hold_while_it_read(
     for events in itertools.product(EVENTS, repeat=2):
         key = new_session("first")
         oldest = copies.of(key)
-        held = [save(key, "second")]
+        valid = [save(key, "second")]
         if copy_at_first == "stale":
             copies.put(key, oldest)
         elif copy_at_first == "none":
             copies.lose(key)
 
         def happen(
-            key: str = key, oldest: Any = oldest, held: list[Any] = held, events: Any = events
+            key: str = key, oldest: Any = oldest, valid: list[Any] = valid, events: Any = events
         ) -> None:
             for number, event in enumerate(events):
                 if event == "save":
-                    held.append(save(key, f"third {number}"))
+                    valid.append(save(key, f"third {number}"))
                 elif event == "end":
                     store(key).flush()
-                    held.append(ENDED)
+                    valid.append(ENDED)
                 elif event == "rolled back":
                     with transaction.atomic():
                         save(key, "never")
@@ -171,10 +171,10 @@ def test_a_reader_never_sees_what_did_not_hold_while_it_read(
 
         interrupted = Interrupted(at, happen)
         read = value_of(key, interrupted)
-        assert read in held, (events, read)
+        assert read in valid, (events, read)
         for copy in (copies.of(key), oldest, None):
             copies.put(key, copy)
-            assert value_of(key) == held[-1], events
+            assert value_of(key) == valid[-1], events
 
 
 @pytest.mark.slow

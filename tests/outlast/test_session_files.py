@@ -60,7 +60,7 @@ def test_the_row_has_no_data_and_the_file_no_key(folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
-def test_nobody_else_reads_the_files(folder: Path) -> None:
+def test_other_users_cannot_read_the_files(folder: Path) -> None:
     folder.mkdir(mode=0o755)
     saved(fruit="apple")
     assert folder.stat().st_mode & 0o777 == 0o700

@@ -197,7 +197,7 @@ def test_session_and_user_cost_no_redis_command(
 
 
 @pytest.mark.parametrize("ask", [lambda r: r.user.pk, async_to_sync(_await_user)])
-def test_nobody_costs_no_more_than_one_query(ask: Any, django_assert_num_queries: Any) -> None:
+def test_anonymous_costs_at_most_one_query(ask: Any, django_assert_num_queries: Any) -> None:
     basket = saved(fruit="apple")
     for key, queries in ((None, 0), ("tooshort?", 0), ("0" * 32, 1), (basket.session_key, 1)):
         request = request_with(key)

@@ -141,7 +141,7 @@ def test_logging_in_gives_another_key_and_ends_the_one_before(user: User, client
     assert loaded(planted) is None
 
 
-def test_a_cookie_replayed_after_logout_is_nobody(logged_in: Client) -> None:
+def test_a_cookie_replayed_after_logout_is_anonymous(logged_in: Client) -> None:
     key = logged_in.session.session_key
     assert is_logged_in(logged_in)
     logged_in.post("/logout/")

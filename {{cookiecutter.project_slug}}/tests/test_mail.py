@@ -79,7 +79,7 @@ def test_mails_are_bounded(user: User, https: Client, email: str) -> None:
     assert ask(https, SIGN_UP, "last@example.com", "2001:db8::ffff").status_code == 429
 
 
-def test_the_page_takes_its_time_and_does_not_wait_for_the_mail_server(
+def test_the_page_takes_the_same_time_and_does_not_wait_for_the_mail_server(
     user: User, https: Client, settings: Any
 ) -> None:
     settings.MAIL_SECONDS = 0.1

@@ -10,8 +10,8 @@ from django.db import migrations, models
 from outlast.models import Session
 from outlast.sessions import columns
 
-FIRST_EDITION = "backends_session"
-FIRST_BACKEND = "apps.accounts.throttle.ThrottledBackend"
+OLD_TABLE = "backends_session"
+OLD_BACKEND = "apps.accounts.throttle.ThrottledBackend"
 
 
 def add_columns(apps: Any, editor: Any) -> None:
@@ -34,16 +34,16 @@ def remove_columns(apps: Any, editor: Any) -> None:
 
 
 def move_sessions(apps: Any, editor: Any) -> None:
-    """Copy the rows of the first edition's table and drop it: all sessions survive.
+    """Copy the rows of the table of version 0.1 and drop it: all sessions survive.
 
     They have no version, so that the first request of each session reads who is logged in.
     """
-    if FIRST_EDITION not in editor.connection.introspection.table_names():
+    if OLD_TABLE not in editor.connection.introspection.table_names():
         return
     same = "session_key, expire_date, user_id, public_id, last_seen, address, user_agent"
     editor.execute(
         f"INSERT INTO django_session ({same}, session_data, created, authenticated) "
-        f"SELECT {same}, session_data, created_at, created_at FROM {FIRST_EDITION} "
+        f"SELECT {same}, session_data, created_at, created_at FROM {OLD_TABLE} "
         "WHERE session_key NOT IN (SELECT session_key FROM django_session)"
     )
     # Its profile `file` kept the data in a file that the row named.
@@ -57,10 +57,10 @@ def move_sessions(apps: Any, editor: Any) -> None:
     store = SessionStore()
     for session in sessions.filter(version=None, user__isnull=False).iterator():
         data = store.decode(session.session_data)
-        if data.get(BACKEND_SESSION_KEY) == FIRST_BACKEND:
+        if data.get(BACKEND_SESSION_KEY) == OLD_BACKEND:
             data[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
             sessions.filter(pk=session.pk).update(session_data=store.encode(data))
-    editor.execute(f"DROP TABLE {FIRST_EDITION}")
+    editor.execute(f"DROP TABLE {OLD_TABLE}")
 
 
 class Migration(migrations.Migration):

@@ -1,5 +1,5 @@
--- The database of a site of the first edition (0.1): one account, logged in, and its tables.
--- Password: see proof/site.py; secret key: see tests/test_first_edition.py.
+-- The database of a site of version 0.1: one account, logged in, and its tables.
+-- Password: see proof/site.py; secret key: see tests/test_update_from_0_1.py.
 BEGIN TRANSACTION;
 CREATE TABLE "accounts_resetrequest" ("id" integer NOT NULL PRIMARY KEY AUTOINCREMENT, "email" varchar(254) NOT NULL, "address" char(39) NULL, "at" datetime NOT NULL);
 CREATE TABLE "accounts_user" ("id" integer NOT NULL PRIMARY KEY AUTOINCREMENT, "password" varchar(128) NOT NULL, "last_login" datetime NULL, "is_superuser" bool NOT NULL, "is_staff" bool NOT NULL, "is_active" bool NOT NULL, "date_joined" datetime NOT NULL, "name" varchar(150) NOT NULL, "email" varchar(254) NOT NULL UNIQUE);

@@ -1,4 +1,4 @@
-"""A site of the first edition, its database and its files, works after an update to the second."""
+"""A site of version 0.1, with its database and files, works after an update to 0.2."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from proof.site import EMAIL, PASSWORD
 from tests.conftest import TEMPLATE, Bake, environment
 from tests.test_update import ONLY_GENERATE, OWN, Copy, commands, commit, follow, git
 
-FIRST_EDITION = "66f520c"
+COMMIT_OF_0_1 = "66f520c"
 
 SECRET_KEY = "only-for-the-database-of-the-first-edition-in-the-tests-of-updates"  # noqa: S105
 CLIENT = """
@@ -40,12 +40,12 @@ assert client.get("/dashboard/").status_code == 200
 """
 
 
-def test_the_database_of_the_first_edition(bake: Bake) -> None:
+def test_the_database_of_version_0_1(bake: Bake) -> None:
     """People stay logged in, the old password logs in, a second migration changes nothing."""
     site = bake()
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
     (site.folder / "var").mkdir()
-    recorded = (TEMPLATE / "tests" / "first_edition.sql").read_text("utf-8")
+    recorded = (TEMPLATE / "tests" / "site_0_1.sql").read_text("utf-8")
     with closing(sqlite3.connect(site.folder / "var" / "db.sqlite3")) as database:
         database.executescript(recorded)
         database.execute("UPDATE backends_session SET created_at = ?, last_seen = ?", [now, now])
@@ -66,37 +66,37 @@ def test_the_database_of_the_first_edition(bake: Bake) -> None:
 
 
 @pytest.fixture
-def first_edition(tmp_path: Path) -> Path:
-    """A repository with the first edition as v1 and this template as v2."""
-    history = ["git", "-C", str(TEMPLATE), "archive", "--format=zip", FIRST_EDITION]
+def old_template(tmp_path: Path) -> Path:
+    """A repository with version 0.1 of the template as v1 and this one as v2."""
+    history = ["git", "-C", str(TEMPLATE), "archive", "--format=zip", COMMIT_OF_0_1]
     done = subprocess.run(history, capture_output=True, check=False)
     if done.returncode:
-        pytest.skip(f"NOT PROVED HERE: the first edition, {FIRST_EDITION}, is not in this clone")
+        pytest.skip(f"NOT PROVED HERE: version 0.1 ({COMMIT_OF_0_1}) is not in this clone")
     folder = tmp_path / "template"
     with zipfile.ZipFile(io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder)
     git(folder, "init", "--initial-branch=main")
-    commit(folder, "The first edition")
+    commit(folder, "Version 0.1")
     git(folder, "tag", "v1")
     for path in folder.iterdir():
         if path.name != ".git":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     left = shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", ".*_cache")
     shutil.copytree(TEMPLATE, folder, ignore=left, dirs_exist_ok=True)
-    commit(folder, "The second edition")
+    commit(folder, "Version 0.2")
     git(folder, "tag", "v2")
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["cruft", "git"])
-def test_a_site_of_the_first_edition(way: str, first_edition: Path, bake: Bake) -> None:
-    """All files become those of the second edition; the owner's changes and .env stay."""
+def test_a_site_of_version_0_1(way: str, old_template: Path, bake: Bake) -> None:
+    """All files become those of version 0.2; the owner's changes and .env stay."""
     bake.output.mkdir()
     variables = environment({"COOKIECUTTER_CONFIG": str(bake.config)})
     context = json.dumps({"install": "no"})
     Copy(bake.output, variables).cruft(
-        "create", str(first_edition), "--no-input", "--checkout=v1", f"--extra-context={context}"
+        "create", str(old_template), "--no-input", "--checkout=v1", f"--extra-context={context}"
     )
     site = Copy(bake.output / "my-site", variables)
     kept = (site.folder / ".env").read_bytes()
@@ -112,12 +112,12 @@ def test_a_site_of_the_first_edition(way: str, first_edition: Path, bake: Bake) 
         pytest.skip("the block is for a POSIX shell")
     else:
         script = [line.replace(" profile=redis", "") for line in commands("With Git alone")]
-        follow(script, site.folder, first_edition, **{"0_1_0": "v1", "0_2_0": "v2"})
+        follow(script, site.folder, old_template, **{"0_1_0": "v1", "0_2_0": "v2"})
     answers = {}
-    if way == "cruft":  # which keeps the answers of the first edition
+    if way == "cruft":  # which keeps the answers of version 0.1
         old = json.loads((site.folder / ".cruft.json").read_text("utf-8"))["context"]
         answers = {"description": old["cookiecutter"]["description"]}
-    new = bake(template=first_edition, output=bake.folder / "new", **answers).files
+    new = bake(template=old_template, output=bake.folder / "new", **answers).files
     for path in (".env", "var"):
         new.pop(path, None)
     updated = {
