@@ -70,7 +70,7 @@ class Page:
         event: dict[str, str] = json.loads(self._runner.run(receive()))
         return event
 
-    def hear(self, kind: str, seconds: float = SECOND) -> dict[str, str]:
+    def next_event(self, kind: str, seconds: float = SECOND) -> dict[str, str]:
         """Return the next event of a kind."""
         deadline = time.monotonic() + seconds
         while (event := self._receive(deadline))["type"] != kind:

@@ -72,10 +72,10 @@ def test_an_event_crosses_to_the_owners_other_browser_alone(
 ) -> None:
     here, there, stranger = page(ada), page(browsers(), 1), page(browsers(STRANGER), 1)
     for each in (here, there, stranger):
-        each.hear("heartbeat")
+        each.next_event("heartbeat")
     browsers()
     for each in (here, there):
-        assert each.hear("signed_in")["text"] == "Logged in from python-httpx2."
+        assert each.next_event("signed_in")["text"] == "Logged in from python-httpx2."
     assert stranger.is_quiet
 
 
@@ -96,10 +96,10 @@ def test_ends_with_its_session_in_every_process(
     pages = [page(other), page(other, 1)]
     stays = page(ada, 1)
     for each in [*pages, stays]:
-        each.hear("heartbeat")
+        each.next_event("heartbeat")
     other.log_out()
     assert [each.end() for each in pages] == [4401, 4401]
-    stays.hear("sessions_changed")
+    stays.next_event("sessions_changed")
 
 
 @pytest.mark.any_profile
@@ -108,13 +108,13 @@ def test_a_client_that_sends_is_disconnected(
     ada: Browser, browsers: Callable[..., Browser], page: Callable[..., Page], frame: str
 ) -> None:
     bad, good = page(ada), page(ada)
-    good.hear("heartbeat")
+    good.next_event("heartbeat")
     with suppress(ConnectionClosed):
         bad.send(frame)
     # Of what is far too large not all is read, and then not even the code gets through.
     assert bad.end(5) in ((1003,) if len(frame) <= LIMIT else (1009, 1006))
     browsers()
-    good.hear("signed_in")
+    good.next_event("signed_in")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
@@ -131,7 +131,7 @@ def test_sigterm_lets_requests_finish_and_tells_sockets_to_come_again(site: Site
             answers.append(late.post_form(form, fields, str(form.url)).status_code)
 
         with opened(site, port, ada) as page:
-            page.hear("heartbeat")
+            page.next_event("heartbeat")
             sent = Event()
             late.event_hooks["request"] = [lambda _: sent.set()]
             request = Thread(target=log_in)

@@ -40,9 +40,9 @@ def test_events_and_ends_cross_to_the_other_process(
         here, there = (stack.enter_context(site.browser()) for _ in range(2))
         assert {here.log_in().status_code, there.log_in().status_code} == {302}
         page = stack.enter_context(opened(site, port, here))
-        page.hear("heartbeat")
+        page.next_event("heartbeat")
         there.log_out()
-        page.hear("signed_out")
+        page.next_event("signed_out")
         here.log_out()
         assert page.end() == 4401
         log = (site.folder / "var" / "server.log").read_text("utf-8")
@@ -62,7 +62,7 @@ def freeze(server: Postgres) -> None:
 
 @pytest.mark.parametrize("fault", [restart, freeze])
 def test_sockets_outlive(fault: Callable[[Postgres], None], server: Postgres, made: Site) -> None:
-    """Open pages at both workers hear of a login again, two seconds after the fault."""
+    """Open pages at both workers receive events again two seconds after the fault."""
     made.variables.pop("DATABASE_LISTEN_URL", None)  # of the test with PgBouncer
     made.variables |= {"DJANGO_PROFILE": "database", "DATABASE_URL": server.url()}
     with made.running(workers=2), ExitStack() as stack:
@@ -70,10 +70,10 @@ def test_sockets_outlive(fault: Callable[[Postgres], None], server: Postgres, ma
         browser.log_in()
         pages = [stack.enter_context(opened(made, made.port, browser)) for _ in range(10)]
         for page in pages:
-            page.hear("heartbeat", 5)
+            page.next_event("heartbeat", 5)
         fault(server)
         time.sleep(2)
         with made.browser() as other:
             assert other.log_in().status_code == 302
         for page in pages:
-            page.hear("signed_in")
+            page.next_event("signed_in")

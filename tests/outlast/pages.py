@@ -41,7 +41,7 @@ def page(client: Client) -> contextlib.AbstractAsyncContextManager[testing.Socke
     return testing.page(client, "/", live.LiveConsumer.as_asgi(), origin=SITE)
 
 
-async def hears_nothing(socket: testing.Socket) -> bool:
+async def receives_nothing(socket: testing.Socket) -> bool:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0.3):
             while json.loads((await socket.output_queue.get())["text"])["type"] == "heartbeat":
@@ -58,7 +58,7 @@ async def end(socket: testing.Socket, seconds: float = PATIENCE) -> tuple[int, s
     return message["code"], text
 
 
-async def beat(socket: testing.Socket) -> None:
+async def heartbeat(socket: testing.Socket) -> None:
     """Wait for a heartbeat, and accept nothing else."""
     message = await socket.receive_output(PATIENCE)
     assert json.loads(message["text"])["type"] == "heartbeat"

@@ -92,7 +92,7 @@ def test_times(cache: RedisCache, backend: Topology) -> None:
     assert cache.get_many(["k", "l"]) == {}
 
 
-def test_asynchronous_twins(cache: RedisCache) -> None:
+def test_asynchronous_variants(cache: RedisCache) -> None:
     async def use() -> None:
         await cache.aset("k", 1)
         assert await cache.aget("k") == 1

@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 from outlast import live, visitors
 from outlast.models import Session
-from pages import SITE, beat, end, page, run, socket_of
+from pages import SITE, end, heartbeat, page, run, socket_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("pages_site")]
 
@@ -106,7 +106,7 @@ def test_nothing_is_told_that_was_not_committed(log_in: Callable[[], Client], us
         async with page(await sync_to_async(log_in)()) as socket:
             await sync_to_async(change)(False)
             await sync_to_async(change)(True)
-            assert (await socket.hear())["text"] == "It happened."
+            assert (await socket.next_event())["text"] == "It happened."
 
     run(scenario())
 
@@ -119,7 +119,7 @@ def test_news_of_other_versions_of_the_site_is_ignored(
             layer = get_channel_layer()
             await layer.group_send(live.group_of(user.pk), {"type": "from.the.future"})
             await sync_to_async(live.publish)(user.pk, "news", "after it")
-            assert (await socket.hear())["text"] == "after it"
+            assert (await socket.next_event())["text"] == "after it"
 
     run(scenario())
 
@@ -207,7 +207,7 @@ def test_outlives_the_database_but_not_its_session(
         async with page(client) as socket:
             monkeypatch.setattr(Session, "ends_at", away)
             for _ in range(3):
-                await beat(socket)
+                await heartbeat(socket)
             assert await end(socket, 3) == (4401, "This session has ended.")
 
     run(scenario())

@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django.test import Client
 from outlast import live, visitors
 from outlast.models import Session
-from pages import beat, end, hears_nothing, page, run
+from pages import end, heartbeat, page, receives_nothing, run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("pages_site")]
 
@@ -34,7 +34,7 @@ def test_a_client_that_sends_is_disconnected(
             await socket.send_input({"type": "websocket.receive", kind: frame})
             assert (await end(socket))[0] == 1003
             await sync_to_async(live.publish)(user.pk, "news", "still here")
-            assert (await other.hear())["text"] == "still here"
+            assert (await other.next_event())["text"] == "still here"
 
     run(scenario())
 
@@ -91,7 +91,7 @@ def test_planted_messages_close_no_socket(
                 await layer.group_send(live.group_of(user.pk), generated(random))
                 if sent % 50 == 49:  # fewer than may wait for a consumer
                     await layer.group_send(live.group_of(user.pk), account_event(str(sent)))
-                    while (await socket.hear())["text"] != str(sent):
+                    while (await socket.next_event())["text"] != str(sent):
                         pass
 
     run(scenario())
@@ -118,12 +118,12 @@ def test_the_oldest_of_too_many_sockets_is_closed(
             sockets = [await stack.enter_async_context(page(client)) for client in clients]
             assert (await end(sockets[0]))[0] == 4429
             for socket in sockets[1:]:
-                await beat(socket)
+                await heartbeat(socket)
             # What has closed counts no longer.
             sockets[3].stop(exceptions=False)
             await asyncio.sleep(0.1)
             await stack.enter_async_context(page(clients[0]))
-            assert await hears_nothing(sockets[1])
+            assert await receives_nothing(sockets[1])
 
     run(scenario())
 
@@ -138,7 +138,7 @@ def test_a_socket_counts_as_long_as_it_announces_itself(
 
     async def three_checks(socket: Any) -> None:
         for _ in range(5):  # 0.8 of a check is the least between two
-            await beat(socket)
+            await heartbeat(socket)
 
     async def scenario() -> None:
         client = await sync_to_async(log_in)()
@@ -149,7 +149,7 @@ def test_a_socket_counts_as_long_as_it_announces_itself(
             await three_checks(oldest)
             for _ in range(2):
                 await stack.enter_async_context(page(client))
-                assert await hears_nothing(oldest)
+                assert await receives_nothing(oldest)
             await three_checks(oldest)
             await stack.enter_async_context(page(client))
             assert (await end(oldest))[0] == 4429
@@ -195,7 +195,7 @@ def test_stays_open_as_its_user_stays_logged_in(
         async with page(client) as socket:
             await sync_to_async(change)(client, user, settings)
             for _ in range(3):  # the first may have been on its way
-                await beat(socket)
+                await heartbeat(socket)
 
     run(scenario())
 

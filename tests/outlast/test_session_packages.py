@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("engine")]
 
 
 @pytest.fixture
-def heard() -> Iterator[list[Any]]:
+def announced() -> Iterator[list[Any]]:
     """The ends of sessions that are announced."""
     found: list[Any] = []
 
@@ -59,14 +59,14 @@ def test_deleting_rows_ends_sessions_and_says_so(
     end: Callable[[str], Any],
     logged_in: Client,
     user: User,
-    heard: list[Any],
+    announced: list[Any],
     django_capture_on_commit_callbacks: Any,
 ) -> None:
     public_id = Session.objects.get().public_id
     with django_capture_on_commit_callbacks(execute=True):
         end(str(logged_in.session.session_key))
     assert not is_logged_in(logged_in)
-    assert heard == [(public_id, user.pk)]
+    assert announced == [(public_id, user.pk)]
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def visits() -> Iterator[Any]:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("end", ["logout", "password", "user", "clear"])
 def test_rows_that_a_package_relates_to_sessions_go_with_them(
-    end: str, visits: Any, logged_in: Client, user: User, heard: list[Any]
+    end: str, visits: Any, logged_in: Client, user: User, announced: list[Any]
 ) -> None:
     visits.objects.create(session=DjangoSession.objects.get())
     session = logged_in.session
@@ -103,7 +103,7 @@ def test_rows_that_a_package_relates_to_sessions_go_with_them(
         Session.objects.update(expire_date=timezone.now())
         call_command("clearsessions")
     assert not visits.objects.exists()
-    assert len(heard) == (end != "password")
+    assert len(announced) == (end != "password")
     assert Session.objects.count() == (end == "password")
 
 

@@ -167,16 +167,17 @@ def test_an_ended_session_is_not_revived_by_an_overlapping_request(
     session = saved(_auth_user_id=str(user.pk), fruit="apple")
     overlapping = store(session.session_key)
     overlapping["fruit"] = "pear"
-    heard: list[dict[str, Any]] = []
+    received: list[dict[str, Any]] = []
 
     def listen(**kwargs: Any) -> None:
-        heard.append(kwargs)
+        received.append(kwargs)
 
     session_ended.connect(listen)
     with django_capture_on_commit_callbacks(execute=True):
         end(session)
-        assert heard == []  # not before the commit
-    assert [(h["session_key"], h["user_id"]) for h in heard] == [(session.session_key, user.pk)]
+        assert received == []  # not before the commit
+    (sent,) = received
+    assert (sent["session_key"], sent["user_id"]) == (session.session_key, user.pk)
     with pytest.raises(UpdateError):
         overlapping.save()
     assert loaded(session.session_key) is None

@@ -16,24 +16,24 @@ from outlast.sessions import session_ended
 
 # The types of events are those of 0.1, because scripts of sites use them.
 @receiver(user_logged_in)
-def tell_of_login(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
+def announce_login(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
     publish(user.pk, "signed_in", _("Logged in from %s.") % browser_of(request))
 
 
 @receiver(user_logged_out)
-def tell_of_logout(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
+def announce_logout(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
     if user:
         publish(user.pk, "signed_out", _("Logged out of %s.") % browser_of(request))
 
 
 @receiver(post_save, sender=settings.AUTH_USER_MODEL)
-def tell_of_password(instance: Any, created: bool, **kwargs: Any) -> None:
+def announce_password(instance: Any, created: bool, **kwargs: Any) -> None:
     if not created and instance._password is not None:
         publish(instance.pk, "password_changed", _("Password changed."))
 
 
 @receiver(session_ended)
-def tell_of_end(session: Any, **kwargs: Any) -> None:
+def announce_end(session: Any, **kwargs: Any) -> None:
     """Close the WebSockets of a session; those of an expired one have closed themselves."""
     if session.user_id is not None and session.ends_at() > timezone.now():
         message = {"type": "session.ended", "session": str(session.public_id)}

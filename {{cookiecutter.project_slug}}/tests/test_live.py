@@ -37,14 +37,14 @@ def test_pages_show_logins_logouts_and_new_passwords(log_in: Any, page: Any, use
     async def scenario() -> None:
         async with page(here) as socket:
             await sync_to_async(there.post)("/accounts/logout/")
-            answers = [await socket.hear(), await socket.hear()]
+            answers = [await socket.next_event(), await socket.next_event()]
             assert [each["type"] for each in answers] == ["signed_out", "sessions_changed"]
             assert answers[0]["text"] == "Logged out of Firefox on Windows."
             await sync_to_async(post_login)(there)
-            assert (await socket.hear())["text"] == "Logged in from Firefox on Windows."
+            assert (await socket.next_event())["text"] == "Logged in from Firefox on Windows."
             user.set_password("another correct horse")
             await sync_to_async(user.save)()
-            assert (await socket.hear())["text"] == "Password changed."
+            assert (await socket.next_event())["text"] == "Password changed."
 
     run(scenario())
 

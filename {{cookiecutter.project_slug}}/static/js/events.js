@@ -16,24 +16,24 @@ let attempts = 0;
 let retry; // the timer of the next attempt
 let silence; // the timer that detects a lost connection
 let update; // the timer of the next refresh
-let lastWords = ""; // why the session ended
+let endReason = ""; // why the session ended
 let finished = false;
 
 function connect() {
-  hangUp();
-  say(attempts ? "reconnecting" : "connecting");
+  disconnect();
+  showState(attempts ? "reconnecting" : "connecting");
   const address = new URL("/ws/events/", location.href);
   address.protocol = address.protocol.replace("http", "ws");
   socket = new WebSocket(address);
-  socket.onmessage = ({ data }) => hear(JSON.parse(data));
-  socket.onclose = ({ code }) => (code === TOO_MANY ? park() : lost());
-  listen();
+  socket.onmessage = ({ data }) => handle(JSON.parse(data));
+  socket.onclose = ({ code }) => (code === TOO_MANY ? waitForFocus() : retryLater());
+  restartTimer();
 }
 
-function hangUp() {
+function disconnect() {
   clearTimeout(silence);
   clearTimeout(retry);
-  removeEventListener("focus", again);
+  removeEventListener("focus", reconnect);
   if (!socket) return;
   const old = socket;
   socket = undefined;
@@ -43,74 +43,74 @@ function hangUp() {
 }
 
 /** Wait for the next message, at most `SILENCE`. */
-function listen() {
+function restartTimer() {
   clearTimeout(silence);
-  silence = setTimeout(lost, SILENCE);
+  silence = setTimeout(retryLater, SILENCE);
 }
 
-function hear(event) {
-  listen();
+function handle(event) {
+  restartTimer();
   if (panel.dataset.state !== "connected") {
     attempts = 0;
-    lastWords = "";
-    say("connected");
+    endReason = "";
+    showState("connected");
     refreshSoon(); // for changes before the connection
   }
   if (event.type === "session_ended") {
-    lastWords = event.text;
+    endReason = event.text;
   } else if (event.type !== "heartbeat") {
-    if (event.text) show(event);
+    if (event.text) showEvent(event);
     document.dispatchEvent(new CustomEvent("live", { detail: event }));
     refreshSoon();
   }
 }
 
-/** Newer pages use the connections: connect again with the focus, or in a minute if visible. */
-function park() {
-  hangUp();
-  say("reconnecting");
-  addEventListener("focus", again, { once: true });
-  if (!document.hidden) retry = setTimeout(again, SILENCE);
+/** Newer pages use all connections: connect again with the focus, or in a minute if visible. */
+function waitForFocus() {
+  disconnect();
+  showState("reconnecting");
+  addEventListener("focus", reconnect, { once: true });
+  if (!document.hidden) retry = setTimeout(reconnect, SILENCE);
 }
 
 /** Connect again after a random delay that grows with each attempt. */
-function lost() {
-  hangUp();
-  say("reconnecting");
+function retryLater() {
+  disconnect();
+  showState("reconnecting");
   const longest = Math.min(LONGEST, 1000 * 2 ** attempts++);
   // A new password replaces the session, and the browser may not have the new cookie yet.
-  const least = lastWords ? 1500 : 200;
-  retry = setTimeout(again, least + Math.random() * longest);
+  const least = endReason ? 1500 : 200;
+  retry = setTimeout(reconnect, least + Math.random() * longest);
 }
 
 /** Connect if the site answers and the session has not ended. */
-async function again() {
-  hangUp();
+async function reconnect() {
+  disconnect();
   const sentTo = await refresh();
   if (finished) return;
-  if (sentTo) over();
+  if (sentTo) showEnd();
   else if (sentTo === "") connect();
-  else lost();
+  else retryLater();
 }
 
-function say(state) {
+function showState(state) {
   panel.hidden = false;
   panel.dataset.state = state;
-  const sign = document.getElementById("live-state");
-  sign.textContent = sign.dataset[state];
+  const badge = document.getElementById("live-state");
+  badge.textContent = badge.dataset[state];
 }
 
-function show({ time, text }) {
-  const moment = document.createElement("time");
-  moment.dateTime = moment.textContent = time;
+function showEvent({ time, text }) {
+  const element = document.createElement("time");
+  element.dateTime = element.textContent = time;
   const item = document.createElement("li");
-  item.append(text, " ", moment);
+  item.append(text, " ", element);
   localise(item);
   list.prepend(item);
   while (list.children.length > SHOWN) list.lastChild.remove();
 }
 
-/** Fetch the current state, once for several calls within a moment. */
+/** Fetch the current state, once for several calls within 0.1 s. */
 function refreshSoon() {
   clearTimeout(update);
   update = setTimeout(refresh, 100);
@@ -145,29 +145,29 @@ function replace(part, fresh) {
 }
 
 /** Remove the account's data from the page, and show why. */
-function over() {
+function showEnd() {
   finished = true;
-  hangUp();
+  disconnect();
   const link = document.createElement("a");
   link.href = location.pathname + location.search; // redirects to the login page, unless another tab has logged in
   link.textContent = panel.dataset.logIn;
   const note = document.createElement("p");
   note.className = "alert";
   note.setAttribute("role", "alert");
-  note.append(lastWords || panel.dataset.over, " ", link);
+  note.append(endReason || panel.dataset.ended, " ", link);
   document.getElementById("main").replaceChildren(note);
 }
 
-function now() {
-  if (!finished && !document.hidden && attempts) again();
+function reconnectNow() {
+  if (!finished && !document.hidden && attempts) reconnect();
 }
 
 if ("WebSocket" in window) {
   for (const part of document.querySelectorAll("[data-live]")) shown.set(part, part.textContent);
   connect();
-  addEventListener("online", now);
-  document.addEventListener("visibilitychange", now);
+  addEventListener("online", reconnectNow);
+  document.addEventListener("visibilitychange", reconnectNow);
   // Browsers do not keep pages with open WebSockets for the back button.
-  addEventListener("pagehide", hangUp);
-  addEventListener("pageshow", ({ persisted }) => persisted && !finished && again());
+  addEventListener("pagehide", disconnect);
+  addEventListener("pageshow", ({ persisted }) => persisted && !finished && reconnect());
 }

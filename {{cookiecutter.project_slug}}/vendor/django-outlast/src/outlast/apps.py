@@ -10,7 +10,7 @@ from django.db.models.signals import post_migrate, pre_delete
 from outlast.conf import conf
 
 
-class BackendsConfig(AppConfig):
+class OutlastConfig(AppConfig):
     """Sessions, cache, channel layers, health checks and commands."""
 
     name = "outlast"
@@ -29,10 +29,10 @@ class BackendsConfig(AppConfig):
         user_logged_in.connect(sessions.note_password)
         for model in apps.get_models():
             if issubclass(model, models.AbstractSession):
-                sessions.watch(model)
+                sessions.connect_receivers(model)
         pre_delete.connect(sessions.cascade, sender="outlast.Session")
         # Django's own model of the same table, which packages use.
-        sessions.watch("sessions.Session")
+        sessions.connect_receivers("sessions.Session")
 
 
 def create_cache_table(using: str, verbosity: int, **kwargs: Any) -> None:

@@ -33,18 +33,18 @@ _clients: dict[str, RedisCacheClient] = {}
 
 
 def _in_thread(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Return the asynchronous twin of the method `name`.
+    """Return the asynchronous variant of the method `name`.
 
     Django's asynchronous methods share one thread with all database queries of a task, or of all
     WebSockets. Those of Django 5.2 use one command per key, and `aincr` loses counts.
     """
 
-    async def twin(self: Any, *args: Any, **kwargs: Any) -> Any:
+    async def variant(self: Any, *args: Any, **kwargs: Any) -> Any:
         return await sync_to_async(getattr(self, name), thread_sensitive=False)(*args, **kwargs)
 
-    twin.__name__ = f"a{name}"
-    twin.__doc__ = f"See {name}()."
-    return twin
+    variant.__name__ = f"a{name}"
+    variant.__doc__ = f"See {name}()."
+    return variant
 
 
 class StrictRedisCache(django_redis.RedisCache):

@@ -80,7 +80,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         """Run the consumer; always cancel the watcher and leave the group."""
         self.visitor: Visitor | None = None
         self.watching: asyncio.Task[None] | None = None
-        self.over = False
+        self.is_closed = False
         self.opened_at = time.time()
         # The user's sockets that were opened later: when each was last announced, and its session.
         self.newer: dict[str, tuple[float, str]] = {}
@@ -130,7 +130,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         """Check the session at once and then regularly; close when it has ended."""
         try:
             ends_at = None
-            while not self.over:
+            while not self.is_closed:
                 await self.announce(is_open=True)
                 with contextlib.suppress(db.Error):  # while it is unavailable, no session can end
                     ends_at = await find_end(visitor)
@@ -138,7 +138,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 if seconds <= 0:
                     await self.end(NOT_LOGGED_IN, _("This session has ended."))
                     break
-                await self.tell(event("heartbeat"))
+                await self.send_event(event("heartbeat"))
                 # Not all sockets at once, as after a restart.
                 await asyncio.sleep(min(seconds, CHECK * random.uniform(0.8, 1)))  # noqa: S311
         except OSError:
@@ -177,29 +177,29 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if self.visitor and message["session"] == self.visitor.public_id:
             await self.end(NOT_LOGGED_IN, _("This session was ended elsewhere."))
         else:
-            await self.tell(event("sessions_changed"))
+            await self.send_event(event("sessions_changed"))
 
     async def account_event(self, message: dict[str, Any]) -> None:
         """Receive an event for the page."""
-        told = message["event"]
-        if told.keys() == {"type", "time", "text"} and all(
-            isinstance(value, str) and len(value) <= 10_000 for value in told.values()
+        received = message["event"]
+        if received.keys() == {"type", "time", "text"} and all(
+            isinstance(value, str) and len(value) <= 10_000 for value in received.values()
         ):
-            await self.tell(told)
+            await self.send_event(received)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Close the socket: events go to the browser only."""
         await self.end(UNSUPPORTED)
 
-    async def tell(self, what: dict[str, str]) -> None:
+    async def send_event(self, event: dict[str, str]) -> None:
         """Send an event to the browser, unless the socket is closed."""
-        if not self.over:
-            await self.send(text_data=json.dumps(what))
+        if not self.is_closed:
+            await self.send(text_data=json.dumps(event))
 
     async def end(self, code: int, text: str = "") -> None:
         """Send `text`, if any, to the browser, and close the WebSocket."""
         if text:
-            await self.tell(event("session_ended", text))
-        if not self.over:
-            self.over = True
+            await self.send_event(event("session_ended", text))
+        if not self.is_closed:
+            self.is_closed = True
             await self.close(code)

@@ -82,7 +82,7 @@ class AbstractSession(AbstractBaseSession):
     objects: ClassVar[Any] = BaseSessionManager.from_queryset(SessionQuerySet)()
 
     rotated = False  # its key was replaced: the session goes on
-    _outlast_same: bool  # see outlast.sessions.compare
+    _outlast_same: bool  # see outlast.sessions.note_change
 
     class Meta(AbstractBaseSession.Meta):
         abstract = True

@@ -47,7 +47,7 @@ class Socket(ApplicationCommunicator):
         """Send a text as the browser does."""
         await self.send_input({"type": "websocket.receive", "text": text})
 
-    async def hear(self, seconds: float = 5) -> Any:
+    async def next_event(self, seconds: float = 5) -> Any:
         """Return the next event, heartbeats excepted."""
         while True:
             message = await self.receive_output(seconds)

@@ -13,7 +13,7 @@ from redis import ConnectionPool, Redis, RedisError
 from outlast.addresses import Address, HostPort
 from outlast.health.asking import Concern, Probe, Problem
 from outlast.health.errors import Service, read_redis_address, redis_service
-from outlast.redis.connections import impatient, sentinel_timeout
+from outlast.redis.connections import sentinel_timeout, short_timeouts
 
 REPLY_SECONDS = 1.0  # at most, for one reply; Windows takes longer to refuse a connection
 LAG_SECONDS = 10
@@ -42,7 +42,7 @@ def diagnostics() -> list[Probe]:
 @contextmanager
 def connect(service: Service, options: Any, seconds: float) -> Iterator[Any]:
     """Yield a client; raise Problem, which explains any error of it."""
-    timeouts = {**impatient(seconds), "socket_timeout": min(seconds, REPLY_SECONDS)}
+    timeouts = {**short_timeouts(seconds), "socket_timeout": min(seconds, REPLY_SECONDS)}
     arguments = {**timeouts, "decode_responses": True, **options}
     if service.host:
         arguments |= {"host": service.host, "port": service.port}

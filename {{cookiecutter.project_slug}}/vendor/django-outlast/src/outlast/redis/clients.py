@@ -9,7 +9,7 @@ from outlast.addresses import Address
 
 from .breaker import Breaker
 from .cluster import ClusterClient
-from .connections import PrimaryPool, Sentinels, greet, impatient
+from .connections import PrimaryPool, Sentinels, log_in, short_timeouts
 
 MAX_CONNECTIONS = 1000  # redis-py's 100 are too few where each request has its own thread
 
@@ -45,8 +45,8 @@ def make_client(address: Address, canary: str) -> Any:
     if address.cluster:
         return ClusterClient(address, canary)
     options: dict[str, Any] = {
-        **impatient(),
-        "redis_connect_func": greet,
+        **short_timeouts(),
+        "redis_connect_func": log_in,
         "max_connections": MAX_CONNECTIONS,
         **address.options,
     }

@@ -13,7 +13,7 @@ from redis.connection import SSLConnection
 from outlast.addresses import Address
 
 from .breaker import Breaker, Unavailable
-from .connections import TIMEOUT, impatient
+from .connections import TIMEOUT, short_timeouts
 
 CONNECT_SECONDS = 1.0  # to find the nodes and connect to them, once in the life of a process
 
@@ -70,7 +70,7 @@ class ClusterClient(RedisCluster):
 
     def _connect(self) -> None:
         address = self.breaker.address
-        options = impatient() | dict(address.options)
+        options = short_timeouts() | dict(address.options)
         if options.pop("connection_class", None) is SSLConnection:
             options["ssl"] = True
         nodes = [ClusterNode(host, port) for host, port in address.hosts]

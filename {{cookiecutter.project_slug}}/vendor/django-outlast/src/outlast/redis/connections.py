@@ -20,7 +20,7 @@ TIMEOUT = 0.25  # seconds to connect, and for each reply
 SENTINEL_INTERVAL = 1.0  # seconds between two questions to the Sentinels
 
 
-def impatient(seconds: float = TIMEOUT) -> dict[str, Any]:
+def short_timeouts(seconds: float = TIMEOUT) -> dict[str, Any]:
     """Return the arguments of a connection with short time-outs and without retries.
 
     redis-py's defaults: 5 s, ten retries, and 10 s when the server announces maintenance.
@@ -34,7 +34,7 @@ def impatient(seconds: float = TIMEOUT) -> dict[str, Any]:
     }
 
 
-def greet(connection: Any) -> None:
+def log_in(connection: Any) -> None:
     """Log in as redis-py does; raise ConnectionError for all errors.
 
     redis-py treats any reply to HELLO with credentials as success, and raises ResponseError,
@@ -69,7 +69,7 @@ class Sentinels(Sentinel):
     """
 
     def __init__(self, address: Address):
-        options = {**impatient(sentinel_timeout(address)), **address.sentinel_options}
+        options = {**short_timeouts(sentinel_timeout(address)), **address.sentinel_options}
         super().__init__([])
         self.sentinels = [
             Redis(connection_pool=ConnectionPool(host=host, port=port, **options))

@@ -26,11 +26,11 @@ session_ended = Signal()
 acting: ContextVar[Any] = ContextVar("acting", default=None)
 
 
-def watch(model: Any) -> None:
+def connect_receivers(model: Any) -> None:
     """Connect the receivers for a model of sessions."""
-    pre_save.connect(compare, sender=model)
-    post_save.connect(distrust, sender=model)
-    pre_delete.connect(remember, sender=model)
+    pre_save.connect(note_change, sender=model)
+    post_save.connect(clear_version, sender=model)
+    pre_delete.connect(keep_row, sender=model)
     post_delete.connect(announce_end, sender=model)
 
 
@@ -59,7 +59,7 @@ def _clear_up(session: Any) -> None:
         )
 
 
-def remember(instance: Any, using: str, **kwargs: Any) -> None:
+def keep_row(instance: Any, using: str, **kwargs: Any) -> None:
     """Receive `pre_delete` of a session: note the row for `announce_end`."""
     from outlast.models import AbstractSession
 
@@ -85,7 +85,7 @@ def cascade(instance: Any, using: str, **kwargs: Any) -> None:
         collector.delete()
 
 
-def compare(instance: Any, using: str, update_fields: Any = None, **kwargs: Any) -> None:
+def note_change(instance: Any, using: str, update_fields: Any = None, **kwargs: Any) -> None:
     """Receive `pre_save`: note whether code other than the engine changes the data."""
     if update_fields is not None:
         instance._outlast_same = "session_data" not in update_fields
@@ -97,7 +97,7 @@ def compare(instance: Any, using: str, update_fields: Any = None, **kwargs: Any)
         instance.version = None
 
 
-def distrust(instance: Any, created: bool, using: str, **kwargs: Any) -> None:
+def clear_version(instance: Any, created: bool, using: str, **kwargs: Any) -> None:
     """Receive `post_save`: columns and copies no longer match changed data."""
     if not vars(instance).pop("_outlast_same") and not created:
         _rows(instance, using).update(version=None)
