@@ -41,7 +41,7 @@ SHARED: dict[str, Any] = {
 }
 FULL: dict[str, Any] = SHARED | {"default": False, "tags": ["full"]}
 BY_NAME: dict[str, Any] = SHARED | {"default": False, "allow_parallel": False}
-for name in [*os.environ]:  # what the shell happens to have must not decide what is proved
+for name in [*os.environ]:  # variables of the shell must not influence the tests
     if name.startswith(("DJANGO_", "REDIS_", "PYTHONDONTWRITEBYTECODE")):
         del os.environ[name]
 
@@ -84,8 +84,8 @@ def workplace(session: nox.Session, profile: str = "") -> Iterator[dict[str, str
 
 
 def test(session: nox.Session, *arguments: str, site: str = "") -> None:
-    """Run pytest, or with a profile the own tests of a new site on it; name what is skipped."""
-    codes = [0, 5] if session.posargs else [0]  # which may select nothing
+    """Run pytest, for a profile in a new site of its own; list the tests that are skipped."""
+    codes = [0, 5] if session.posargs else [0]  # 5: the arguments select no test
     with workplace(session, site) as variables:
         run(session, "pytest", "-rs", "--timeout=300", f"--basetemp={variables['TMPDIR']}/t",
             *arguments, *session.posargs, variables=variables, success_codes=codes)  # fmt: skip
@@ -94,7 +94,7 @@ def test(session: nox.Session, *arguments: str, site: str = "") -> None:
 @nox.session(**SHARED, tags=["quick"])
 @nox.parametrize("name", PROFILES, ids=PROFILES)
 def profile(session: nox.Session, name: str) -> None:
-    """Log in to a new site from outside; run the site's own tests on two of the profiles."""
+    """Log in to a new site over HTTPS; on two profiles, run the site's own tests as well."""
     wanted = "not slow" if name == PROFILES[0] else "not slow and not any_profile"
     files = BLACK_BOX if name in TWO else BLACK_BOX[:1]
     if name in TWO:
@@ -147,7 +147,7 @@ def types(session: nox.Session, system: str) -> None:
 @nox.session(**FULL)
 @nox.parametrize("name", PROFILES, ids=PROFILES)
 def thorough(session: nox.Session, name: str) -> None:
-    """Run what plain nox leaves out on the profile, and the doctor on a broken service."""
+    """Run the tests that plain nox leaves out, and the doctor while a service is broken."""
     left = "slow" if name in TWO else "not any_profile"
     if name != PROFILES[0]:
         test(session, site=name)
@@ -225,7 +225,7 @@ def guests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def windows(session: nox.Session) -> None:
-    """Make, test and use sites on a Windows Python under Wine: `-- tests template` for more."""
+    """Make, test and use a site on a Windows Python under Wine; `-- tests template` runs more."""
     if not (hasattr(os, "geteuid") and os.geteuid() == 0 and Path("/etc/debian_version").exists()):
         session.skip("NOT PROVED HERE: Windows (needs Debian or Ubuntu, as root)")
     session.run("bash", "proof/windows/windows.sh", str(HERE), str(ENVIRONMENTS / "windows"),
@@ -234,7 +234,7 @@ def windows(session: nox.Session) -> None:
 
 @nox.session(**BY_NAME)
 def bench(session: nox.Session) -> None:
-    """Measure: `nox -s bench -- pages --rounds 5`; `-- --help` lists what."""
+    """Run benchmarks, all by default: `-- pages --rounds 5`; `-- --help` lists them."""
     run(session, "benchmarks", *session.posargs)
 
 
@@ -246,5 +246,5 @@ def mutations(session: nox.Session) -> None:
 
 @nox.session(**BY_NAME)
 def mutants(session: nox.Session) -> None:
-    """Change single operators and numbers and run the tests: `-- profiles --sample 0`."""
+    """Change single operators and numbers; count what tests notice: `-- profiles --sample 0`."""
     run(session, "proof.mutants", *session.posargs)

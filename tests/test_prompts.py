@@ -1,13 +1,21 @@
 """The questions: six, each a sentence, each choice with a label."""
 
 import json
+import tomllib
 
 import pytest
 from cookiecutter.prompt import prompt_for_config
 
-from tests.conftest import QUESTIONS, Bake
+from tests.conftest import QUESTIONS, TEMPLATE, Bake
 
 ASKED = ["project_name", "project_slug", "description", "author", "profile", "install"]
+
+
+def test_the_readme_names_the_oldest_python() -> None:
+    library = TEMPLATE / "{{cookiecutter.project_slug}}/vendor/django-outlast/pyproject.toml"
+    project = tomllib.loads(library.read_text("utf-8"))["project"]
+    oldest = project["requires-python"].removeprefix(">=")
+    assert f"needs Python {oldest} or later" in (TEMPLATE / "README.md").read_text("utf-8")
 
 
 def test_six_questions_each_a_sentence() -> None:

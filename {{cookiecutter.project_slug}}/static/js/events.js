@@ -124,10 +124,10 @@ async function refresh() {
   const parts = [...document.querySelectorAll("[data-live]")];
   try {
     for (const address of new Set(parts.map((part) => part.dataset.live))) {
-      const answer = await fetch(address, { cache: "no-store" });
-      if (answer.redirected) return answer.url;
-      if (!answer.ok) return undefined;
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const response = await fetch(address, { cache: "no-store" });
+      if (response.redirected) return response.url;
+      if (!response.ok) return undefined;
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
       for (const part of parts) replace(part, page.getElementById(part.id));
     }
     return "";

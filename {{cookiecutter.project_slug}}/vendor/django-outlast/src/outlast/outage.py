@@ -22,7 +22,7 @@ from outlast.health.errors import explain
 
 RETRY_AFTER = 5  # seconds
 # SQLSTATE classes of PostgreSQL: connection lost, out of resources, stopping or starting.
-AWAY = ("08", "53", "57P0", "58")
+UNAVAILABLE = ("08", "53", "57P0", "58")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -57,7 +57,7 @@ def is_outage(error: BaseException | None) -> bool:
     if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
         return False
     state = getattr(cause, "sqlstate", None)
-    return state is None or state.startswith(AWAY)
+    return state is None or state.startswith(UNAVAILABLE)
 
 
 class ExceptionReporter(debug.ExceptionReporter):

@@ -52,7 +52,7 @@ class SiteCollector(Collector):
         results = health.readiness()
         up = {result.name: float(result.state is not State.DOWN) for result in results}
         yield gauge("site_service_up", "1 if it answers.", "service", up)
-        with suppress(DatabaseError):  # it may have just gone away
+        with suppress(DatabaseError):  # it may have just become unavailable
             if up["database"] and (sessions := all_sessions()) is not None:
                 alive = sessions.alive().count()
                 rows = {"open": alive, "ended": sessions.count() - alive}
