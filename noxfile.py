@@ -189,7 +189,7 @@ def production(session: nox.Session) -> None:
 @nox.parametrize("name", [*REDIS, "database"], ids=[*REDIS, "database"])
 def outage(session: nox.Session, name: str) -> None:
     """Stop, hang, empty and fail over Redis, or the database, while users work with a site."""
-    of_database = ["outage/test_database", "test_postgres", "test_live", "test_live_postgres"]
+    of_database = ["outage/test_sqlite", "outage/test_postgres", "test_live"]
     names = of_database if name == "database" else ["outage/test_outage"]
     option = "--postgres" if name == "database" else f"--profile={name}"
     test(session, *[f"proof/{name}.py" for name in names], option)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,14 +25,12 @@ def opened(
 
     `origin`: another site, whose page opens the socket.
     """
-    trust = ssl.create_default_context()
-    site.authority.configure_trust(trust)
     cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     with asyncio.Runner() as runner:
         connection = runner.run(
             _connect(
                 f"wss://127.0.0.1:{port}/ws/events/",
-                ssl=trust,
+                ssl=site.connection["verify"],
                 origin=Origin(origin or site.url),
                 additional_headers={"Cookie": cookies if cookie is None else cookie},
                 proxy=None,

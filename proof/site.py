@@ -44,14 +44,15 @@ class Site:
         folder: Path,
         profile: str,
         variables: dict[str, str],
+        *,
         overlay: Path | None = None,
-        edit: Callable[[Path], None] | None = None,
+        added: dict[str, str] | None = None,
         python: str = sys.executable,
     ) -> None:
         """Generate a site in `folder`, migrate its database and create EMAIL.
 
         `overlay`: a folder whose contents are copied over the generated site first.
-        `edit`: a function that changes the files of the site.
+        `added`: texts that are added to the end of files; new files if there are none.
         `python`: the interpreter that runs it.
         """
         self.python = python
@@ -66,8 +67,10 @@ class Site:
         if overlay:
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(overlay, self.folder, ignore=ignore, dirs_exist_ok=True)
-        if edit:
-            edit(self.folder)
+        for name, text in (added or {}).items():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with (self.folder / name).open("a", encoding="utf-8") as file:
+                file.write(text)
         self.authority = trustme.CA()
         self.certificate = self.folder / "var" / "certificate.pem"
         self.certificate.parent.mkdir(mode=0o700, exist_ok=True)
@@ -91,8 +94,7 @@ class Site:
         ours = ("DJANGO_", "REDIS_", "SITE_", "PYTHONDONTWRITEBYTECODE")
         system = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
         # The site's own copy of the library, seen from the site's folder.
-        path = [self.variables.get("PYTHONPATH", ""), "vendor/django-outlast/src"]
-        return system | self.variables | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+        return system | self.variables | {"PYTHONPATH": "vendor/django-outlast/src"}
 
     def manage(self, *arguments: str) -> str:
         """Run `manage.py` and return what it prints; AssertionError with that when it fails."""

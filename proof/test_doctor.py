@@ -6,9 +6,9 @@ tests/outlast/test_health*.py break Redis, Sentinels and clusters in all other w
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from typing import Any
 
 import httpx2
 import pytest
@@ -28,81 +28,53 @@ DOCTOR_SECONDS = 20  # two rounds of five, and Django's start on a busy machine
 READY_SECONDS = 4  # one, and as much again
 
 
-class World(NamedTuple):
-    """A running site and the servers it uses."""
-
-    site: Site
-    topology: Any
-
-
-class Fault(NamedTuple):
-    """Something that breaks, what repairs it, and what must be said of which service.
-
-    `status`: what `/readyz` answers; 503 only if people cannot log in.
-    """
-
-    begin: Callable[[World], Any]
-    end: Callable[[World], Any]
-    service: str
-    words: str
-    remedy: str
-    status: int
-
-
-def execute(world: World, statement: str) -> None:
-    with closing(sqlite3.connect(world.site.folder / "var" / "db.sqlite3")) as database:
-        database.execute(statement)
-        database.commit()
-
-
-def rename(table: str, name: str) -> Callable[[World], None]:
-    return lambda world: execute(world, f"ALTER TABLE {table} RENAME TO {name}")
-
-
-def put_file_in_the_way(world: World) -> None:
-    folder = world.site.folder / "var" / "sessions"
-    folder.rename(folder.with_name("away"))
-    folder.touch()
-
-
-def take_it_away(world: World) -> None:
-    folder = world.site.folder / "var" / "sessions"
-    folder.unlink()
-    folder.with_name("away").rename(folder)
-
-
-def kill(world: World) -> None:
-    for server in world.topology.servers:
-        server.kill()
-
-
-def start(world: World) -> None:
-    for server in world.topology.servers:
-        server.start(wait=False)
-    world.topology.wait_ready()
-
-
-TABLE = Fault(rename("accounts_user", "away"), rename("away", "accounts_user"),
-              "database", "missing", "python manage.py migrate", 503)  # fmt: skip
-FOLDER = Fault(put_file_in_the_way, take_it_away, "files", "cannot be written", "", 503)
-REDIS = Fault(kill, start, "redis", "Nothing listens at", "devredis", 200)
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    profile = str(metafunc.config.getoption("--profile"))
-    if "fault" in metafunc.fixturenames:
-        own = [FOLDER] if profile == "file" else [REDIS] if profile.startswith("redis") else []
-        metafunc.parametrize("fault", [TABLE, *own], ids=lambda fault: fault.service)
+@pytest.fixture(scope="module")
+def own(profile: str) -> Iterator[Any]:
+    """Servers of the profile that no other test uses, or None where it needs none."""
+    needed = profile in module("config.profiles").SERVERS
+    with servers(profile) if needed else nullcontext() as topology:
+        yield topology
 
 
 @pytest.fixture(scope="module")
-def world(profile: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A site of its own, so that no other test sees what is broken here."""
-    needed = profile in module("config.profiles").SERVERS
-    with servers(profile) if needed else nullcontext() as topology:
-        variables = topology.environment() if topology else {}
-        with Site(tmp_path_factory.mktemp("ill"), profile, variables).running() as site:
-            yield World(site, topology)
+def site(own: Any, profile: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    variables = own.environment() if own else {}
+    with Site(tmp_path_factory.mktemp("ill"), profile, variables).running() as site:
+        yield site
+
+
+def execute(site: Site, *statements: str) -> None:
+    with closing(sqlite3.connect(site.folder / "var" / "db.sqlite3")) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+
+
+@contextmanager
+def fault(site: Site, own: Any) -> Iterator[tuple[str, str, str, int]]:
+    """Break what is particular to the profile, and repair it at the end.
+
+    Yield the service, words and a remedy of the doctor, and what `/readyz` answers: 503 only if
+    people cannot log in.
+    """
+    sessions = site.folder / "var" / "sessions"
+    if own:
+        for server in own.servers:
+            server.kill()
+        yield "redis", "Nothing listens at", "devredis", 200
+        for server in own.servers:
+            server.start(wait=False)
+        own.wait_ready()
+    elif site.variables["DJANGO_PROFILE"] == "file":
+        sessions.rename(sessions.with_name("away"))
+        sessions.touch()
+        yield "files", "cannot be written", "", 503
+        sessions.unlink()
+        sessions.with_name("away").rename(sessions)
+    else:
+        execute(site, "ALTER TABLE accounts_user RENAME TO away")
+        yield "database", "missing", "python manage.py migrate", 503
+        execute(site, "ALTER TABLE away RENAME TO accounts_user")
 
 
 def examine(site: Site) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -121,47 +93,44 @@ def ready(site: Site, query: str = "") -> httpx2.Response:
         return browser.get(f"/readyz{query}", headers={"Host": "10.0.0.1"}, timeout=READY_SECONDS)
 
 
-def test_all_checks_pass(world: World, profile: str) -> None:
-    code, found = examine(world.site)
+def test_all_checks_pass(site: Site, profile: str) -> None:
+    code, found = examine(site)
     assert (code, {name for name, item in found.items() if item["state"] != "ok"}) == (0, set())
-    assert world.site.manage("doctor").splitlines()[-1] == f"All {len(found)} checks passed."
-    answer = ready(world.site, "?strict")
+    assert site.manage("doctor").splitlines()[-1] == f"All {len(found)} checks passed."
+    answer = ready(site, "?strict")
     assert answer.status_code == 200
     services = answer.json()["backends"]
     assert services.keys() == SERVICES.get(profile, {"database"})
     assert {item["state"] for item in services.values()} == {"ok"}
 
 
-def test_a_fault_is_found_and_its_end_as_well(world: World, fault: Fault) -> None:
-    fault.begin(world)
-    try:
-        code, found = examine(world.site)
-        assert (code, found[fault.service]["state"]) == (1, "down")
-        assert fault.words in found[fault.service]["text"]
-        assert fault.remedy in " ".join(found[fault.service]["remedies"])
+def test_a_fault_is_found_and_its_end_as_well(site: Site, own: Any) -> None:
+    with fault(site, own) as (service, words, remedy, status):
+        code, found = examine(site)
+        assert (code, found[service]["state"]) == (1, "down")
+        assert words in found[service]["text"]
+        assert remedy in " ".join(found[service]["remedies"])
         # Answers may be a second old.
-        wait_for(lambda: ready(world.site, "?strict").status_code == 503, "the fault")
-        answer = ready(world.site)
-        assert answer.json()["backends"][fault.service]["state"] == "down"
-        assert answer.status_code == fault.status
-        with world.site.browser() as browser:
+        wait_for(lambda: ready(site, "?strict").status_code == 503, "the fault")
+        answer = ready(site)
+        assert answer.json()["backends"][service]["state"] == "down"
+        assert answer.status_code == status
+        with site.browser() as browser:
             assert browser.get("/healthz").text == "ok\n"
-    finally:
-        fault.end(world)
-    wait_for(lambda: ready(world.site, "?strict").status_code == 200, "its end")
+    wait_for(lambda: ready(site, "?strict").status_code == 200, "its end")
 
 
-def test_missing_migrations_are_reported(world: World, profile: str) -> None:
+def test_missing_migrations_are_reported(site: Site, profile: str) -> None:
     """A migration was not applied, and on `database` the cache's table is missing."""
-    rename("site_cache", "away")(world)
-    execute(world, "DELETE FROM django_migrations WHERE app = 'outlast'")
-    code, found = examine(world.site)
-    rename("away", "site_cache")(world)
+    execute(site, "ALTER TABLE site_cache RENAME TO away",
+            "DELETE FROM django_migrations WHERE app = 'outlast'")  # fmt: skip
+    code, found = examine(site)
+    execute(site, "ALTER TABLE away RENAME TO site_cache")
     assert code == 1
     if profile == "database":
         assert found["cache round trip"]["state"] == "down"
         assert found["cache round trip"]["remedies"] == ["Create them: python manage.py migrate"]
     assert found["migrations"]["state"] == "warning"
     assert found["migrations"]["remedies"] == ["Apply them: python manage.py migrate"]
-    assert ready(world.site).status_code == 200, "people can still log in"
-    world.site.manage("migrate", "--fake")
+    assert ready(site).status_code == 200, "people can still log in"
+    site.manage("migrate", "--fake")

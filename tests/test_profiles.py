@@ -110,6 +110,16 @@ def test_where_cache_and_messages_go(
     assert cache["KEY_PREFIX"] == layer["CONFIG"]["prefix"] == "shop"
 
 
+@pytest.mark.parametrize("name", ["database", "file", "dummy"])
+def test_messages_go_through_the_database_if_that_is_postgresql(name: str) -> None:
+    variables = {"DATABASE_URL": "postgres://one/shop"}
+    layer = {"BACKEND": "outlast.channels.postgres.PostgresLayer", "CONFIG": {"listen": "default"}}
+    assert load(name, **variables).channel_layer == layer
+    variables["DATABASE_LISTEN_URL"] = "postgres://two/shop"
+    assert load(name, **variables).channel_layer["CONFIG"] == {"listen": "listen"}
+    assert load(name).channel_layer == {"BACKEND": "outlast.channels.local.LocalLayer"}
+
+
 def test_what_starts_for_sentinels_survives_a_lost_server() -> None:
     started = profiles.SERVERS[SENTINEL]
     assert started["sentinels"] >= 3, "a majority must be left"

@@ -27,9 +27,17 @@ from proof.site import PASSWORD, Site
 # The first is without windows of its own to draw: half the time.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 PEOPLE = 40
-OVERLAY = Path(__file__).parent.parent / "overlay"
 # Where each status is answered.
 ERRORS = {"404": "/nowhere/"} | {each: f"/broken/{each}/" for each in ("403", "500", "503")}
+BROKEN = """
+from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
+
+def fail(request, status):
+    raise {403: PermissionDenied, 500: RuntimeError, 503: OperationalError}[status]("on purpose")
+
+urlpatterns += [path("broken/<int:status>/", fail)]
+"""
 # The sandbox refuses to run as root, which is what a container is.
 ARGUMENTS = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 
@@ -69,9 +77,9 @@ def site(
     variables = topology.environment() if topology else {}
     variables["EMAIL_URL"] = f"filemail:///{quote(mailbox.as_posix())}"
     variables["SIGN_UP"] = "1"
-    variables["PYTHONPATH"] = f"{OVERLAY}{os.pathsep}vendor/django-outlast/src"
-    variables["DJANGO_SETTINGS_MODULE"] = "broken.settings"
-    with Site(tmp_path_factory.mktemp("site"), profile, variables).running() as site:
+    added = {"config/urls.py": BROKEN}
+    site = Site(tmp_path_factory.mktemp("site"), profile, variables, added=added)
+    with site.running():
         yield site
 
 

@@ -1,7 +1,6 @@
 """What the Content-Security-Policy lets an owner's pages do, in a real browser."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,16 +39,12 @@ urlpatterns += [
 """
 
 
-def add_pages(folder: Path) -> None:
-    with (folder / "config" / "urls.py").open("a", encoding="utf-8") as file:
-        file.write(PAGES)
-
-
 @pytest.fixture(scope="module")
 def own(topology: Any, profile: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site with pages of an owner, and those of docs/api.md."""
     variables = topology.environment() if topology else {}
-    site = Site(tmp_path_factory.mktemp("own"), profile, variables, edit=add_pages)
+    added = {"config/urls.py": PAGES}
+    site = Site(tmp_path_factory.mktemp("own"), profile, variables, added=added)
     follow(site, "api.md", only_files=True)
     site.manage("collectstatic", "--noinput")
     with site.running():

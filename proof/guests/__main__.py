@@ -5,7 +5,6 @@ the settings of production and of development, and writes docs/guests.md. `-- NA
 of them and only prints.
 """
 
-import functools
 import os
 import re
 import shutil
@@ -69,18 +68,14 @@ def install(folder: Path, requirement: str) -> str:
     return python
 
 
-def add(guest: dict[str, Any], folder: Path) -> None:
-    """Add a guest to the files of a generated site."""
-    files, settings = guest.get("files", {}), guest["settings"]
+def files_of(guest: dict[str, Any]) -> dict[str, str]:
+    """Return what a guest adds to the files of a generated site."""
+    files: dict[str, str] = guest.get("files", {})
+    settings = guest["settings"]
     if relaxed := guest.get("relaxed"):
-        files |= {"config/policies.py": POLICY.format(relaxed)}
+        files = files | {"config/policies.py": POLICY.format(relaxed)}
         settings += 'MIDDLEWARE += ["config.policies.guest_policy"]\n'
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, "utf-8")
-    for name, text in (("settings", settings), ("urls", guest.get("urls", ""))):
-        with (folder / "config" / f"{name}.py").open("a", encoding="utf-8") as file:
-            file.write(f"\n{text}\n")
+    return files | {"config/settings.py": settings, "config/urls.py": guest.get("urls", "")}
 
 
 def try_out(name: str, folder: Path, python: str, profile: str) -> None:
@@ -89,8 +84,8 @@ def try_out(name: str, folder: Path, python: str, profile: str) -> None:
         variables = {"EMAIL_URL": f"filemail:///{folder / profile / 'my-site' / 'var' / 'mail'}"}
         if profile.startswith("redis"):
             variables |= stack.enter_context(servers(profile)).environment()
-        edit = functools.partial(add, GUESTS[name])
-        site = Site(folder / profile, profile, variables, edit=edit, python=python)
+        added = files_of(GUESTS[name])
+        site = Site(folder / profile, profile, variables, added=added, python=python)
         if "polls" in GUESTS[name]["settings"]:
             site.manage("makemigrations", "polls")
             site.manage("migrate")
