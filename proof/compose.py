@@ -1,4 +1,4 @@
-"""compose.yaml of a generated site without an engine: its services by their own commands."""
+"""Run the services of a generated site's compose.yaml by their own commands, without Docker."""
 
 import os
 import re
@@ -32,7 +32,7 @@ class Compose:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def here(self, text: str) -> str:
-        """Replace ports, and the paths that are those of a container."""
+        """Replace the ports, and the paths of containers."""
         text = re.sub(r"\b(?:700|2700)[1-6]\b", lambda m: self.ports[m[0]], text)
         text = text.replace("/run/secrets", str(self.secrets))
         return text.replace("/deploy/", f"{self.site.folder / 'deploy'}/")
@@ -73,11 +73,11 @@ class Compose:
         return Redis("127.0.0.1", port, username=user, password=secret, decode_responses=True)
 
     def variables(self, name: str) -> dict[str, str]:
-        """Return the environment of the service `name`, but for what this machine decides."""
+        """Return the environment of the service `name`, except what depends on this machine."""
         found = {key: str(value) for key, value in self.services[name]["environment"].items()}
         found = {key: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text) for key, text in found.items()}
         del found["DATABASE_URL_FILE"], found["SITE_URL"], found["FORWARDED_ALLOW_IPS"]
-        if found.pop("REDIS_URL_FILE", ""):  # the port stands in the secret as well
+        if found.pop("REDIS_URL_FILE", ""):  # the secret contains the port
             found["REDIS_URL"] = self.here(self.secret("redis_url"))
         return found
 

@@ -124,7 +124,7 @@ def _body(chance: random.Random) -> bytes:
 
 
 class Attacker:
-    """Sends requests and returns responses; connects once more when it was cut off."""
+    """Sends requests and returns responses; reconnects if the server closes the connection."""
 
     def __init__(self, site: Site) -> None:
         self.site = site

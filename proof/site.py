@@ -1,7 +1,7 @@
 """A generated site, served as in production: strict settings, uvicorn, TLS.
 
-Ordinary HTTP clients do not send Secure cookies back over plain HTTP, so tests that
-skip TLS drift into debug mode and prove another site than the one that people run.
+HTTP clients do not send Secure cookies over plain HTTP, so tests without TLS need debug settings,
+and test another site than the one in production.
 """
 
 import functools
@@ -63,7 +63,7 @@ class Site:
                 str(TEMPLATE), no_input=True, output_dir=str(folder), extra_context=answers
             )
         )
-        (self.folder / ".env").unlink(missing_ok=True)  # production is told by its environment
+        (self.folder / ".env").unlink(missing_ok=True)  # as in production
         if overlay:
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(overlay, self.folder, ignore=ignore, dirs_exist_ok=True)
@@ -157,7 +157,7 @@ class Site:
         return server
 
     def stop(self, server: subprocess.Popen[bytes] | None = None) -> None:
-        """End a server, the site's own unless another is given, as systems do."""
+        """End a server, by default the site's own, as service managers do."""
         server = server or self.process
         server.terminate()
         try:
@@ -181,7 +181,7 @@ class Site:
         raise AssertionError(f"The site did not start:\n{Path(log).read_text()[-4000:]}")
 
     def browser(self) -> "Browser":
-        """Return a client of its own cookies that trusts the site's certificate."""
+        """Return a client with its own cookies that trusts the site's certificate."""
         return Browser(**self.connection)
 
     @functools.cached_property

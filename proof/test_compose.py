@@ -1,8 +1,8 @@
-"""compose.yaml and Dockerfile without an engine: the same commands, files and variables.
+"""compose.yaml and Dockerfile without Docker: the same commands, files and variables.
 
-No container is started here. What would run in them is: each Redis and Sentinel by its
-command in compose.yaml, the site by the Dockerfile's command and with the variables of
-compose.yaml. Only ports, paths and the relational database are other ones.
+No container is started here. Each Redis and Sentinel runs by its command in compose.yaml, and the
+site by the Dockerfile's command with the variables of compose.yaml. Only ports, paths and the
+relational database differ.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A service of each profile broken: what the doctor and `/readyz` make of it.
+"""What the doctor and `/readyz` report while a service of the profile is broken.
 
 tests/outlast/test_health*.py break Redis, Sentinels and clusters in all other ways.
 """

@@ -1,4 +1,4 @@
-"""Nothing tells whether an address has an account: pages and their times, 200 of each.
+"""Neither pages nor their times reveal whether an address has an account: 200 of each.
 
 It needs a quiet machine, so no session runs it. After `nox -s environment`:
 `.nox/environment/bin/python -m pytest -s proof/test_enumeration.py`.
@@ -33,7 +33,7 @@ User.objects.bulk_create(
 
 @pytest.fixture(scope="module")
 def site(profile: str, topology: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site with SAMPLES accounts, whose mail are files."""
+    """A site with SAMPLES accounts, which writes mail to files."""
     folder = tmp_path_factory.mktemp("enumeration")
     mail = f"filemail:///{quote((folder / 'mail').as_posix())}"
     variables = topology.environment() if topology else {}
@@ -85,7 +85,7 @@ def test_enumeration(site: Site, page: str) -> None:
 
 
 def middle(values: list[float]) -> list[float]:
-    """Return the middle half of the values: the machine may have more to do."""
+    """Return the middle half of the values, without the outliers of a busy machine."""
     assert len(values) == SAMPLES
     low, _, high = quantiles(values, n=4)
     return [value for value in values if low <= value <= high]

@@ -24,7 +24,7 @@ def dashboard(site: Site, cookies: bytes) -> int:
 
 
 def socket(site: Site, cookie: str) -> bool:
-    """Whether a WebSocket with these cookies is let in."""
+    """Whether a WebSocket with these cookies is accepted."""
     try:
         with site.browser() as browser, opened(site, site.port, browser, cookie=cookie):
             return True
@@ -69,7 +69,7 @@ def test_a_form_that_cannot_be_read_is_refused(
 
 
 @pytest.mark.slow
-def test_no_request_of_a_stranger_is_an_error_of_the_server(site: Site) -> None:
+def test_no_request_causes_a_server_error(site: Site) -> None:
     log = site.folder / "var" / "server.log"
     start = log.stat().st_size
     attacker = fuzz.Attacker(site)

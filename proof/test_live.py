@@ -67,7 +67,7 @@ def ada(site: Site) -> Iterator[Browser]:
         yield browser
 
 
-def test_an_event_crosses_to_the_owners_other_browser_alone(
+def test_an_event_reaches_only_the_users_other_browser(
     ada: Browser, browsers: Callable[..., Browser], page: Callable[..., Page]
 ) -> None:
     here, there, stranger = page(ada), page(browsers(), 1), page(browsers(STRANGER), 1)
@@ -111,14 +111,14 @@ def test_a_client_that_sends_is_disconnected(
     good.next_event("heartbeat")
     with suppress(ConnectionClosed):
         bad.send(frame)
-    # Of what is far too large not all is read, and then not even the code gets through.
+    # The server does not read all of a far too large message, and then the close code can be lost.
     assert bad.end(5) in ((1003,) if len(frame) <= LIMIT else (1009, 1006))
     browsers()
     good.next_event("signed_in")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-def test_sigterm_lets_requests_finish_and_tells_sockets_to_come_again(site: Site) -> None:
+def test_sigterm_lets_requests_finish_and_sockets_reconnect(site: Site) -> None:
     port = free_port()
     server = site.start(port=port, patience=20)
     answers: list[int] = []

@@ -1,4 +1,4 @@
-"""A site on one profile from outside: people log in, and things lie where the profile says."""
+"""A site on one profile from outside: people log in, and data is where the profile says."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from proof.site import Site
 
-# Where each profile's things can be seen from outside the site: in the row of the session,
+# Where each profile's data can be seen from outside the site: in the row of the session,
 # in the table of the cache, in a file below var/, or in Redis.
 SESSIONS_STORED_IN = {
     "database": {"row"},
@@ -126,7 +126,7 @@ def test_no_migration_is_missing(site: Site) -> None:
 
 @pytest.mark.any_profile
 def test_the_log_is_json_line_by_line(site: Site) -> None:
-    """Static files, which are streamed, bring no warnings along."""
+    """Static files, which are streamed, cause no warnings."""
     with site.browser() as browser:
         page = browser.get("/accounts/login/")
         assert "server" not in page.headers

@@ -13,7 +13,7 @@ from proof.site import TEMPLATE
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # runs nox itself
 
 SITE = "{{cookiecutter.project_slug}}"
-LIMIT = 600  # seconds for a run of nox; below that of the test, so that it is the one to end it
+LIMIT = 600  # seconds for a run of nox; less than the test's own limit, for a better error
 # What a person types at each step: the file, the text that is there, the text afterwards.
 STEPS = [
     ("cookiecutter.json", '"redis-cluster"]', '"redis-cluster", "memory"]'),

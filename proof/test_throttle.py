@@ -1,4 +1,4 @@
-"""The throttle behind a proxy, from outside: whose address counts, and whose is only a claim.
+"""The throttle behind a proxy, from outside: which address counts, and which is only claimed.
 
 The site trusts the proxy on its own machine, as by default. The tests speak as that proxy,
 which appends, as nginx and load balancers do, to what the client itself wrote.

@@ -26,7 +26,7 @@ ANSWERS = QUESTIONS | {
     "__slug_as_typed": "my-site",
     "profile": "database",
 }
-# What the shell, nox or `uvx` have set must not decide what is tested.
+# Variables of the shell, nox or `uvx` must not influence the tests.
 FOREIGN = ("COOKIECUTTER_", "PROJECT_PYTHON", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
 UV = shutil.which("uv") or shutil.which(os.environ.get("UV") or "uv")
 
@@ -38,7 +38,7 @@ def without_uv(path: str) -> str:
 
 
 def environment(variables: dict[str, str]) -> dict[str, str]:
-    """Return the variables and this process's own, less what is foreign to a test, and uv."""
+    """Return the variables and those of this process, except FOREIGN ones; hide uv."""
     kept = {k: v for k, v in os.environ.items() if k != "UV" and not k.startswith(FOREIGN)}
     return kept | {"PATH": without_uv(os.environ["PATH"])} | variables
 
@@ -62,7 +62,7 @@ def run(
 
 @dataclass(frozen=True)
 class BakedProject:
-    """What one run of cookiecutter left: the project's folder, the output, the exit code."""
+    """The result of one run of cookiecutter: the project's folder, the output, the exit code."""
 
     folder: Path
     output: str
@@ -81,7 +81,7 @@ class BakedProject:
 
     @property
     def commands(self) -> list[str]:
-        """The commands that the hook told at its end."""
+        """The commands that the hook printed last."""
         return [line.strip() for line in self.output.rpartition(":\n\n")[2].splitlines()]
 
     @property

@@ -24,7 +24,7 @@ from playwright.sync_api import (
 
 from proof.site import PASSWORD, Site
 
-# The first is without windows of its own to draw: half the time.
+# The first one draws no windows, which takes half the time.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 PEOPLE = 40
 # Where each status is answered.
@@ -38,7 +38,7 @@ def fail(request, status):
 
 urlpatterns += [path("broken/<int:status>/", fail)]
 """
-# The sandbox refuses to run as root, which is what a container is.
+# Chromium's sandbox does not run as root, as in containers.
 ARGUMENTS = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 
 
@@ -60,7 +60,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             "(apt install chromium, brew install --cask chromium), or name one in BROWSER_PATH.",
             returncode=int(required),
         )
-    expect.set_options(timeout=20_000)  # milliseconds: the machine may have more to do
+    expect.set_options(timeout=20_000)  # milliseconds, for a busy machine
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,7 @@ def mailbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def site(
     topology: Any, profile: str, mailbox: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    """A running site on the profile, whose mail are files, and with pages that fail."""
+    """A running site on the profile, which writes mail to files and has pages that fail."""
     variables = topology.environment() if topology else {}
     variables["EMAIL_URL"] = f"filemail:///{quote(mailbox.as_posix())}"
     variables["SIGN_UP"] = "1"
@@ -112,7 +112,7 @@ def browser_type() -> Iterator[BrowserType]:
 
 @pytest.fixture(scope="session")
 def launch() -> dict[str, Any]:
-    """What Chromium is started with."""
+    """The options with which Chromium is started."""
     return {"executable_path": chromium(), "args": ARGUMENTS}
 
 
@@ -136,9 +136,9 @@ class Console(list[str]):
             self.append(f"{message.text} {message.location['url']}")
 
     def accept(self, text: str) -> None:
-        """Drop the complaints with `text` in them; AssertionError if no complaint has it."""
+        """Drop the errors that contain `text`; AssertionError if no error does."""
         expected = [line for line in self if text in line]
-        assert expected, f"The console did not complain of {text!r}: {self}"
+        assert expected, f"The console has no error with {text!r}: {self}"
         for line in expected:
             self.remove(line)
 
@@ -179,13 +179,13 @@ def page(window: Callable[..., Page]) -> Page:
 
 
 def press(page: Page, name: str) -> None:
-    """Press a button and wait for the page that comes of it."""
+    """Press a button and wait for the next page."""
     with page.expect_navigation():
         page.get_by_role("button", name=name).click()
 
 
 def log_in(page: Page, person: str, password: str = PASSWORD, remember: bool = False) -> None:
-    """Log in by the login page; one sees the dashboard afterwards if that worked."""
+    """Log in with the login page; the next page is the dashboard if that worked."""
     page.goto("/accounts/login/")
     page.get_by_label("Email address").fill(person)
     page.get_by_label("Password").fill(password)

@@ -148,7 +148,7 @@ def test_an_invitation(window: Callable[..., Page], mailbox: Path) -> None:
     expect_dashboard(guest)
 
 
-def test_without_permission_one_logs_in_as_another(
+def test_without_permission_people_can_log_in_as_another_user(
     page: Page, person: str, console: Console
 ) -> None:
     log_in(page, person)
@@ -173,7 +173,7 @@ def test_by_keyboard_alone(page: Page, person: str) -> None:
             text = focused.evaluate("e => e.textContent.trim() || e.labels?.[0].textContent")
             if text == name:
                 return
-        raise AssertionError(f"No way to {name!r} by the tabulator key.")
+        raise AssertionError(f"The Tab key does not reach {name!r}.")
 
     page.goto("/accounts/login/")
     expect(page.get_by_label("Email address")).to_be_focused()
@@ -198,7 +198,7 @@ def test_by_keyboard_alone(page: Page, person: str) -> None:
     expect_login(page)
 
 
-def test_dates_are_in_the_readers_zone_and_manner(
+def test_dates_are_in_the_readers_time_zone_and_format(
     window: Callable[..., Page], person: str
 ) -> None:
     page = window(timezone_id="Asia/Tokyo", locale="en-GB")

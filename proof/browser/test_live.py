@@ -35,7 +35,7 @@ def test_a_login_elsewhere_shows_in_every_open_browser(
     expect(stranger.locator("#events li")).to_have_count(0)
 
 
-def test_the_script_of_the_document_hears_events(window: Callable[..., Page], person: str) -> None:
+def test_the_documented_script_receives_events(window: Callable[..., Page], person: str) -> None:
     """As docs/live.md of the site has it, for an event that the site itself sends."""
     document = (TEMPLATE / "{{cookiecutter.project_slug}}" / "docs" / "live.md").read_text("utf-8")
     (script,) = re.findall(r"^```js page\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
@@ -80,7 +80,7 @@ def test_long_after_the_login_ending_sessions_needs_the_password(
 def test_a_new_password_leaves_this_browser_connected(
     window: Callable[..., Page], person: str
 ) -> None:
-    """Its session is replaced; a second tab goes on with the new one, all others ended."""
+    """Its session is replaced; a second tab uses the new one, and all others have ended."""
     here, there = watch(window(), person), watch(window(), person)
     tab = here.context.new_page()
     tab.goto("/accounts/password/change/")

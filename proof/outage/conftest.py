@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="add the results to a file (default: OUTAGE_JSON)",
     )
     parser.addoption("--every-kind", action="store_true", help="each fault on Valkey and Redis")
-    parser.addoption("--stock", action="store_true", help="see Django's own engines fail")
+    parser.addoption("--stock", action="store_true", help="use Django's own engines, which fail")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""Faults of what fails over by itself: Sentinels and clusters."""
+"""Faults of Sentinels and clusters, which fail over by themselves."""
 
 import time
 
@@ -41,7 +41,7 @@ def planned_failover(outage: Outage) -> None:
 
 @fault("slots resharded while they are in use", "redis-cluster")
 def resharded(outage: Outage) -> None:
-    """Half of their keys are at either node for a while: some commands are asked to go on."""
+    """For a while, each node has half of their keys, and redirects some commands (ASK)."""
     source, target, *_ = outage.topology.primaries
     with source.client() as old, target.client() as new:
         ids = [client.execute_command("CLUSTER MYID") for client in (old, new)]

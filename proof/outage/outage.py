@@ -54,7 +54,7 @@ class Outage:
 
     @property
     def everyone(self) -> list[Any]:
-        """All servers, and what watches them first."""
+        """All servers; Sentinels first."""
         return [*self.topology.sentinels, *self.topology.servers]
 
     def observed(self, text: str) -> None:

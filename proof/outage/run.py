@@ -15,7 +15,7 @@ USERS = 6
 EMAILS = [f"user{number}@example.com" for number in range(USERS + 2)]
 WARM_UP, USUAL, AFTER = 0.5, 2.0, 2.0  # seconds
 TIME_LIMIT = 60.0  # seconds that a slow machine is given to do enough
-FINISH_SECONDS = 60.0  # that all users are given to look at everything once more
+FINISH_SECONDS = 60.0  # in which all users check everything once more
 
 
 def run_fault(outage: Outage, fault: Fault, *, time_limit: float = TIME_LIMIT) -> Result:

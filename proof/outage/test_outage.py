@@ -1,4 +1,4 @@
-"""Faults in Redis under a site in use: no user notices.
+"""Redis fails while users work with a site: no user notices.
 
 Each fault once, on Valkey and on Redis in turn; `--every-kind`: each on both (conftest.py).
 `--stock`: the same faults with Django's own sessions and cache, to see that the proof can fail.

@@ -108,7 +108,7 @@ def test_callers_do_not_wait_for_each_other(backend: Topology, cache: RedisCache
     assert took < 5
 
 
-def test_own_crowd_does_not_break_the_circuit(
+def test_too_many_own_connections_do_not_open_the_breaker(
     backend: Topology, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = make_cache(backend, max_connections=2, socket_timeout=5)

@@ -113,7 +113,7 @@ def test_an_idle_socket_lives(redis_server: Topology) -> None:
     run(scenario())
 
 
-def test_redis_may_come_later() -> None:
+def test_redis_may_start_later() -> None:
     async def scenario(topology: Topology) -> None:
         layer = make_layer(topology)
         topology.primary.kill()
@@ -175,7 +175,7 @@ def test_the_breaker_is_the_cache_s(use_redis: Callable[..., None], redis_url: s
 
 
 @pytest.mark.slow
-def test_a_moment_of_being_busy_ourselves_is_no_outage(
+def test_a_busy_process_is_no_outage(
     redis_server: Topology, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An event loop that was blocked for seconds reads what Redis sent meanwhile."""

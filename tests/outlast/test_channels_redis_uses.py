@@ -18,8 +18,8 @@ from tls import make_certificates, speak_tls
 from tests.servers import Topology, wait_until
 
 
-def test_two_sites_on_one_redis_never_meet(redis_server: Topology) -> None:
-    """Pub/sub ignores database numbers; a site called a and one called ab must not meet either."""
+def test_two_sites_on_one_redis_are_separate(redis_server: Topology) -> None:
+    """Pub/sub ignores database numbers. The sites "a" and "ab" must be separate, too."""
 
     async def scenario() -> None:
         client = redis_server.primary.client()
@@ -128,7 +128,7 @@ def test_speaks_through_a_socket_in_the_file_system() -> None:
         send_and_hear(PubSubLayer([url], "site"))
 
 
-def test_nothing_said_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_messages_are_not_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """redis-py repeats the command, and with it the message, in some of its errors."""
     with Topology() as topology:
         topology.primary.client().execute_command("ACL", "SETUSER", "default", "-publish")

@@ -172,7 +172,7 @@ def test_a_cluster_that_loses_nodes(stack: ExitStack, use_cache: Use) -> None:
         (["maxmemory 100mb", "maxmemory-policy noeviction"], "it refuses writes"),
     ],
 )
-def test_memory_that_ends_badly(lines: list[str], said: str, use_cache: Use) -> None:
+def test_memory_without_limit_or_eviction(lines: list[str], said: str, use_cache: Use) -> None:
     with Topology(lines=lines) as topology:
         use_cache(url(topology.primary))
         with pytest.raises(Concern, match=said):

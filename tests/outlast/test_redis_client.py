@@ -52,7 +52,7 @@ def test_one_client_whatever_thread_or_loop_asks(backend: Topology, cache: Redis
     assert opened(backend) - before <= 1  # that of opened() itself
 
 
-def test_a_crowd_gives_its_connections_back(backend: Topology, cache: RedisCache) -> None:
+def test_many_threads_release_their_connections(backend: Topology, cache: RedisCache) -> None:
     together = threading.Barrier(20)
 
     def request() -> None:

@@ -123,7 +123,7 @@ def test_a_file_of_another_session_or_of_an_earlier_save_is_not_read(folder: Pat
         assert loaded(mine.session_key) == {}
 
 
-def test_a_disk_that_is_full_loses_no_write_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_raises_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     session = saved(fruit="apple")
 
     def full(*args: Any, **kwargs: Any) -> int:

@@ -163,7 +163,7 @@ def test_users_of_another_database_are_left_to_django(
     assert request.session.modified and request.session.session_key == KEY["of the session"]
 
 
-# --- The price ---
+# --- Costs ---
 
 
 @pytest.mark.parametrize("ask", [lambda r: r.user.pk, async_to_sync(_await_user)])

@@ -23,7 +23,7 @@ def make_certificates(folder: Path, *, expired: bool = False) -> Path:
 
 
 def speak_tls(port: int, certificates: Path) -> int:
-    """Return the port at which the server at `port` can be had with TLS, until the tests end."""
+    """Return a port with TLS in front of the server at `port`, until the tests end."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
     ports = Queue[int]()

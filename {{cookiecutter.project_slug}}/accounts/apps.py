@@ -2,7 +2,7 @@ from django.apps import AppConfig
 
 
 class AccountsConfig(AppConfig):
-    """People: user, login, logout, sessions, password, live events."""
+    """Accounts: user, login, logout, sessions, password, live events."""
 
     name = "accounts"
 

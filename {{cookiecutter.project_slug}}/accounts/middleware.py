@@ -1,4 +1,4 @@
-"""Failed logins count also if the transaction of the view is rolled back."""
+"""Count failed logins even if the transaction of the view is rolled back."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from accounts.models import Attempt
 
 
 def keep_failures(get_response: Callable[[Any], HttpResponse]) -> Callable[[Any], HttpResponse]:
-    """Return a middleware that saves failed logins again which `ATOMIC_REQUESTS` rolled back."""
+    """Return a middleware that saves failed logins again if `ATOMIC_REQUESTS` rolled them back."""
 
     def middleware(request: Any) -> HttpResponse:
         request.uncommitted_failures = []  # accounts/throttle.py appends

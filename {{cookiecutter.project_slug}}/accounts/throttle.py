@@ -5,7 +5,7 @@ Failures are counted per account in one table, so that the limits hold without a
 - `THROTTLE_ACCOUNT_LIMIT` per account in `THROTTLE_SECONDS`, `THROTTLE_DAY_LIMIT` in a day.
   Addresses from which the account has logged in before are exempt: no one can lock its owner out.
 There is no limit per address alone, because many people can share one. Refused attempts do not
-count, so waiting always helps. Unknown names have the same limits as accounts.
+count, so every wait ends. Unknown names have the same limits as accounts.
 """
 
 import logging
@@ -74,7 +74,7 @@ class ThrottledBackend(ModelBackend):
         self, request: Any, username: Any = None, password: Any = None, **kwargs: Any
     ) -> User | None:
         """Return the user or None; raise PermissionDenied if the account has to wait."""
-        names = (username, kwargs.get(User.USERNAME_FIELD), *kwargs.values())  # or another's name
+        names = (username, kwargs.get(User.USERNAME_FIELD), *kwargs.values())  # or another's
         name = next((text for text in names if text and isinstance(text, str)), "")
         if request is not None:
             request.throttle = None  # of an earlier call

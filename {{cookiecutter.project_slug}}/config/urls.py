@@ -13,7 +13,7 @@ urlpatterns = [
     # The site's page has limits, and ends the other sessions.
     path("admin/password_change/", RedirectView.as_view(pattern_name="password_change")),
     path("admin/", admin.site.urls),
-    # Browsers ask for this one wherever a page names no icon, as the admin's do.
+    # Browsers request this address if a page names no icon, such as those of the admin.
     path("favicon.ico", RedirectView.as_view(url="/static/icon.svg")),
 ]
 
