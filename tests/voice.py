@@ -71,12 +71,26 @@ def long_sentences(text: str) -> Iterator[str]:
     """Yield the sentences of a Markdown text, without code and tables, that are too long."""
     text = re.sub(r"```.*?```|^(\||#|!\[|<).*?$", "", text, flags=re.DOTALL | re.MULTILINE)
     for paragraph in re.split(r"\n\s*\n|\n(?=[-*\d])", text):
-        for sentence in re.split(r"(?<=[.!?:;])\s+", " ".join(paragraph.split())):
+        for sentence in re.split(r"(?<=[.!?])\s+", " ".join(paragraph.split())):
             if len(re.findall(r"[\w'`]+(?:[-/.][\w'`]+)*", sentence)) > LONGEST:
                 yield sentence
 
 
+def pictures() -> Iterator[str]:
+    """Yield a sentence for each picture that no document shows, or that is missing."""
+    found = {name for name in files() if name.endswith(".png")}
+    shown = set()
+    for name in files():
+        if name.endswith(".md"):
+            text = (TEMPLATE / name).read_text("utf-8")
+            for target in re.findall(r"!\[[^]]*\]\(([^)\s]+)\)", text):
+                shown.add((Path(name).parent / target).as_posix())
+    yield from (f"{name}: no document shows this picture" for name in sorted(found - shown))
+    yield from (f"{name}: the picture is missing" for name in sorted(shown - found))
+
+
 def complaints() -> Iterator[str]:
+    yield from pictures()
     for name in files():
         path = TEMPLATE / name
         if name in LEFT_OUT:
@@ -89,8 +103,8 @@ def complaints() -> Iterator[str]:
                 yield f"{name}:{number}: choose a name without {found[0]!r}: {words}"
     for section in (TEMPLATE / "docs/decisions.md").read_text("utf-8").split("\n## ")[1:]:
         heading, *lines = filter(None, section.splitlines())
-        if len(lines) > 6:
-            yield f"docs/decisions.md: more than six lines: {heading}"
+        if len(lines) > 6 or max(map(len, lines)) > 120:
+            yield f"docs/decisions.md: more than six lines, of 120 characters each: {heading}"
     for name in READMES:
         for sentence in long_sentences((TEMPLATE / name).read_text("utf-8")):
             yield f"{name}: a sentence of more than {LONGEST} words: {sentence}"
