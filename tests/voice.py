@@ -18,8 +18,8 @@ SITE = "{{cookiecutter.project_slug}}"
 TICS = re.compile(
     r"\b([Nn]obody|[Ss]omebody|[Ww]hoever|[Aa]new|[Bb]eside|is none|to be had|all is well"
     r"|(is|are) well|in vain|by now|throw-away|[Ww]hile developing|[Mm]ends?|goes on without"
-    r"|lies? in|e-mail|the heart|knows? nothing but|[Aa]nybody|deaf|for good|over and over"
-    r"|hangs? up|(is|are|was|were) to be|takes? its time|the (first|second) edition)\b(?![@-])"
+    r"|lies? in|e-mail|time-outs?|the heart|knows? nothing but|[Aa]nybody|deaf|for good|hangs? up"
+    r"|over and over|(is|are|was|were) to be|takes? its time|the (first|second) edition)\b(?![@-])"
 )
 # Names in Python that say nothing, or are metaphors.
 NAMES = re.compile(

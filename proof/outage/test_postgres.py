@@ -242,7 +242,7 @@ def test_refused(site: Site, server: Postgres, monkeypatch: pytest.MonkeyPatch) 
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute("SELECT pg_reload_conf()")
     for address, words in (
-        (url.replace("site@", "guest:wr0ng@"), "refuses the user name or the password"),
+        (url.replace("site@", "guest:wr0ng@"), "refuses the username or the password"),
         (f"{url.rpartition('/')[0]}/none", "The server has no database of the name in"),
     ):
         monkeypatch.setitem(site.variables, "DATABASE_URL", address)

@@ -126,7 +126,7 @@ def test_too_many_own_connections_do_not_open_the_breaker(
 def test_connections_that_lead_nowhere_are_noticed_once(
     backend: Topology, cache: RedisCache, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As when a firewall drops idle connections: each would cost a time-out and an outage."""
+    """As when a firewall drops idle connections: each would cost a timeout and an outage."""
     together = threading.Barrier(10)
 
     def hold(_: int) -> None:

@@ -48,7 +48,7 @@ def test_a_password_in_an_error_is_hidden_but_does_not_hide_the_error(
 ) -> None:
     use_cache("redis://:password@127.0.0.1:6379/0")
     error = AuthenticationError("invalid username-password pair or user is disabled.")
-    assert "refuses the user name or the password" in explain(error)[0]
+    assert "refuses the username or the password" in explain(error)[0]
     settings.DATABASES["default"]["PASSWORD"] = "s3cr{t@"  # noqa: S105
     try:
         (sentence,) = explain(OperationalError("odd: s3cr{t@ and s3cr%7Bt%40 {0}"))

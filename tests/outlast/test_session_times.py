@@ -94,7 +94,7 @@ def test_only_the_password_renews_authenticated(browser: Client, user: User) -> 
     assert loaded(request.session.session_key)["fruit"] == "apple"
 
 
-def test_the_absolute_time_out_counts_from_the_login(browser: Client, settings: Any) -> None:
+def test_the_absolute_timeout_counts_from_the_login(browser: Client, settings: Any) -> None:
     settings.OUTLAST = {"SESSION_ABSOLUTE_SECONDS": LONG_AGO.total_seconds() + 60}
     assert is_logged_in(browser)  # opened earlier
     settings.OUTLAST = {"SESSION_ABSOLUTE_SECONDS": LONG_AGO.total_seconds() - 60}

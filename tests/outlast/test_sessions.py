@@ -220,7 +220,7 @@ def test_a_session_expires(expiry: Any) -> None:
     assert loaded(session.session_key) is None
 
 
-def test_a_session_ends_after_the_idle_time_out(settings: Any) -> None:
+def test_a_session_ends_after_the_idle_timeout(settings: Any) -> None:
     session = saved(fruit="apple")
     age(session, last_seen=timedelta(seconds=601))
     assert loaded(session.session_key)
@@ -228,7 +228,7 @@ def test_a_session_ends_after_the_idle_time_out(settings: Any) -> None:
     assert loaded(session.session_key) is None
 
 
-def test_a_session_ends_after_the_absolute_time_out(settings: Any) -> None:
+def test_a_session_ends_after_the_absolute_timeout(settings: Any) -> None:
     session = saved(fruit="apple")
     age(session, created=timedelta(seconds=601))
     session.save()

@@ -21,7 +21,7 @@ DJANGO_OPTIONS = {"serializer", "pool_class", "parser_class", "driver_info"}
 
 @dataclass(frozen=True)
 class Address:
-    """Where Redis is. Neither `str` nor `repr` shows a user name or a password.
+    """Where Redis is. Neither `str` nor `repr` shows a username or a password.
 
     `hosts`: the server, the Sentinels or some nodes of the cluster; empty for a socket.
     `service`: the name of the servers in the Sentinels, otherwise empty.
@@ -127,7 +127,7 @@ def _read_url(url: str, variable: str = "REDIS_URL") -> tuple[str, dict[str, Any
 
 
 def split_secrets(url: str, variable: str = "REDIS_URL") -> tuple[str, dict[str, str]]:
-    """Return the address without user name and password, and these as OPTIONS of a cache.
+    """Return the address without username and password, and these as OPTIONS of a cache.
 
     Django hides the option `password` on its error pages and in its mails, but no LOCATION.
     Raise ImproperlyConfigured, without repeating the address, if it cannot be read.

@@ -1,6 +1,6 @@
 """A channel layer between all processes of a site, on the pub/sub of Redis.
 
-It uses the cache's client, and with it its breaker, time-outs, Sentinels and nodes of a cluster.
+It uses the cache's client, and with it its breaker, timeouts, Sentinels and nodes of a cluster.
 Every process receives every message, and keeps those for channels and groups that it has.
 
 - Sending raises no errors of Redis, and waits no longer than 0.3 seconds.

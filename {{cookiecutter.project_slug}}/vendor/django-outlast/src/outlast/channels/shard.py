@@ -28,7 +28,7 @@ RETRY = 0.1  # seconds between two attempts to connect
 class Shard:
     """The two threads of a process: one sends, the other one receives.
 
-    Messages, the cache and copies of sessions share a client, and with it the breaker, time-outs,
+    Messages, the cache and copies of sessions share a client, and with it the breaker, timeouts,
     Sentinels, and the nodes of a cluster.
     """
 

@@ -1,4 +1,4 @@
-"""Health checks of Redis and of its Sentinels, each with one attempt and short time-outs."""
+"""Health checks of Redis and of its Sentinels, each with one attempt and short timeouts."""
 
 from collections import Counter
 from collections.abc import Iterator

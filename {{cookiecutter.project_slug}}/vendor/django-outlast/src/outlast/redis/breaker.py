@@ -12,7 +12,7 @@ from outlast.addresses import Address, hide_secrets
 logger = logging.getLogger(__name__)
 
 COOLDOWN = 2.0  # seconds for which a failed Redis is not used
-LARGE = 1_000_000  # bytes of a value that may take longer than a time-out to send
+LARGE = 1_000_000  # bytes of a value that may take longer than a timeout to send
 
 
 class Unavailable(ConnectionError):  # noqa: N818
@@ -107,7 +107,7 @@ class Breaker:
         """Raise Unavailable if only the size of an argument can be the cause of the error.
 
         Redis closes the connection for values over proto-max-bulk-len (512 MB), and sending
-        smaller ones can take longer than a time-out. It can still be used for other values.
+        smaller ones can take longer than a timeout. It can still be used for other values.
         """
         size = max((len(arg) for arg in args if isinstance(arg, bytes)), default=0)
         if size > LARGE:

@@ -1,4 +1,4 @@
-"""Connections of redis-py: short time-outs, and the primary that Sentinels name."""
+"""Connections of redis-py: short timeouts, and the primary that Sentinels name."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ SENTINEL_INTERVAL = 1.0  # seconds between two questions to the Sentinels
 
 
 def short_timeouts(seconds: float = TIMEOUT) -> dict[str, Any]:
-    """Return the arguments of a connection with short time-outs and without retries.
+    """Return the arguments of a connection with short timeouts and without retries.
 
     redis-py's defaults: 5 s, ten retries, and 10 s when the server announces maintenance.
     """

@@ -140,7 +140,7 @@ class RedisCacheClient(django_redis.RedisCacheClient):
         return getattr(self.redis, "connection_pool", None)  # a cluster has one for each node
 
     def set_many(self, data: Mapping[KeyT, Any], timeout: Any) -> None:
-        """Like Django's, with the time-out in the same command as the value."""
+        """Like Django's, with the timeout in the same command as the value."""
         values = {key: sign(key, self._serializer.dumps(value)) for key, value in data.items()}
         if timeout == 0:
             self.redis.delete(*values)

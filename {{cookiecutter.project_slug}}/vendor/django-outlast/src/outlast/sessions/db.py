@@ -241,6 +241,6 @@ class SessionStore(ReadingStore):
 
 
 def _last_seen_interval() -> timedelta:
-    """At most a tenth of the idle time-out, which is therefore accurate to a tenth."""
+    """At most a tenth of the idle timeout, which is therefore accurate to a tenth."""
     tenth = conf.SESSION_IDLE_SECONDS / 10 or math.inf
     return timedelta(seconds=min(conf.SESSION_LAST_SEEN_SECONDS, tenth))
