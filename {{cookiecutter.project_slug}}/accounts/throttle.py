@@ -75,7 +75,7 @@ class ThrottledBackend(ModelBackend):
     ) -> User | None:
         """Return the user or None; raise PermissionDenied if the account has to wait."""
         names = (username, kwargs.get(User.USERNAME_FIELD), *kwargs.values())  # or another's
-        name = next((text for text in names if text and isinstance(text, str)), "")
+        name = next((text for text in names if isinstance(text, str) and text.strip()), "")
         if request is not None:
             request.throttle = None  # of an earlier call
         if not name or password is None or not is_text(f"{name}{password}"):

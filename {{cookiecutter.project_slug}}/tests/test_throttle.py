@@ -221,7 +221,7 @@ def test_failures_count_for_the_account_with_any_keyword(
         assert attempt("grace@example.com", PASSWORD, other) is not None
 
 
-@pytest.mark.parametrize("name", ["", None, "a\0b", "\ud800@example.com"])
+@pytest.mark.parametrize("name", ["", None, " \u3000", "a\0b", "\ud800@example.com"])
 def test_names_that_cannot_be_accounts_are_not_counted(rf: RequestFactory, name: Any) -> None:
     for keyword in ("username", "email", "token"):
         assert authenticate(rf.post("/"), **{keyword: name}, password=WRONG) is None
