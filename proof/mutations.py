@@ -141,8 +141,8 @@ MUTATIONS = [
     ),
     Mutation(
         "cache table",
-        "post_migrate.connect(create_cache_table",
-        "post_migrate.disconnect(create_cache_table",
+        "pre_migrate.connect(create_cache_table",
+        "pre_migrate.disconnect(create_cache_table",
         # It is there on all profiles, so that one can be switched to without another migrate.
         EVERY_PROFILE,
     ),

@@ -18,6 +18,9 @@ PASSWORD = "correct horse battery staple"
 if not django_settings.PROFILE.startswith("redis"):
     collect_ignore = ["redis"]
 
+# It costs nothing. Not in a fixture, because `setUpTestData()` of a TestCase runs before them.
+django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
 
 def is_logged_in(browser: Client) -> bool:
     return browser.get("/dashboard/").status_code == 200
@@ -54,12 +57,12 @@ def choose_password(browser: Client, link: str, password: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def _quick(settings: Any, tmp_path: Path) -> None:
-    """Use a hasher, a static storage and a time for mail that cost nothing."""
+    """Use folders of the test, and a static storage and a time for mail that cost nothing."""
     settings.SESSION_FILE_PATH = tmp_path / "sessions"
+    if "filebased" in settings.CACHES["default"]["BACKEND"]:
+        cache = settings.CACHES["default"] | {"LOCATION": tmp_path / "cache"}
+        settings.CACHES = settings.CACHES | {"default": cache}
     settings.MAIL_SECONDS = 0
-    quick = "django.contrib.auth.hashers.MD5PasswordHasher"
-    # The others read the passwords that `setUpTestData()` of a TestCase makes before.
-    settings.PASSWORD_HASHERS = [quick, *settings.PASSWORD_HASHERS]
     settings.STORAGES = settings.STORAGES | {
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     }

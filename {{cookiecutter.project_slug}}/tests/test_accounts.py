@@ -37,14 +37,15 @@ def test_users_are_known_by_their_address() -> None:
 
 
 class PasswordBeforeFixtures(TestCase):
-    """Users of Django's test cases exist before the fixtures replace PASSWORD_HASHERS."""
+    """Users of Django's test cases exist before the fixtures of the first test."""
 
     @classmethod
     def setUpTestData(cls) -> None:
-        User.objects.create_user("ada@example.com", PASSWORD)
+        cls.user = User.objects.create_user("ada@example.com", PASSWORD)
 
     def test_login(self) -> None:
         assert self.client.login(username="ada@example.com", password=PASSWORD)
+        assert User.objects.get().password == self.user.password, "hashed again"
 
 
 def test_the_manager_has_the_methods_of_djangos() -> None:

@@ -5,7 +5,7 @@ from django.apps import AppConfig, apps
 from django.contrib.auth.signals import user_logged_in
 from django.core.management import call_command
 from django.db.backends.signals import connection_created
-from django.db.models.signals import post_migrate, pre_delete
+from django.db.models.signals import post_migrate, pre_delete, pre_migrate
 
 from outlast.conf import conf
 
@@ -25,7 +25,7 @@ class OutlastConfig(AppConfig):
 
         connection_created.connect(limit_statements)
         post_migrate.connect(columns.add_after_migrate, sender=self)
-        post_migrate.connect(create_cache_table, sender=self)
+        pre_migrate.connect(create_cache_table, sender=self)
         user_logged_in.connect(sessions.note_password)
         for model in apps.get_models():
             if issubclass(model, models.AbstractSession):
@@ -39,7 +39,7 @@ def create_cache_table(using: str, verbosity: int, **kwargs: Any) -> None:
     """Create the cache table of the profile `database`, on every profile.
 
     Django needs a separate command for that, which is easily forgotten. A site that switches to
-    the profile must find the table.
+    the profile must find the table, and so must migrations that use the cache.
     """
     call_command("createcachetable", "site_cache", database=using, verbosity=verbosity - 1)
 

@@ -1,0 +1,41 @@
+"""An owner's app that uses the cache, in migrations and in tests."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Bake
+
+MIGRATION = """
+from django.core.cache import cache
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    operations = [migrations.RunPython(lambda apps, schema_editor: cache.set("rates", [1]))]
+"""
+TESTS = """
+from django.core.cache import cache
+from django.test import TestCase
+
+
+class RatesTest(TestCase):
+    def test_a_rate_is_added_once(self):
+        assert cache.add("rate", 1)
+        assert not cache.add("rate", 2)
+"""
+
+
+@pytest.mark.parametrize("profile", ["database", "file"])
+def test_the_cache_works_in_migrations_and_in_every_run_of_the_tests(
+    bake: Bake, profile: str
+) -> None:
+    site = bake(profile=profile)
+    site.run("manage.py", "startapp", "shop")
+    settings, shop = site.folder / "config" / "settings.py", site.folder / "shop"
+    settings.write_text(settings.read_text("utf-8") + '\nINSTALLED_APPS += ["shop"]\n', "utf-8")
+    Path(shop, "migrations", "0001_initial.py").write_text(MIGRATION, "utf-8")
+    Path(shop, "tests.py").write_text(TESTS, "utf-8")
+    site.run("manage.py", "migrate")
+    for _ in range(2):
+        assert "1 passed" in site.run("-m", "pytest", "shop")
