@@ -89,8 +89,8 @@ def profile_in_force() -> tuple[str, str]:
     if shell := os.environ.get("DJANGO_PROFILE"):
         return shell, "this shell"
     text = Path(".env").read_bytes().replace(b"\0", b"").decode("utf-8", "replace")  # or UTF-16
-    found = re.search(r"(?m)^[^\w#]*(?:export\s+)?DJANGO_PROFILE\s*=\s*[\"']?([\w-]+)", text)
-    return (found[1] if found else "unset"), ".env"
+    found = re.findall(r"(?m)^[^\w#]*(?:export\s+)?DJANGO_PROFILE\s*=\s*[\"']?([\w-]+)", text)
+    return ["unset", *found][-1], ".env"
 
 
 def run(commands: list[list[str]]) -> str:

@@ -73,6 +73,7 @@ def test_the_settings_of_a_new_project(
         ("#DJANGO_PROFILE=dummy\nexport DJANGO_PROFILE=file\n", None, "file (from .env)"),
         ("DJANGO_PROFILE=file\n", "dummy", "dummy (from this shell)"),
         ("DJANGO_PROFILE=file\n".encode("utf-16"), None, "file (from .env)"),
+        ("DJANGO_PROFILE=file\nDJANGO_PROFILE=dummy\n", None, "dummy (from .env)"),
         ("mine\n", None, "unset (from .env)"),
     ],
 )

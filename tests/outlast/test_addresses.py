@@ -78,6 +78,8 @@ def test_the_address_of_the_database(
         ("SITE_URL", "https://straße.example", "SITE_URL is"),
         ("SITE_URL", f"https://{'ä' * 70}.example", "SITE_URL is"),
         ("DATABASE_URL", "postgres://user:secret/3@host/name", "DATABASE_URL cannot be read"),
+        ("DATABASE_URL", "postgres://user:p@secret#w/rd@host/name", "DATABASE_URL cannot be read"),
+        ("DATABASE_URL", "postgres://user:secret@host/", "DATABASE_URL cannot be read"),
         ("DATABASE_URL", "postgres://u@h/n?conn_max_age=abc", "DATABASE_URL has conn_max_age=abc"),
         ("DATABASE_URL", "sqlite:////srv/db?conn_max_age=True", "DATABASE_URL has conn_max_age="),
         ("DATABASE_URL", "postgres://u@h/n?pool=big", "DATABASE_URL has pool=big"),

@@ -35,6 +35,11 @@ def test_every_encoding_and_line_end(read: Any, encoding: str) -> None:
         assert env.str("A_NAME") == "Zürich"
 
 
+def test_lines_that_powershell_has_appended(read: Any) -> None:
+    env = read(b"A_FLAG=0\nB_FLAG=1\n" + "A_FLAG=1\r\n".encode("utf-16-le"))
+    assert [env.bool(name) for name in ("A_FLAG", "B_FLAG")] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("line", "value"),
     [

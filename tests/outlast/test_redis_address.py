@@ -85,6 +85,7 @@ def test_replicas_are_not_read(servers: list[str]) -> None:
         "redis://[::1/0",
         "redis://127.0.0.1/0?s3cret=1",
         "redis://127.0.0.1/0?db=s3cret",
+        "rediss://:s3cret@127.0.0.1/0?ssl_cert_reqs=CERT_NONE",
         "unix://",
         "unix://:12/s3cret@/run/redis.sock",
         "unix:///run/redis.sock?password=12&s3cret=1",

@@ -99,6 +99,7 @@ def read_address(
 def _read_url(url: str, variable: str = "REDIS_URL") -> tuple[str, dict[str, Any]]:
     """Return the host as written, and redis-py's connection arguments."""
     from redis.connection import Connection, parse_url
+    from redis.exceptions import RedisError
 
     try:
         scheme, _, rest = url.partition("://")
@@ -116,7 +117,7 @@ def _read_url(url: str, variable: str = "REDIS_URL") -> tuple[str, dict[str, Any
             raise ValueError
         arguments = {k: v for k, v in options.items() if k != "max_connections"}
         arguments.pop("connection_class", Connection)(**arguments)  # raises for a misspelt one
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, RedisError, TypeError, ValueError):
         # Neither the address nor the error is shown: they may hold the password.
         raise ImproperlyConfigured(
             f"The address of Redis ({variable}) cannot be read: it must be "

@@ -55,11 +55,13 @@ class Env(environ.FileAwareEnv):
         try:
             content = path.read_bytes() if path.exists() else b""
             utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-            lines = content.decode("utf-16" if utf16 else "utf-8-sig").splitlines()
+            text = content.decode("utf-16" if utf16 else "utf-8-sig")
         except OSError as error:
             raise ImproperlyConfigured(f"{path.name} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError as error:
             raise ImproperlyConfigured(f"{path.name} must be saved as UTF-8.") from error
+        # PowerShell's >> appends UTF-16, whose zero bytes are left here.
+        lines = text.replace("\0", "").splitlines()
         for number, line in enumerate(map(str.strip, lines)):
             if found := ASSIGNMENT.fullmatch(line):
                 lines[number] = f"{found[1]}={found[2] or found[3].strip()}"
@@ -105,7 +107,10 @@ class Env(environ.FileAwareEnv):
             # Without "://" django-environ warns, and repeats the value.
             if "://" in self.str(var, *args, **options):
                 read = super().db_url(var, *args, **options)
-        if "." not in read.get("ENGINE", ""):
+        engine = read.get("ENGINE", "")
+        name = read.get("NAME") or read.get("OPTIONS", {}).get("service", "")
+        # With "/" in the password, "@" is in the name, and part of the password in the host.
+        if "." not in engine or not name or ("@" in name and not engine.endswith("sqlite3")):
             raise ImproperlyConfigured(
                 f"{var} cannot be read: it must be postgres://user:password@host:port/name or "
                 "sqlite:///path. In the password, / @ # ? must be written %2F %40 %23 %3F."
