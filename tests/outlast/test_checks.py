@@ -156,3 +156,12 @@ def test_a_vendored_copy_that_was_changed(tmp_path: Path, monkeypatch: pytest.Mo
     (package / "redis.py").unlink()
     (package / "new.py").touch()
     assert "was changed: src/outlast/cache.py and 2 more. " in found()["outlast.W006"]
+
+
+@pytest.mark.parametrize(("option", "value"), [("NAME", "__Secure-id"), ("SAMESITE", "None")])
+def test_cookies_that_must_be_secure(settings: Any, option: str, value: str) -> None:
+    settings.SESSION_COOKIE_NAME, settings.SESSION_COOKIE_SECURE = "id", False
+    setattr(settings, f"SESSION_COOKIE_{option}", value)
+    assert found().keys() == {"outlast.E012"}
+    settings.SESSION_COOKIE_SECURE = True
+    assert found() == {}

@@ -164,15 +164,19 @@ def check_session_engine(**kwargs: Any) -> Iterator[CheckMessage]:
 
 @register(Tags.security)
 def check_cookies(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Refuse cookies that all browsers ignore because of their name."""
+    """Refuse cookies that all browsers ignore because of their name or SameSite=None."""
     for kind in ("SESSION_COOKIE", "CSRF_COOKIE"):
-        name, domain, path, secure = (
-            getattr(settings, f"{kind}_{x}") for x in ("NAME", "DOMAIN", "PATH", "SECURE")
+        name, domain, path, secure, samesite = (
+            getattr(settings, f"{kind}_{x}")
+            for x in ("NAME", "DOMAIN", "PATH", "SECURE", "SAMESITE")
         )
-        if name.startswith("__Host-") and (domain or path != "/" or not secure):
-            text = f"Browsers ignore the cookie {name}: it must be secure, without domain or path."
+        is_bound = name.startswith("__Host-") and (domain or path != "/")
+        needs_tls = name.startswith(("__Host-", "__Secure-")) or samesite == "None"
+        if is_bound or (needs_tls and not secure):
+            text = f"Browsers ignore the cookie {name}: it must be secure"
+            text += ", without domain or path." if name.startswith("__Host-") else "."
             hint = (
-                f"Set {kind}_SECURE = True and remove {kind}_DOMAIN and {kind}_PATH, or give "
-                f"{kind}_NAME another name, which subdomains can then overwrite."
+                f"Set {kind}_SECURE = True and remove {kind}_DOMAIN and {kind}_PATH, or change "
+                f"{kind}_SAMESITE, or {kind}_NAME to a name that subdomains can overwrite."
             )
             yield Error(text, hint=hint, id="outlast.E012")
