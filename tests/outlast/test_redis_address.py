@@ -36,6 +36,11 @@ def test_reads_every_kind(url: str, hosts: object, shown: str, tls: bool) -> Non
     assert (address.hosts, str(address), address.tls) == (hosts, shown, tls)
 
 
+def test_an_option_for_text_is_ignored() -> None:
+    """Other programs may share the address."""
+    assert read_address("redis://h?decode_responses=true").options == {}
+
+
 def test_reads_sentinels_and_clusters() -> None:
     options = {"sentinels": [("a", 1), ("b", "2")], "sentinel_kwargs": {"password": "s1"}}
     address = read_address("rediss://u:s2@MyMaster/3", options)

@@ -81,6 +81,7 @@ def read_address(
     variable = "REDIS_CLUSTER" if cluster else "REDIS_URL"
     read = [_read_url(url, variable) for url in urls]
     connection = {**own, **read[0][1]}
+    connection.pop("decode_responses", None)  # pickled values are no text
     host, port = connection.pop("host", "localhost"), connection.pop("port", 6379)
     if sentinels:
         hosts = tuple((str(host), int(port)) for host, port in sentinels)
