@@ -14,6 +14,7 @@ from django.contrib import auth
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.test import Client
+from django.utils import timezone
 from outlast import live, visitors
 from outlast.models import Session
 from pages import end, heartbeat, page, receives_nothing, run
@@ -215,3 +216,14 @@ def test_a_look_at_a_session_is_one_query(
     assert visitor
     with django_assert_num_queries(1):
         async_to_sync(visitors.find_end)(visitor)
+
+
+@pytest.mark.parametrize("aware", [True, False])
+def test_a_session_that_has_ended(
+    log_in: Callable[[], Client], settings: Any, aware: bool
+) -> None:
+    settings.USE_TZ = aware
+    visitor = async_to_sync(visitors.find_visitor)(log_in().session.session_key)
+    assert visitor and async_to_sync(visitors.find_end)(visitor) > timezone.now()
+    Session.objects.all().delete()
+    assert async_to_sync(visitors.find_end)(visitor) <= timezone.now()

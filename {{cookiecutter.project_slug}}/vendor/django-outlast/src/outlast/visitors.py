@@ -68,7 +68,7 @@ def find_visitor(session_key: str | None) -> Visitor | None:
 
 @database_sync_to_async
 def find_end(visitor: Visitor) -> datetime:
-    """Return when the session ends if it is not used; a time in the past if it has ended.
+    """Return when the session ends if it is not used; now if it has ended.
 
     Its user is found by the rules of a request, as when the socket was opened.
     """
@@ -79,7 +79,7 @@ def find_end(visitor: Visitor) -> datetime:
         if peek_user(session).is_authenticated:
             ends_at: datetime = row.ends_at()
             return ends_at
-    return datetime.min.replace(tzinfo=timezone.get_default_timezone())
+    return timezone.now()
 
 
 def _store(session_key: str | None) -> Any:
