@@ -17,12 +17,19 @@ SECTION = PAGE.read_text("utf-8").partition("\n## The site\n")[2].partition("\n#
 # Headings, and the errors below each.
 LISTED = dict(re.findall(r"^### ([^\n]*)\n\n```\n([^`]*)\n```$", SECTION, re.MULTILINE))
 GET = "from django.test import Client; Client().get('/', headers={'host': 'localhost:8000'})"
+POST = (
+    "from django.test import Client; Client(enforce_csrf_checks=True).post('/accounts/login/', "
+    "secure=True, headers={'host': 'a.example', 'origin': 'https://a.example:8443'})"
+)
+PLAIN = GET.replace("localhost:8000", "a.example")
 URL = "from django.contrib.staticfiles.storage import staticfiles_storage as s; s.url('icon.svg')"
 # The profile and the command by which each is provoked.
 PROVOKED: dict[str, tuple[str, list[str]]] = {
     "DJANGO_PROFILE is not set, but must be one of": ("", ["check"]),
     "REDIS_SENTINELS or REDIS_CLUSTER must be host:port": ("redis-sentinel", ["check"]),
     "Invalid HTTP_HOST header": ("database", ["shell", "-c", GET]),
+    "Too many redirects": ("database", ["shell", "-c", PLAIN]),
+    "Origin checking failed": ("database", ["shell", "-c", POST]),
     "Missing staticfiles manifest entry": ("database", ["shell", "-c", URL]),
     "references a file which could not be found": ("database", ["collectstatic", "--noinput"]),
 }
@@ -81,8 +88,10 @@ def test_what_cannot_be_imported(bake: Bake) -> None:
     site = bake()
     shutil.rmtree(site.folder / "vendor")
     assert manage(site, "manage.py", "check").strip().endswith("git checkout vendor")
-    output = manage(site, "-I", "-S", "manage.py", "check")
-    assert output.strip().endswith("Did you forget to activate a virtual environment?")
+    for command in (["manage.py", "check"], ["config/serve.py"]):
+        output = manage(site, "-I", "-S", *command)
+        assert output.strip().endswith("Did you forget to activate a virtual environment?")
+        assert "Traceback" not in output
 
 
 def test_files_named_in_messages_exist(site: BakedProject) -> None:

@@ -4,8 +4,12 @@
 """
 
 import os
+import sys
 
-from outlast.serve import serve
+try:
+    from outlast.serve import serve
+except ModuleNotFoundError as error:
+    sys.exit(f"Couldn't import {error.name}. Did you forget to activate a virtual environment?")
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
