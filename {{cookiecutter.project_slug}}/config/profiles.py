@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 from outlast.addresses import split_secrets
-from outlast.environment import Env
+from outlast.environment import POSTGRES_ENGINES, Env
 
 # Defaults for development, where `manage.py devredis` starts them; production has no defaults.
 SERVER = re.compile(r"(\[[^\]@/]+\]|[^:@/\[\]]+):\d+")  # host:port, [::1]:port
@@ -121,8 +121,9 @@ def load(name: str, env: Env, var: Path, prefix: str) -> Profile:
 
 
 def _messages_by_database(env: Env) -> dict[str, Any]:
-    """Return the layer for PostgreSQL, for all processes; or with SQLite for one process."""
-    if env.db_url("DATABASE_URL", default="sqlite://")["ENGINE"].endswith("sqlite3"):
+    """Return the layer for PostgreSQL, for all processes; or with others for one process."""
+    engine = env.db_url("DATABASE_URL", default="sqlite://")["ENGINE"]
+    if not engine.endswith(POSTGRES_ENGINES):
         return {"BACKEND": "outlast.channels.local.LocalLayer"}
     config = {"listen": "listen" if "DATABASE_LISTEN_URL" in env else "default"}  # see DATABASES
     return {"BACKEND": "outlast.channels.postgres.PostgresLayer", "CONFIG": config}

@@ -83,6 +83,7 @@ class Migration(migrations.Migration):
                 "managed": False,
             },
         ),
-        migrations.RunPython(add_columns, remove_columns),
-        migrations.RunPython(move_sessions, migrations.RunPython.noop),
+        # Not atomic, because MySQL cannot change tables in a transaction; others do, nevertheless.
+        migrations.RunPython(add_columns, remove_columns, atomic=False),
+        migrations.RunPython(move_sessions, migrations.RunPython.noop, atomic=False),
     ]
