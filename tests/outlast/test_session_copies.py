@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.db import router, transaction
 from django.db.models import F
@@ -47,6 +49,18 @@ def test_a_copy_that_is_confirmed_spares_the_data(
     with django_assert_num_queries(2):
         assert store(key)["value"] == "apple" * 1000
     assert copies.of(key)
+
+
+def test_an_asynchronous_view_needs_no_copy(copies: Copies) -> None:
+    key = new_session("apple")
+    copies.lose(key)
+
+    async def view() -> Any:
+        session = store(key)
+        await session.aget(SESSION_KEY)  # as `request.auser()` does
+        return session["value"]
+
+    assert async_to_sync(view)() == "apple"
 
 
 def test_a_stale_copy_is_replaced(copies: Copies, django_assert_num_queries: Any) -> None:

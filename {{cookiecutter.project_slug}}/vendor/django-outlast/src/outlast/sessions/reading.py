@@ -136,6 +136,9 @@ class ReadingStore(db.SessionStore):
     async def _aknown(self, key: str) -> dict[str, Any]:
         if hasattr(self, "_session_cache"):
             return await self._aget_session()
+        if key in IDENTITY and self.row is None:
+            # With the data: asynchronous code that uses them next cannot wait for a query.
+            await sync_to_async(self.look_up)(with_data=True)
         return await sync_to_async(self._known)(key)
 
     async def ahas_key(self, key: str) -> bool:
