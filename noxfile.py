@@ -86,9 +86,9 @@ def workplace(session: nox.Session, profile: str = "") -> Iterator[dict[str, str
 def test(session: nox.Session, *arguments: str, site: str = "") -> None:
     """Run pytest, for a profile in a new site of its own; list the tests that are skipped."""
     codes = [0, 5] if session.posargs else [0]  # 5: the arguments select no test
-    with workplace(session, site) as variables:
-        run(session, "pytest", "-rs", "--timeout=300", f"--basetemp={variables['TMPDIR']}/t",
-            *arguments, *session.posargs, variables=variables, success_codes=codes)  # fmt: skip
+    with workplace(session, site) as env:
+        run(session, "pytest", "-rs", "-Werror", "--timeout=300", f"--basetemp={env['TMPDIR']}/t",
+            *arguments, *session.posargs, variables=env, success_codes=codes)  # fmt: skip
 
 
 @nox.session(**SHARED, tags=["quick"])

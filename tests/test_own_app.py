@@ -1,4 +1,4 @@
-"""An owner's app that uses the cache, in migrations and in tests."""
+"""An owner's app that uses the cache, in migrations and in tests, and a package that is old."""
 
 from pathlib import Path
 
@@ -15,12 +15,15 @@ class Migration(migrations.Migration):
     operations = [migrations.RunPython(lambda apps, schema_editor: cache.set("rates", [1]))]
 """
 TESTS = """
+import warnings
+
 from django.core.cache import cache
 from django.test import TestCase
 
 
 class RatesTest(TestCase):
     def test_a_rate_is_added_once(self):
+        warnings.warn("A package uses something old.", DeprecationWarning)
         assert cache.add("rate", 1)
         assert not cache.add("rate", 2)
 """
