@@ -121,7 +121,7 @@ def load(name: str, env: Env, var: Path, prefix: str) -> Profile:
 
 
 def _messages_by_database(env: Env) -> dict[str, Any]:
-    """Return the layer for PostgreSQL, for all processes; or with others for one process."""
+    """Return the layer of PostgreSQL, for all processes; with other databases, for one process."""
     engine = env.db_url("DATABASE_URL", default="sqlite://")["ENGINE"]
     if not engine.endswith(POSTGRES_ENGINES):
         return {"BACKEND": "outlast.channels.local.LocalLayer"}

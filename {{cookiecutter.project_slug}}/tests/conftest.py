@@ -18,7 +18,7 @@ PASSWORD = "correct horse battery staple"
 if not django_settings.PROFILE.startswith("redis"):
     collect_ignore = ["redis"]
 
-# It costs nothing. Not in a fixture, because `setUpTestData()` of a TestCase runs before them.
+# The quickest one. Not in a fixture, because `setUpTestData()` of a TestCase runs before fixtures.
 django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
@@ -57,7 +57,7 @@ def choose_password(browser: Client, link: str, password: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def _quick(settings: Any, tmp_path: Path) -> None:
-    """Use folders of the test, and a static storage and a time for mail that cost nothing."""
+    """Use folders of the test and a quick static storage, and do not wait for mail."""
     settings.SESSION_FILE_PATH = tmp_path / "sessions"
     if "filebased" in settings.CACHES["default"]["BACKEND"]:
         cache = settings.CACHES["default"] | {"LOCATION": tmp_path / "cache"}

@@ -83,7 +83,7 @@ class Migration(migrations.Migration):
                 "managed": False,
             },
         ),
-        # Not atomic, because MySQL cannot change tables in a transaction; others do, nevertheless.
+        # Not atomic, because MySQL cannot change tables in a transaction; other databases still do.
         migrations.RunPython(add_columns, remove_columns, atomic=False),
         migrations.RunPython(move_sessions, migrations.RunPython.noop, atomic=False),
     ]

@@ -137,7 +137,7 @@ class ReadingStore(db.SessionStore):
         if hasattr(self, "_session_cache"):
             return await self._aget_session()
         if key in IDENTITY and self.row is None:
-            # With the data: asynchronous code that uses them next cannot wait for a query.
+            # With the data, because asynchronous code that uses it next cannot run a query.
             await sync_to_async(self.look_up)(with_data=True)
         return await sync_to_async(self._known)(key)
 
