@@ -4,8 +4,8 @@ import re
 
 import pytest
 from outlast.health import redis
-from outlast.health.asking import Problem
 from outlast.health.errors import TABLE
+from outlast.health.runner import Problem
 
 QUICK = 0.5  # seconds
 

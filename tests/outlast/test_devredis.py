@@ -39,7 +39,7 @@ reserved: list[socket.socket] = []
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr("outlast.health.asking.FRESH_SECONDS", 0)
+    monkeypatch.setattr("outlast.health.runner.FRESH_SECONDS", 0)
     (tmp_path / "devredis_settings.py").write_text(SETTINGS)
     yield tmp_path
     while reserved:

@@ -15,8 +15,8 @@ from django.core.management import call_command
 from django.test import AsyncClient, Client
 from django.utils import timezone
 from outlast import health
-from outlast.health import asking, probes
-from outlast.health.asking import Concern, Finding, Probe, Problem, State, ask
+from outlast.health import probes, runner
+from outlast.health.runner import Concern, Finding, Probe, Problem, State, run_probes
 from outlast.models import Session
 
 
@@ -30,7 +30,7 @@ def fail() -> str:
 
 @pytest.fixture(autouse=True)
 def no_old_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_questions", {})
+    monkeypatch.setattr(runner, "_runs", {})
 
 
 @pytest.fixture
@@ -63,10 +63,10 @@ def test_one_that_hangs_delays_no_other_and_is_asked_once() -> None:
 
     both = [Probe("cellar", hang), Probe("roof", lambda: "dry")]
     started = time.monotonic()
-    cellar, roof = ask(both, 0.3)
+    cellar, roof = run_probes(both, 0.3)
     assert (cellar.state, roof.state) == (State.DOWN, State.OK)
     assert cellar.text == "No answer within 0.3 s: it hangs, or is overloaded."
-    again = [ask(both, 0.3)[0].state for _ in range(20)]
+    again = [run_probes(both, 0.3)[0].state for _ in range(20)]
     assert time.monotonic() - started < 3, "an open question is not waited for again"
     assert (set(again), asked) == ({State.DOWN}, [1])
     release.set()
@@ -75,10 +75,10 @@ def test_one_that_hangs_delays_no_other_and_is_asked_once() -> None:
 def test_an_answer_is_fresh_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     probe = Probe("roof", lambda: asked.append(1) or "dry")
-    assert [ask([probe], 5)[0].state for _ in range(5)] == [State.OK] * 5
+    assert [run_probes([probe], 5)[0].state for _ in range(5)] == [State.OK] * 5
     assert len(asked) == 1
-    monkeypatch.setattr(asking, "FRESH_SECONDS", 0)
-    ask([probe], 5)
+    monkeypatch.setattr(runner, "FRESH_SECONDS", 0)
+    run_probes([probe], 5)
     assert len(asked) == 2
 
 
@@ -236,7 +236,7 @@ def test_folders(settings: Any, tmp_path: Path) -> None:
     assert error.value.remedies == (f"chmod 700 {folder}",)
     folder.rmdir()
     folder.touch()
-    (found,) = ask([Probe("files", probes.files)], 5)
+    (found,) = run_probes([Probe("files", probes.files)], 5)
     assert (found.state, "cannot be written" in found.text) == (State.DOWN, True)
 
 

@@ -11,8 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from outlast.health import probes
-from outlast.health.asking import Problem
 from outlast.health.errors import TABLE, Service, explain
+from outlast.health.runner import Problem
 from redis.exceptions import AuthenticationError
 from troubleshooting import SITE, write_page
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from health_helpers import QUICK, trouble
 from outlast.health import DOCTOR_SECONDS, probes, redis, services
-from outlast.health.asking import Concern, Problem
 from outlast.health.errors import explain
+from outlast.health.runner import Concern, Problem
 from redis import Redis
 from redis.exceptions import MovedError
 
@@ -66,9 +66,9 @@ def test_a_port_that_is_slow_to_refuse(seconds: float | None, use_cache: Use) ->
         if seconds:
             threading.Timer(seconds, listener.close).start()
             probe: Any = services(DOCTOR_SECONDS)[-1]
-            assert probe.ask.args[0] > 2, "Windows takes so long"
+            assert probe.run.args[0] > 2, "Windows takes so long"
             with pytest.raises(Problem) as error:
-                probe.ask()
+                probe.run()
             sentence, remedies = str(error.value), "\n".join(error.value.remedies)
         else:
             sentence, remedies = trouble("Timeout connecting to server, on this machine")
@@ -150,7 +150,7 @@ def test_a_cluster_that_loses_nodes(stack: ExitStack, use_cache: Use) -> None:
 
     def said() -> str:
         try:
-            return f"ok {probe.ask()}"
+            return f"ok {probe.run()}"
         except Problem as problem:
             return f"{problem.state} {problem}"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outlast.health import asking, redis
-from outlast.health.asking import Concern, Problem, State, ask
+from outlast.health import redis, runner
+from outlast.health.runner import Concern, Problem, State, run_probes
 from tls import make_certificates, speak_tls
 
 from tests.servers import Topology, wait_until
@@ -30,7 +30,7 @@ def topology() -> Iterator[Topology]:
 @pytest.fixture(autouse=True)
 def cache(topology: Topology, settings: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The setting of the cache, which names the Sentinels of the topology."""
-    monkeypatch.setattr(asking, "_questions", {})
+    monkeypatch.setattr(runner, "_runs", {})
     cache = {
         "BACKEND": "outlast.cache.RedisCache",
         "LOCATION": "redis://mymaster/0",
@@ -46,7 +46,7 @@ def cache(topology: Topology, settings: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def ask_sentinel(number: int) -> str:
-    return redis.services(QUICK)[number - 1].ask()
+    return redis.services(QUICK)[number - 1].run()
 
 
 def complaint() -> str:
@@ -59,7 +59,7 @@ def complaint() -> str:
 
 
 def test_healthy(topology: Topology) -> None:
-    results = ask([*redis.services(QUICK), *redis.diagnostics()], 10)
+    results = run_probes([*redis.services(QUICK), *redis.diagnostics()], 10)
     assert {result.state for result in results} == {State.OK}
     found = {result.name: result.text for result in results}
     assert list(found) == [

@@ -14,7 +14,7 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 from outlast import counting, health
-from outlast.health.asking import Finding, State
+from outlast.health.runner import Finding, State
 from outlast.models import Session
 from troubleshooting import SITE
 

@@ -71,7 +71,7 @@ def test_a_site_works_within_its_rights(servers: Topology, settings: Any) -> Non
     options = {"BACKEND": name, "LOCATION": urls, "KEY_PREFIX": "shop", "OPTIONS": login}
     settings.CACHES = {"default": options}
     for probe in (*probes.services(3), *probes.diagnostics()):
-        assert probe.ask()
+        assert probe.run()
     config = {"hosts": [{"address": urls, **login}], "prefix": "shop"}
     backend = "outlast.channels.redis.PubSubLayer"
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config}}

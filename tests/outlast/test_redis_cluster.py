@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from caches import forget_clients
 from outlast.cache import RedisCache, Unavailable
-from outlast.health import asking, redis
+from outlast.health import redis, runner
 from outlast.redis.cluster import ClusterClient
 from redis.cluster import NodesManager
 
@@ -167,11 +167,11 @@ def test_many_keys_cost_no_more_than_a_few(
 def test_the_doctor_explains_nodes_that_all_hang_in_time(
     use_cache: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "_questions", {})
+    monkeypatch.setattr(runner, "_runs", {})
     with ExitStack() as stack:
         nodes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         ports = [node.getsockname()[1] for node in nodes]
         use_cache([f"redis://127.0.0.1:{port}/0" for port in ports], cluster=True)
-        (finding,) = asking.ask(redis.services(3), 2.5)
+        (finding,) = runner.run_probes(redis.services(3), 2.5)
     assert "does not answer" in finding.text
     assert finding.remedies

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from outlast.conf import conf
 from outlast.health import probes
-from outlast.health.asking import Finding, Probe, State, ask
+from outlast.health.runner import Finding, Probe, State, run_probes
 from outlast.sessions import all_sessions
 
 READY_SECONDS = 1.0  # a load balancer waits
@@ -68,14 +68,14 @@ def diagnostics() -> list[Probe]:
 
 def readiness(seconds: float = READY_SECONDS) -> list[Finding]:
     """Ask the services that the settings use; return after `seconds` at the latest."""
-    return ask(services(seconds), seconds)
+    return run_probes(services(seconds), seconds)
 
 
 def run_diagnostics(seconds: float = DOCTOR_SECONDS) -> list[Finding]:
     """Check the services, then check more of those that answer; in at most `2 * seconds`."""
     results, closer = readiness(seconds), diagnostics()
     missing = {result.name for result in results if result.state is State.DOWN}
-    results += ask([probe for probe in closer if probe.needs not in missing], seconds)
+    results += run_probes([probe for probe in closer if probe.needs not in missing], seconds)
     return results + [
         Finding(probe.name, State.SKIPPED, f"Skipped, because {probe.needs} is down.")
         for probe in closer

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from outlast import counting, health
 from outlast.conf import conf
-from outlast.health.asking import State
+from outlast.health.runner import State
 from outlast.sessions import all_sessions
 
 

@@ -18,8 +18,8 @@ from django.core.checks import run_checks
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from outlast.health.asking import Concern, Problem
 from outlast.health.errors import database_service, explain
+from outlast.health.runner import Concern, Problem
 from outlast.sessions import all_sessions
 
 EXPIRED_ROWS = 10_000  # clearsessions runs daily; fewer rows slow nothing down

@@ -11,8 +11,8 @@ from django.conf import settings
 from redis import ConnectionPool, Redis, RedisError
 
 from outlast.addresses import Address, HostPort
-from outlast.health.asking import Concern, Probe, Problem
 from outlast.health.errors import Service, read_redis_address, redis_service
+from outlast.health.runner import Concern, Probe, Problem
 from outlast.redis.connections import sentinel_timeout, short_timeouts
 
 REPLY_SECONDS = 1.0  # at most, for one reply; Windows takes longer to refuse a connection

@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from outlast import health, servers
-from outlast.health.asking import State
 from outlast.health.errors import read_redis_address
+from outlast.health.runner import State
 
 LOCAL = {"127.0.0.1", "localhost"}
 

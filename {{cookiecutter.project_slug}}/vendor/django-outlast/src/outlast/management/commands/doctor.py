@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 
 from outlast import health
 from outlast.conf import conf
-from outlast.health.asking import Finding, State
+from outlast.health.runner import Finding, State
 
 MARKS = {State.DOWN: "DOWN", State.WARNING: "warn", State.SKIPPED: "skip", State.OK: "ok"}
 

@@ -41,13 +41,13 @@ class Concern(Problem):
 
 @dataclass(frozen=True)
 class Probe:
-    """One health check. `ask` returns what it found; it raises Problem, or any other error.
+    """One health check. `run` returns what it found; it raises Problem, or any other error.
 
     `needs`: the service without which the check is skipped.
     """
 
     name: str
-    ask: Callable[[], str]
+    run: Callable[[], str]
     needs: str = ""
 
 
@@ -62,46 +62,46 @@ class Finding:
     milliseconds: float = 0
 
 
-def ask(probes: Iterable[Probe], seconds: float) -> list[Finding]:
+def run_probes(probes: Iterable[Probe], seconds: float) -> list[Finding]:
     """Run all probes at the same time; one without a result after `seconds` is down.
 
     A probe that is running, or has a result of the last FRESH_SECONDS, is not run again: many
     requests to `/readyz` run it once, and a service that hangs occupies one thread.
     """
-    asked = [(probe, *_question(probe)) for probe in probes]
-    deadline = max((at for _, at, _ in asked), default=0) + seconds
-    wait([future for *_, future in asked], timeout=max(0, deadline - time.monotonic()))
+    running = [(probe, *_start(probe)) for probe in probes]
+    deadline = max((at for _, at, _ in running), default=0) + seconds
+    wait([future for *_, future in running], timeout=max(0, deadline - time.monotonic()))
     silent = State.DOWN, f"No answer within {seconds:g} s: it hangs, or is overloaded."
     return [
         future.result() if future.done()
         else Finding(probe.name, *silent, (), seconds * 1000)
-        for probe, _, future in asked
+        for probe, _, future in running
     ]  # fmt: skip
 
 
-_questions: dict[str, tuple[float, "Future[Finding]"]] = {}
+_runs: dict[str, tuple[float, "Future[Finding]"]] = {}
 _lock = threading.Lock()
 
 
-def _question(probe: Probe) -> tuple[float, "Future[Finding]"]:
+def _start(probe: Probe) -> tuple[float, "Future[Finding]"]:
     """Return when the probe was started, and its result; start it if that is not recent."""
     with _lock:
         now = time.monotonic()
-        asked_at, future = _questions.get(probe.name, (0.0, None))
-        if future is None or (future.done() and now - asked_at > FRESH_SECONDS):
-            asked_at, future = _questions[probe.name] = now, Future()
+        started_at, future = _runs.get(probe.name, (0.0, None))
+        if future is None or (future.done() and now - started_at > FRESH_SECONDS):
+            started_at, future = _runs[probe.name] = now, Future()
             # A daemon thread: a service that hangs must not keep the process from exiting.
-            threading.Thread(target=_answer, args=(probe, future), daemon=True).start()
-        return asked_at, future
+            threading.Thread(target=_run, args=(probe, future), daemon=True).start()
+        return started_at, future
 
 
-def _answer(probe: Probe, future: "Future[Finding]") -> None:
+def _run(probe: Probe, future: "Future[Finding]") -> None:
     started = time.perf_counter()
     # There must always be a result: a probe that is running is not started again.
     state, text, remedies = State.DOWN, "The check failed unexpectedly.", list[str]()
     try:
         try:
-            text = probe.ask()
+            text = probe.run()
             state = State.OK
         except Problem as problem:
             state, text, remedies = problem.state, str(problem), list(problem.remedies)
