@@ -17,7 +17,7 @@ def production(settings: Any, tmp_path: Path) -> Path:
     files = tmp_path / "files"
     files.mkdir()
     (files / "new.css").write_text("p { color: red }\n/*# sourceMappingURL=new.css.map */\n")
-    (files / "new.js").write_text("1;\n//# sourceMappingURL=new.js.map\n")
+    (files / "new.js").write_text('// import a from "./a";\n//# sourceMappingURL=new.js.map\n')
     settings.STATICFILES_FINDERS = settings.STATICFILES_FINDERS[:1]  # without the admin's
     settings.STATICFILES_DIRS = [*settings.STATICFILES_DIRS, files]
     settings.STATIC_ROOT = tmp_path / "static"

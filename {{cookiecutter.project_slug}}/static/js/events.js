@@ -1,8 +1,6 @@
 // Live events of the account: list them, and update parts of the page. Without scripts or
 // WebSockets, the page stays as it was loaded.
 
-import { localise } from "./times.js";
-
 const SILENCE = 60_000; // milliseconds without a message or heartbeat until the connection is lost
 const LONGEST = 30_000; // milliseconds between two attempts to connect
 const SHOWN = 20; // events
@@ -105,8 +103,8 @@ function showEvent({ time, text }) {
   element.dateTime = element.textContent = time;
   const item = document.createElement("li");
   item.append(text, " ", element);
-  localise(item);
   list.prepend(item);
+  item.dispatchEvent(new Event("added", { bubbles: true })); // for times.js
   while (list.children.length > SHOWN) list.lastChild.remove();
 }
 
@@ -141,7 +139,7 @@ function replace(part, fresh) {
   if (!fresh || fresh.textContent === shown.get(part)) return;
   shown.set(part, fresh.textContent);
   part.replaceChildren(...fresh.childNodes);
-  localise(part);
+  part.dispatchEvent(new Event("added", { bubbles: true }));
 }
 
 /** Remove the account's data from the page, and show why. */

@@ -6,7 +6,7 @@ const language =
 const format = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
 
 /** Rewrite every <time datetime="…"> inside `root`. */
-export function localise(root) {
+function localise(root) {
   for (const element of root.querySelectorAll("time[datetime]")) {
     element.title = element.textContent;
     element.textContent = format.format(new Date(element.dateTime));
@@ -14,3 +14,6 @@ export function localise(root) {
 }
 
 localise(document);
+// Scripts send this event from elements that they add. They do not import this module: the name of
+// its file has a hash, and a module with two names runs twice.
+document.addEventListener("added", ({ target }) => localise(target));

@@ -7,12 +7,7 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class StaticFilesStorage(CompressedManifestStaticFilesStorage):
-    """WhiteNoise's storage; also renames imported modules, and tolerates missing source maps.
-
-    Otherwise a module that a page and another module import would run twice.
-    """
-
-    support_js_module_import_aggregation = True
+    """WhiteNoise's storage; also tolerates missing source maps."""
 
     def hashed_name(self, name: str, content: Any = None, filename: str | None = None) -> str:
         """Return the name with a hash; a source map that is missing keeps its name."""
