@@ -76,6 +76,7 @@ class ThrottledBackend(ModelBackend):
         """Return the user or None; raise PermissionDenied if the account has to wait."""
         names = (username, kwargs.get(User.USERNAME_FIELD), *kwargs.values())  # or another's
         name = next((text for text in names if isinstance(text, str) and text.strip()), "")
+        request = request if hasattr(request, "META") else None  # the scope of a WebSocket
         if request is not None:
             request.throttle = None  # of an earlier call
         if not name or password is None or not is_text(f"{name}{password}"):
