@@ -1,10 +1,10 @@
-"""An owner's app that uses the cache, in migrations and in tests, and a package that is old."""
+"""An owner's app with a cache, in migrations and tests; old packages; task queues."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Bake
+from tests.conftest import Bake, BakedProject
 
 MIGRATION = """
 from django.core.cache import cache
@@ -42,3 +42,12 @@ def test_the_cache_works_in_migrations_and_in_every_run_of_the_tests(
     site.run("manage.py", "migrate")
     for _ in range(2):
         assert "1 passed" in site.run("-m", "pytest", "shop")
+
+
+def test_task_queues_can_import_the_tasks_of_every_app(site: BakedProject) -> None:
+    """As Celery, Huey and Dramatiq do when a worker starts."""
+    program = (
+        "import django; from django.utils.module_loading import autodiscover_modules; "
+        "django.setup(); autodiscover_modules('tasks')"
+    )
+    site.run("-B", "-c", program, DJANGO_SETTINGS_MODULE="config.settings")

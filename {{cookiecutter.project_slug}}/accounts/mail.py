@@ -62,7 +62,7 @@ def _link(name: str, uid: Any, token: str) -> str:
 def send(kind: str, email: str) -> None:
     """Send a mail, with the worker if there is one; raise the errors of the mail server."""
     if has_worker():
-        from accounts.tasks import send_later
+        from accounts.mail_tasks import send_later
 
         send_later.enqueue(kind, email)
     elif message := build(kind, email):

@@ -1,4 +1,7 @@
-"""Tasks for a worker of Django's task framework (6.0 or later)."""
+"""Tasks for a worker of Django's task framework (6.0 or later).
+
+Not `tasks.py`: Celery and others import that module of each app, also on Django 5.2.
+"""
 
 from django.tasks import task  # type: ignore[import-not-found,unused-ignore]
 
