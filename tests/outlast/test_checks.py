@@ -58,6 +58,7 @@ def test_an_engine_whose_sessions_cannot_be_ended(name: str, settings: Any) -> N
     assert f"{name} cannot be ended" in found()["outlast.E004"]
 
 
+@pytest.mark.django_db  # an earlier test may have left a connection, which Channels looks at
 def test_djangos_engine(settings: Any) -> None:
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     assert not found()
