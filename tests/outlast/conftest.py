@@ -15,6 +15,7 @@ from caches import make_cache
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.test import Client
+from layer_helpers import name_database
 from outlast import live
 from outlast.cache import RedisCache
 from outlast.channels.postgres import PostgresLayer
@@ -22,7 +23,6 @@ from outlast.channels.redis import PubSubLayer
 from outlast.sessions import session_ended
 from served import Server, serving
 from session_helpers import PASSWORD, Copies, is_logged_in
-from talk import name_database
 from troubleshooting import SITE
 
 from proof.postgres import Postgres

@@ -11,9 +11,9 @@ import pytest
 from asgiref.sync import async_to_sync
 from channels.consumer import AsyncConsumer
 from django.db import connections, transaction
+from layer_helpers import TOLERANCE, receive, receives_nothing, run
 from outlast.channels.local import LIMIT, LocalLayer
 from outlast.channels.redis import PubSubLayer
-from talk import NOISE, hear, hears_nothing, run
 
 from proof.postgres import find_postgres
 
@@ -45,10 +45,10 @@ def test_a_channel_and_a_group_hear_what_is_sent_right_after_joining(
         for number in range(20):
             channel = await here.new_channel()
             await there.send(channel, {"type": "to.one", "number": number})
-            assert await hear(here, channel) == {"type": "to.one", "number": number}
+            assert await receive(here, channel) == {"type": "to.one", "number": number}
             await here.group_add(f"group-{number}", channel)
             await there.group_send(f"group-{number}", {"type": "to.all"})
-            assert await hear(here, channel) == {"type": "to.all"}
+            assert await receive(here, channel) == {"type": "to.all"}
 
     run(scenario())
 
@@ -57,11 +57,11 @@ def test_a_general_channel_hears_without_having_been_made(layers: tuple[Any, Any
     here, there = layers
 
     async def scenario() -> None:
-        hearing = asyncio.create_task(hear(here, "mail"))
-        while not hearing.done():  # it is lost until the layer listens
+        receiving = asyncio.create_task(receive(here, "mail"))
+        while not receiving.done():  # it is lost until the layer listens
             await there.send("mail", {"no": "type", 1: b"bytes"})
             await asyncio.sleep(0.1)
-        assert await hearing == {"no": "type", 1: b"bytes"}
+        assert await receiving == {"no": "type", 1: b"bytes"}
 
     run(scenario())
 
@@ -78,10 +78,10 @@ def test_members_get_copies_of_their_own_and_those_who_left_nothing(
         await here.group_discard("group", gone)
         await here.group_discard("another", gone)
         await there.group_send("group", {"type": "x", "list": []})
-        first, second = await hear(here, one), await hear(here, two)
+        first, second = await receive(here, one), await receive(here, two)
         assert first == second
         assert first["list"] is not second["list"]
-        assert await hears_nothing(here, gone)
+        assert await receives_nothing(here, gone)
         await here.group_discard("group", one)
         await here.group_discard("group", two)
         assert not here._groups
@@ -99,7 +99,7 @@ def test_a_receiver_that_is_cancelled_receives_later(layers: tuple[Any, Any]) ->
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(here.receive(channel), 0.1)
             await there.group_send("group", {"number": number})
-            assert await hear(here, channel) == {"number": number}
+            assert await receive(here, channel) == {"number": number}
 
     run(scenario())
 
@@ -144,8 +144,8 @@ def test_order_is_kept_and_a_slow_consumer_misses_the_last(layers: tuple[Any, An
         channel = await here.new_channel()
         await asyncio.gather(*(there.send(channel, {"type": "x", "n": n}) for n in range(30)))
         await asyncio.sleep(0.3)
-        heard = [(await hear(here, channel))["n"] for _ in range(10)]
-        assert await hears_nothing(here, channel)
+        heard = [(await receive(here, channel))["n"] for _ in range(10)]
+        assert await receives_nothing(here, channel)
         return heard
 
     assert run(scenario()) == list(range(10))
@@ -160,7 +160,7 @@ def test_a_large_message_arrives_and_one_that_is_too_large_is_refused(
         channel = await here.new_channel()
         for size in (7_000, 8_000, LIMIT - 100):
             await there.send(channel, {"type": "x", "what": "y" * size})
-            assert len((await hear(here, channel))["what"]) == size
+            assert len((await receive(here, channel))["what"]) == size
         with pytest.raises(ValueError, match="too large"):
             await there.send(channel, {"type": "x", "what": "y" * LIMIT})
 
@@ -195,8 +195,8 @@ def test_other_threads_and_their_event_loops_are_heard_at_once(layers: tuple[Any
                 target=async_to_sync(there.send), args=(channel, {"type": "x"})
             )
             send.start()
-            await hear(here, channel)
-            assert time.monotonic() - started < NOISE
+            await receive(here, channel)
+            assert time.monotonic() - started < TOLERANCE
             send.join()
 
     run(scenario())
@@ -223,7 +223,7 @@ def test_what_synchronous_code_sends_in_a_transaction_waits_for_its_commit(
         channel = await here.new_channel()
         await here.group_add("group", channel)
         working = asyncio.create_task(asyncio.to_thread(work))
-        assert await hear(here, channel) == {"type": "committed"}
+        assert await receive(here, channel) == {"type": "committed"}
         assert log == ["commit"]
         await working
 
@@ -241,7 +241,7 @@ def test_nothing_is_left_of_closed_event_loops(layers: tuple[Any, Any]) -> None:
         channel = await here.new_channel()
         await here.group_add("group", channel)
         await there.group_send("group", {"type": "x"})
-        await hear(here, channel)
+        await receive(here, channel)
         while len(here._channels) > 1:
             await asyncio.sleep(0.01)
 

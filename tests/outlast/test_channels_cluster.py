@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from layer_helpers import SEND_TIMEOUT, TOLERANCE, Traffic, run
 from outlast.channels.redis import PubSubLayer
-from talk import NOISE, PATIENCE, Talk, run
 
 from tests.servers import Server, Topology
 
@@ -28,24 +28,24 @@ def make_layer(nodes: list[Server]) -> PubSubLayer:
 @pytest.mark.parametrize("fault", ["kill", "pause"])
 def test_sockets_outlive_a_node(fault: str, number: int, nodes: list[Server]) -> None:
     async def scenario() -> None:
-        async with Talk(make_layer(nodes), make_layer(nodes)) as talk:
+        async with Traffic(make_layer(nodes), make_layer(nodes)) as traffic:
             getattr(nodes[number], fault)()
-            await talk.is_heard_within(3 + NOISE)
-            assert talk.slowest < PATIENCE + NOISE
+            await traffic.receives_within(3 + TOLERANCE)
+            assert traffic.slowest < SEND_TIMEOUT + TOLERANCE
 
     run(scenario())
 
 
 def test_sockets_outlive_all_nodes(nodes: list[Server]) -> None:
     async def scenario() -> None:
-        async with Talk(make_layer(nodes), make_layer(nodes)) as talk:
+        async with Traffic(make_layer(nodes), make_layer(nodes)) as traffic:
             for node in nodes:
                 node.kill()
             await asyncio.sleep(2)
             for node in nodes:
                 await asyncio.to_thread(node.start)
-            await talk.is_heard_within(3 + NOISE)
-            assert talk.slowest < PATIENCE + NOISE
+            await traffic.receives_within(3 + TOLERANCE)
+            assert traffic.slowest < SEND_TIMEOUT + TOLERANCE
 
     run(scenario())
 

@@ -14,9 +14,9 @@ from channels.exceptions import InvalidChannelLayerError
 from channels.layers import channel_layers
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from layer_helpers import SEND_TIMEOUT, TOLERANCE, Proxy, Traffic, name_database, receive, run
 from outlast.channels.postgres import PostgresLayer
 from outlast.checks import check_listening
-from talk import NOISE, PATIENCE, Proxy, Talk, hear, name_database, run
 
 from proof.pgbouncer import PgBouncer, find_pgbouncer
 from proof.postgres import Postgres, find_postgres
@@ -85,7 +85,7 @@ def test_what_others_notify_is_passed_over(
             for payload in garbage:
                 connection.execute("SELECT pg_notify('outlast', %s)", [payload])
         await layer.send(channel, {"type": "sense"})
-        assert await hear(layer, channel) == {"type": "sense"}
+        assert await receive(layer, channel) == {"type": "sense"}
         wire = layer.connect()
         assert wire._parts.keys() == {"i"}
         await layer.close_channel(channel)
@@ -123,15 +123,15 @@ def test_lives_through_an_outage_of_postgresql(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario() -> float:
-        async with Talk(use_postgres(), use_postgres()) as talk:
+        async with Traffic(use_postgres(), use_postgres()) as traffic:
             await asyncio.to_thread(fault, postgres)
-            await talk.is_heard_within(2 + NOISE)
+            await traffic.receives_within(2 + TOLERANCE)
             opened = time.monotonic()
-            await talk.here.new_channel()
-            assert time.monotonic() - opened < PATIENCE + NOISE
-            return talk.slowest
+            await traffic.here.new_channel()
+            assert time.monotonic() - opened < SEND_TIMEOUT + TOLERANCE
+            return traffic.slowest
 
-    assert run(scenario()) < PATIENCE + NOISE
+    assert run(scenario()) < SEND_TIMEOUT + TOLERANCE
     assert "PostgreSQL cannot be used" in caplog.text
     assert "PostgreSQL can be used again" in caplog.text
 
@@ -146,13 +146,13 @@ def test_follows_an_address_to_another_server(
     async def scenario(other: Postgres) -> float:
         async with Proxy(postgres.port) as proxy:
             name_database(proxy.port)
-            async with Talk(use_postgres(), use_postgres()) as talk:
+            async with Traffic(use_postgres(), use_postgres()) as traffic:
                 proxy.lead_to(other.port)
-                await talk.is_heard_within(2 + NOISE)
-                return talk.slowest
+                await traffic.receives_within(2 + TOLERANCE)
+                return traffic.slowest
 
     with Postgres() as other:
-        assert run(scenario(other)) < PATIENCE + NOISE
+        assert run(scenario(other)) < SEND_TIMEOUT + TOLERANCE
 
 
 @needs_postgres
@@ -164,12 +164,12 @@ def test_messages_arrive_once_lost_connections_are_replaced(
     async def scenario() -> None:
         channel = await here.new_channel()
         await there.send(channel, {"type": "x"})
-        await hear(here, channel)
+        await receive(here, channel)
         await asyncio.to_thread(restart, postgres)
         while not all(layer.connect()._listening.done() for layer in (here, there)):
             await asyncio.sleep(0.05)
         await there.send(channel, {"type": "y"})
-        assert await hear(here, channel) == {"type": "y"}
+        assert await receive(here, channel) == {"type": "y"}
 
     run(scenario())
 
@@ -188,7 +188,7 @@ def test_senders_do_not_wait_for_a_server_that_is_away(
             await layer.group_send("group", {"type": "x"})
         channel = await layer.new_channel()
         await layer.group_add("group", channel)
-        assert time.monotonic() - started < 2 * PATIENCE + NOISE
+        assert time.monotonic() - started < 2 * SEND_TIMEOUT + TOLERANCE
 
     run(scenario())
 

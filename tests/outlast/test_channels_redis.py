@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 from asgiref.sync import async_to_sync
+from layer_helpers import SEND_TIMEOUT, TOLERANCE, Proxy, Traffic, make_layer, receive, run
 from outlast.channels.redis import PubSubLayer
-from talk import NOISE, PATIENCE, Proxy, Talk, hear, make_layer, run
 
 from tests.servers import SERVICE, Topology
 
@@ -80,18 +80,18 @@ def test_sockets_outlive(
 ) -> None:
     async def scenario(topology: Topology) -> None:
         here, there = make_layer(topology), make_layer(topology)
-        async with Talk(here, there) as talk:
+        async with Traffic(here, there) as traffic:
             breaking = asyncio.create_task(asyncio.to_thread(fault, topology))
             await asyncio.sleep(0.5)
             started = time.monotonic()
             late = await here.new_channel()
             await here.group_add("group", late)
-            assert time.monotonic() - started < 2 * PATIENCE + NOISE
+            assert time.monotonic() - started < 2 * SEND_TIMEOUT + TOLERANCE
             await breaking
             # After a failover Sentinels need not agree at once; and see COOLDOWN of the breaker.
-            await talk.is_heard_within(5 if servers else 2 + NOISE)
-            await hear(here, late)
-            assert talk.slowest < PATIENCE + NOISE
+            await traffic.receives_within(5 if servers else 2 + TOLERANCE)
+            await receive(here, late)
+            assert traffic.slowest < SEND_TIMEOUT + TOLERANCE
 
     with Topology(**servers) as topology:
         run(scenario(topology))
@@ -108,7 +108,7 @@ def test_an_idle_socket_lives(redis_server: Topology) -> None:
         channel = await layer.new_channel()
         await asyncio.sleep(16)
         await layer.send(channel, {"type": "x"})
-        await hear(layer, channel)
+        await receive(layer, channel)
 
     run(scenario())
 
@@ -120,11 +120,11 @@ def test_redis_may_start_later() -> None:
         channel = await layer.new_channel()
         await layer.send(channel, {"type": "lost"})
         await asyncio.to_thread(topology.primary.start)
-        hearing = asyncio.create_task(hear(layer, channel))
-        while not hearing.done():
+        receiving = asyncio.create_task(receive(layer, channel))
+        while not receiving.done():
             await layer.send(channel, {"type": "x"})
             await asyncio.sleep(0.05)
-        assert await hearing == {"type": "x"}
+        assert await receiving == {"type": "x"}
 
     with Topology() as topology:
         run(scenario(topology))
@@ -134,10 +134,10 @@ def test_a_hung_redis_costs_one_wait_however_many_send() -> None:
     async def scenario(layer: PubSubLayer) -> None:
         started = time.monotonic()
         await asyncio.gather(*(layer.group_send("group", {"type": "x"}) for _ in range(300)))
-        assert time.monotonic() - started < PATIENCE + NOISE
+        assert time.monotonic() - started < SEND_TIMEOUT + TOLERANCE
         for _ in range(300):
             await layer.group_send("group", {"type": "x"})
-        assert time.monotonic() - started < PATIENCE + 2 * NOISE
+        assert time.monotonic() - started < SEND_TIMEOUT + 2 * TOLERANCE
 
     with Topology() as topology:
         topology.primary.pause()
@@ -162,7 +162,7 @@ def test_a_hung_redis_does_not_hold_up_threads() -> None:
         for thread in threads:
             thread.join()
     assert len(spent) == 4
-    assert max(spent) < 2 * PATIENCE + 2 * NOISE  # and not twenty times 0.3 s
+    assert max(spent) < 2 * SEND_TIMEOUT + 2 * TOLERANCE  # and not twenty times 0.3 s
 
 
 def test_the_breaker_is_the_cache_s(use_redis: Callable[..., None], redis_url: str) -> None:
@@ -182,9 +182,9 @@ def test_a_busy_process_is_no_outage(
 
     async def scenario() -> None:
         here, there = make_layer(redis_server), make_layer(redis_server)
-        async with Talk(here, there) as talk:
+        async with Traffic(here, there) as traffic:
             time.sleep(3)
-            await talk.is_heard_within(NOISE)
+            await traffic.receives_within(TOLERANCE)
             await asyncio.sleep(1.5)
 
     run(scenario())
@@ -197,11 +197,11 @@ def test_sentinels_may_hang(number: int) -> None:
     async def scenario(topology: Topology) -> None:
         for sentinel in topology.sentinels[:number]:
             sentinel.pause()
-        async with Talk(make_layer(topology), make_layer(topology)) as talk:
+        async with Traffic(make_layer(topology), make_layer(topology)) as traffic:
             for _ in range(6):
-                await talk.is_heard_within(2 * NOISE)
+                await traffic.receives_within(2 * TOLERANCE)
                 await asyncio.sleep(0.5)
-            assert talk.slowest < PATIENCE + NOISE
+            assert traffic.slowest < SEND_TIMEOUT + TOLERANCE
 
     with Topology(**SENTINEL) as topology:
         run(scenario(topology))
@@ -212,14 +212,14 @@ def test_follows_sentinel_away_from_a_working_server() -> None:
 
     async def scenario(topology: Topology, other: Topology) -> None:
         former, sentinel = topology.primary, topology.sentinels[0].client()
-        async with Talk(make_layer(topology), make_layer(topology)) as talk:
+        async with Traffic(make_layer(topology), make_layer(topology)) as traffic:
             sentinel.execute_command("SENTINEL", "REMOVE", SERVICE)
             port = other.primary.port
             sentinel.execute_command("SENTINEL", "MONITOR", SERVICE, "127.0.0.1", port, 1)
             async with asyncio.timeout(5):
                 while former.client().pubsub_channels("site:*"):
                     await asyncio.sleep(0.05)
-            await talk.is_heard_within(2 + NOISE)
+            await traffic.receives_within(2 + TOLERANCE)
 
     with Topology(sentinels=1) as topology, Topology() as other:
         run(scenario(topology, other))
@@ -232,8 +232,8 @@ def test_leaves_a_connection_that_leads_nowhere(redis_server: Topology) -> None:
     async def scenario() -> None:
         async with Proxy(redis_server.primary.port) as proxy:
             address = f"redis://127.0.0.1:{proxy.port}"
-            async with Talk(PubSubLayer([address]), PubSubLayer([address])) as talk:
+            async with Traffic(PubSubLayer([address]), PubSubLayer([address])) as traffic:
                 proxy.lead_to(redis_server.primary.port)
-                await talk.is_heard_within(4)
+                await traffic.receives_within(4)
 
     run(scenario())

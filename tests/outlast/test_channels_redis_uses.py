@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from layer_helpers import Proxy, make_layer, receive, receives_nothing, run
 from outlast.channels.redis import PubSubLayer
-from talk import Proxy, hear, hears_nothing, make_layer, run
 from tls import make_certificates, speak_tls
 
 from tests.servers import Topology, wait_until
@@ -35,8 +35,8 @@ def test_two_sites_on_one_redis_are_separate(redis_server: Topology) -> None:
         await ours.group_send("group", {"type": "ours"})
         await ours.send("mail", {"type": "ours"})
         await ours.send(foreign, {"type": "ours"})
-        assert await hear(ours, channel) == {"type": "ours"}
-        assert await hears_nothing(theirs, foreign)
+        assert await receive(ours, channel) == {"type": "ours"}
+        assert await receives_nothing(theirs, foreign)
         assert not listening.done()
         listening.cancel()
 
@@ -56,7 +56,7 @@ def test_garbage_is_passed_over(garbage: bytes, redis_server: Topology) -> None:
         for message in (garbage, f"{channel} ".encode() + garbage):
             redis_server.primary.client().publish("site:", message)
         await layer.send(channel, {"type": "sense"})
-        assert await hear(layer, channel) == {"type": "sense"}
+        assert await receive(layer, channel) == {"type": "sense"}
 
     run(scenario())
 
@@ -82,12 +82,12 @@ def test_synchronous_code_leaves_nothing_behind(sentinels: int) -> None:
 # Logging in
 
 
-def send_and_hear(layer: PubSubLayer) -> None:
+def send_and_receive(layer: PubSubLayer) -> None:
     """Send until something is heard: on a busy machine, connecting may take too long for one."""
 
     async def scenario() -> None:
         channel = await layer.new_channel()
-        heard = asyncio.create_task(hear(layer, channel))
+        heard = asyncio.create_task(receive(layer, channel))
         while not heard.done():
             await layer.send(channel, {"type": "x"})
             await asyncio.wait([heard], timeout=0.5)
@@ -106,26 +106,26 @@ def send_and_hear(layer: PubSubLayer) -> None:
 )
 def test_logs_in(login: dict[str, Any]) -> None:
     with Topology(**login) as topology:
-        send_and_hear(make_layer(topology))
+        send_and_receive(make_layer(topology))
 
 
 def test_a_user_who_may_use_the_sites_channels_only() -> None:
     with Topology(lines=["user site on >secret ~site:* &site:* +@all"]) as topology:
         url = f"redis://site:secret@127.0.0.1:{topology.primary.port}/0"
-        send_and_hear(PubSubLayer([url], "site"))
+        send_and_receive(PubSubLayer([url], "site"))
 
 
 def test_speaks_tls(redis_server: Topology, tmp_path: Path) -> None:
     port = speak_tls(redis_server.primary.port, make_certificates(tmp_path))
     url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}"
-    send_and_hear(PubSubLayer([url], "site"))
+    send_and_receive(PubSubLayer([url], "site"))
 
 
 def test_speaks_through_a_socket_in_the_file_system() -> None:
     # In the folder of the server, since a path of pytest's is longer than sockets may have.
     with Topology(lines=["unixsocket socket"]) as topology:
         url = f"unix://{topology.primary.folder}/socket?db=3"
-        send_and_hear(PubSubLayer([url], "site"))
+        send_and_receive(PubSubLayer([url], "site"))
 
 
 def test_messages_are_not_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -148,11 +148,11 @@ def test_the_limit_counts_from_the_first_connection() -> None:
         async with Proxy(topology.primary.port) as proxy:
             proxy.passes.clear()
             address = f"redis://:{topology.password}@127.0.0.1:{proxy.port}/1?socket_timeout=5"
-            hearing = asyncio.create_task(hear(here, channel))
+            receiving = asyncio.create_task(receive(here, channel))
             await PubSubLayer([address], "site").group_send("group", {"type": "late"})
-            assert not hearing.done()
+            assert not receiving.done()
             proxy.passes.set()
-            await hearing
+            await receiving
 
     with Topology(password="secret") as topology:
         run(scenario(topology))
@@ -173,7 +173,7 @@ def test_encrypted_messages_are_for_those_with_the_key(redis_url: str) -> None:
         channel = await ours.new_channel()
         await other.send(channel, {"type": "plain"})
         await PubSubLayer([redis_url], "site", **keys).send(channel, {"type": "secret"})
-        assert await hear(ours, channel) == {"type": "secret"}
+        assert await receive(ours, channel) == {"type": "secret"}
 
     run(scenario())
 
@@ -182,15 +182,15 @@ FORK = """
 import asyncio, os, sys
 from outlast.channels.redis import PubSubLayer
 
-async def talk():
+async def exchange():
     channel = await layer.new_channel()
     await layer.send(channel, {"type": "x"})
     return await asyncio.wait_for(layer.receive(channel), 5)
 
 layer = PubSubLayer([sys.argv[1]], "fork")
-asyncio.run(talk())
+asyncio.run(exchange())
 child = os.fork()
-asyncio.run(talk())
+asyncio.run(exchange())
 if child:
     assert os.waitpid(child, 0)[1] == 0
 """

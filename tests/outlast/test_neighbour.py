@@ -76,7 +76,7 @@ def test_a_site_works_within_its_rights(servers: Topology, settings: Any) -> Non
     backend = "outlast.channels.redis.PubSubLayer"
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config}}
 
-    async def talk() -> None:
+    async def exchange() -> None:
         layer = channel_layers["default"]
         channel = await layer.new_channel()
         await layer.group_add("group", channel)
@@ -85,7 +85,7 @@ def test_a_site_works_within_its_rights(servers: Topology, settings: Any) -> Non
         await layer.group_discard("group", channel)
         await layer.flush()
 
-    asyncio.run(talk())
+    asyncio.run(exchange())
     for server in servers.servers:
         assert not server.client().acl_log(), "a right is missing"
 

@@ -15,13 +15,13 @@ from typing import Any
 import outlast
 import pytest
 from caches import make_cache, make_cache_at
+from layer_helpers import Proxy, receive, run
 from outlast.addresses import read_address
 from outlast.cache import RedisCache, Unavailable
 from outlast.channels.redis import PubSubLayer
 from outlast.health.errors import read_redis_address
 from outlast.health.redis import find_primary
 from outlast.redis import Client, make_client
-from talk import Proxy, hear, run
 from tls import make_certificates, speak_tls
 
 from tests.servers import SERVICE, Topology, quoted
@@ -158,7 +158,7 @@ def test_a_single_sentinel_may_be_slow(count: int, settings: Any) -> None:
         channel = await layer.new_channel()
         await layer.group_add("group", channel)
         await layer.group_send("group", {"type": "first"})
-        message = await hear(layer, channel)
+        message = await receive(layer, channel)
         await layer.flush()
         return message
 

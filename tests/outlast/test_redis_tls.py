@@ -87,12 +87,12 @@ def test_servers_and_sentinels(quorum: Topology, authority: Path) -> None:
 async def echo(layer: PubSubLayer, times: int = 60) -> Any:
     """Send until a message is heard: what is sent before the first connection is made is lost."""
     channel = await layer.new_channel()
-    hearing = asyncio.create_task(layer.receive(channel))
+    receiving = asyncio.create_task(layer.receive(channel))
     for _ in range(times):
         await layer.send(channel, {"type": "hello"})
-        if (await asyncio.wait([hearing], timeout=0.5))[0]:
-            return hearing.result()
-    hearing.cancel()  # which closes the channel: nothing that is sent later would be heard
+        if (await asyncio.wait([receiving], timeout=0.5))[0]:
+            return receiving.result()
+    receiving.cancel()  # which closes the channel: nothing that is sent later would arrive
     raise TimeoutError
 
 

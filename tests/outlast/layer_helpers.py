@@ -12,57 +12,57 @@ from outlast.channels.redis import PubSubLayer
 from tests.servers import SERVICE, Topology
 
 DEADLINE = 10  # seconds, for what takes milliseconds
-PATIENCE = 0.3  # seconds that a sender waits; not the library's own constant, which may change
-NOISE = 2  # seconds, for a machine that is busy; without a bound these waits last 5 or more
+SEND_TIMEOUT = 0.3  # seconds that a sender waits; not the library's own constant, which may change
+TOLERANCE = 2  # seconds, for a machine that is busy; without a bound these waits last 5 or more
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(asyncio.wait_for(coroutine, 30))
 
 
-async def hear(layer: Any, channel: str) -> Any:
+async def receive(layer: Any, channel: str) -> Any:
     return await asyncio.wait_for(layer.receive(channel), DEADLINE)
 
 
-async def hears_nothing(layer: Any, channel: str) -> bool:
+async def receives_nothing(layer: Any, channel: str) -> bool:
     with suppress(TimeoutError):
         await asyncio.wait_for(layer.receive(channel), 0.3)
         return False
     return True
 
 
-class Talk:
-    """Messages to a group, twenty a second: when they were sent, heard, and how long that took."""
+class Traffic:
+    """Messages to a group, twenty a second: when each was sent and received, and how fast."""
 
     def __init__(self, here: Any, there: Any) -> None:
         self.here, self.there = here, there
-        self.heard: list[float] = []
+        self.received: list[float] = []
         self.slowest = 0.0
 
-    async def __aenter__(self) -> "Talk":
+    async def __aenter__(self) -> "Traffic":
         channel = await self.here.new_channel()
         await self.here.group_add("group", channel)
         self.tasks = [
-            asyncio.create_task(self._hear(channel)),
-            asyncio.create_task(self._speak()),
+            asyncio.create_task(self._receive(channel)),
+            asyncio.create_task(self._send()),
         ]
-        await self.is_heard_within(DEADLINE)
+        await self.receives_within(DEADLINE)
         return self
 
-    async def _hear(self, channel: str) -> None:
+    async def _receive(self, channel: str) -> None:
         while True:
-            self.heard.append((await self.here.receive(channel))["at"])
+            self.received.append((await self.here.receive(channel))["at"])
 
-    async def _speak(self) -> None:
+    async def _send(self) -> None:
         while True:
             started = time.monotonic()
             await self.there.group_send("group", {"type": "x", "at": started})
             self.slowest = max(self.slowest, time.monotonic() - started)
             await asyncio.sleep(0.05)
 
-    async def is_heard_within(self, seconds: float) -> None:
+    async def receives_within(self, seconds: float) -> None:
         since = time.monotonic()
-        while not any(at > since for at in self.heard):
+        while not any(at > since for at in self.received):
             assert time.monotonic() < since + seconds, "still no message"
             await asyncio.sleep(0.01)
 
