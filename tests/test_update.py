@@ -70,17 +70,22 @@ class Copy(NamedTuple):
         return [path for path in self.folder.rglob(pattern) if ".git" not in path.parts]
 
 
-@pytest.fixture
-def site(repository: Path, bake: Bake) -> Copy:
-    """A site from v1 that is in use: a database, and changes of its owner."""
+def create(repository: Path, bake: Bake) -> Copy:
+    """Generate a site from v1 of the template in `repository`."""
     bake.output.mkdir()
     variables = environment({"COOKIECUTTER_CONFIG": str(bake.config)})
     answers = json.dumps({"install": "no"})
     Copy(bake.output, variables).cruft(
         "create", str(repository), "--no-input", "--checkout=v1", f"--extra-context={answers}"
     )
-    copy = Copy(bake.output / "my-site", variables)
-    run([sys.executable, "manage.py", "migrate"], copy.folder, variables).check_returncode()
+    return Copy(bake.output / "my-site", variables)
+
+
+@pytest.fixture
+def site(repository: Path, bake: Bake) -> Copy:
+    """A site from v1 that is in use: a database, and changes of its owner."""
+    copy = create(repository, bake)
+    run([sys.executable, "manage.py", "migrate"], copy.folder, copy.variables).check_returncode()
     append(copy.folder / "templates" / "base.html", OWN)
     (copy.folder / "own.py").write_text(f"# {OWN}", "utf-8")
     git(copy.folder, "init", "--initial-branch=main")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from proof.site import EMAIL, PASSWORD
-from tests.conftest import TEMPLATE, Bake, environment
-from tests.test_update import ONLY_GENERATE, OWN, Copy, commands, commit, follow, git
+from tests.conftest import TEMPLATE, Bake
+from tests.test_update import ONLY_GENERATE, OWN, commands, commit, create, follow, git
 
 COMMIT_OF_0_1 = "66f520c"
 
@@ -92,13 +92,7 @@ def old_template(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("way", ["cruft", "git"])
 def test_a_site_of_version_0_1(way: str, old_template: Path, bake: Bake) -> None:
     """All files become those of version 0.2; the owner's changes and .env stay."""
-    bake.output.mkdir()
-    variables = environment({"COOKIECUTTER_CONFIG": str(bake.config)})
-    context = json.dumps({"install": "no"})
-    Copy(bake.output, variables).cruft(
-        "create", str(old_template), "--no-input", "--checkout=v1", f"--extra-context={context}"
-    )
-    site = Copy(bake.output / "my-site", variables)
+    site = create(old_template, bake)
     kept = (site.folder / ".env").read_bytes()
     (site.folder / "shop").mkdir()
     (site.folder / "shop" / "models.py").write_text(f"# {OWN}", "utf-8")
