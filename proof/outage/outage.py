@@ -1,6 +1,7 @@
 """A site with its servers, and functions to break and observe them."""
 
 import hashlib
+import os
 import re
 import socket
 import threading
@@ -19,6 +20,7 @@ from proof.site import Site
 PASSWORD = "an-open-secret"  # noqa: S105  # no blanks: Sentinel of Redis 7.0 rewrites it unquoted
 LOOK_SECONDS, ENOUGH = 0.25, 4  # between two probes of a fault; how often it must be seen
 HUNG = "[Tt]imeout"
+STOCK = "STOCK" in os.environ  # with this session engine of Django's, see overlay/
 
 
 def find_kinds() -> list[str]:
@@ -35,16 +37,13 @@ KINDS = find_kinds()
 
 
 class Outage:
-    """What a fault works on: a site, once it runs, and `topology`, the servers it uses.
-
-    `names`: the profile, the kind of the servers, and the sessions: "ours" or Django's engine.
-    """
+    """What a fault works on: a site, once it runs, and `topology`, the servers it uses."""
 
     site: Site
 
-    def __init__(self, topology: Any, names: dict[str, str]) -> None:
-        self.topology, self.names = topology, names
-        self.database = 3 if names["profile"] == "redis" else 0  # a number that can be wrong
+    def __init__(self, topology: Any, profile: str, kind: str) -> None:
+        self.topology, self.place = topology, f"{profile}, {kind}"
+        self.database = 3 if profile == "redis" else 0  # a number that can be wrong
         self.result = Result()
 
     @property

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 # What must never happen, whatever Redis does.
 FAILURES = {
@@ -153,15 +153,3 @@ class Result:
             }  # fmt: skip
             wrong += [f"{number} {what}" for what, number in failed.items() if number]
         return wrong + self.details + self.too_long()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what the report needs."""
-        return {
-            "did": dict(self.did),
-            "failures": dict(self.failures),
-            "latency": self.latency(),
-            "back": self.back,
-            "sockets": self.sockets,
-            "seen": "; ".join(self.seen),
-            "too long": self.too_long(),
-        }

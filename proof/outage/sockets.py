@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import json
-import ssl
 import threading
 import time
 from contextlib import suppress
@@ -59,32 +58,28 @@ class Socket:
         await self.connection.close()
 
 
-class Sockets(threading.Thread):
+class Sockets:
     """Sockets of one user at all workers; each worker in turn sends an event to them.
 
     One more socket is opened in the middle of the fault.
     """
 
     def __init__(self, site: Site, email: str, clients: list[Client], result: Result) -> None:
-        super().__init__(daemon=True, name=email)
-        self.site, self.clients, self.result = site, clients, result
+        self.site, self.email, self.clients, self.result = site, email, clients, result
         self.turn = itertools.cycle(clients)
         self.sockets: list[Socket] = []
         self.events: list[Event] = []
         self.open = 0  # at the end
         self.ready = threading.Event()
-        self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
             asyncio.run(self._use())
-        except BaseException as error:
-            self.error = error
         finally:
             self.ready.set()
 
     async def _use(self) -> None:
-        assert self.clients[0].log_in(self.name).status_code == 302
+        assert self.clients[0].log_in(self.email).status_code == 302
         for client in self.clients:
             client.cookies = self.clients[0].cookies
         try:
@@ -110,12 +105,10 @@ class Sockets(threading.Thread):
         return len(at) >= SOCKETS and all(at.count(c.worker) >= AT_EACH for c in self.clients)
 
     async def _open(self) -> None:
-        trust = ssl.create_default_context()
-        self.site.authority.configure_trust(trust)
         cookies = "; ".join(f"{name}={text}" for name, text in self.clients[0].cookies.items())
         connection = await connect(
             f"{self.site.url.replace('https', 'wss')}/ws/events/",
-            ssl=trust,
+            ssl=self.site.connection["verify"],
             origin=Origin(self.site.url),
             additional_headers={"Cookie": cookies},
             proxy=None,

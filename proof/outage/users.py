@@ -29,28 +29,23 @@ class Login:
         self.lost = False  # logged out by the site: recorded once
 
 
-class User(threading.Thread):
+class User:
     """Logs in, reads, writes to the session, logs out, replays old cookies, and begins again.
 
     Each user also keeps some sessions to the end and ends others at set times.
     """
 
     def __init__(self, email: str, clients: list[Client], result: Result) -> None:
-        super().__init__(daemon=True, name=email)
-        self.clients, self.result = clients, result
+        self.name, self.clients, self.result = email, clients, result
         self.turn = itertools.cycle(clients)
         self.random = random.Random(email)
         self.keepers: list[Login] = []
         self.leavers: list[tuple[float, Login]] = []
         self.ended: list[Ended] = []
-        self.error: BaseException | None = None
 
     def run(self) -> None:
-        try:
-            self.work()
-            self.finish()
-        except BaseException as error:
-            self.error = error
+        self.work()
+        self.finish()
 
     def work(self) -> None:
         self.keepers = [self.log_in(), self.log_in()]
