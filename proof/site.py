@@ -115,6 +115,18 @@ class Site:
             timeout=PATIENCE,
         )
 
+    def create_users(self, *emails: str, name: str = "") -> None:
+        """Create users with PASSWORD, which is hashed only once: that takes long."""
+        script = f"""
+from django.contrib.auth.hashers import make_password
+from accounts.models import User
+password = make_password({PASSWORD!r})
+User.objects.bulk_create(
+    User(email=email, password=password, name={name!r}) for email in {emails!r}
+)
+"""
+        self.manage("shell", "-c", script)
+
     def serve_command(self, workers: int, port: int | None = None, patience: int = 1) -> list[str]:
         """Return the command that serves the site: the Dockerfile's, with a certificate.
 

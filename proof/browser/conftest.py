@@ -1,12 +1,9 @@
 """A real Chromium, people to log in, and a check of the errors in its console."""
 
-import itertools
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,45 +12,66 @@ import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
-    BrowserType,
     ConsoleMessage,
     Page,
+    Playwright,
     expect,
     sync_playwright,
 )
 
 from proof.site import PASSWORD, Site
+from proof.test_docs import follow
 
 # The first one draws no windows, which takes half the time.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 PEOPLE = 40
-# Where each status is answered.
-ERRORS = {"404": "/nowhere/"} | {each: f"/broken/{each}/" for each in ("403", "500", "503")}
-BROKEN = """
+NEW = "a rather long new one"
+# Chromium's sandbox does not run as root, as in containers.
+ARGUMENTS = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+CHROMIUM = os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, NAMES)), None)
+LAUNCH: dict[str, Any] = {"executable_path": CHROMIUM, "args": ARGUMENTS}
+# Pages of an owner, and pages that fail.
+VIEWS = """
+
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
+from django.http import HttpResponse, HttpResponseRedirect
+from django.views.decorators.clickjacking import xframe_options_sameorigin
+from django.views.decorators.csrf import csrf_exempt
+
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
+
 
 def fail(request, status):
     raise {403: PermissionDenied, 500: RuntimeError, 503: OperationalError}[status]("on purpose")
 
-urlpatterns += [path("broken/<int:status>/", fail)]
+
+def pay(request):
+    if request.method == "POST":
+        return HttpResponseRedirect(f"https://localhost:{request.get_port()}/healthz")
+    return HttpResponse("<form method=post><button>Pay</button></form>")
+
+
+def framing(request):
+    return HttpResponse(f"<iframe src=/framed/></iframe><img alt=dot src='{PIXEL}'>")
+
+
+urlpatterns += [
+    path("broken/<int:status>/", fail),
+    path("pay/", csrf_exempt(pay)),
+    path("framing/", framing),
+    path("framed/", xframe_options_sameorigin(lambda request: HttpResponse("inside"))),
+]
 """
-# Chromium's sandbox does not run as root, as in containers.
-ARGUMENTS = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", type=Path, help="write a picture of each page to a folder")
 
 
-def chromium() -> str | None:
-    """Return the path of this machine's Chromium: BROWSER_PATH, or the first on PATH."""
-    return os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, NAMES)), None)
-
-
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Report that no browser was found; fail if its tests were requested."""
-    if not chromium():
+    if not CHROMIUM:
         required = os.environ.get("BROWSER_REQUIRED", "0") != "0"
         pytest.exit(
             "NOT PROVED in a browser: there is no Chromium on PATH. Install it "
@@ -77,8 +95,11 @@ def site(
     variables = topology.environment() if topology else {}
     variables["EMAIL_URL"] = f"filemail:///{quote(mailbox.as_posix())}"
     variables["SIGN_UP"] = "1"
-    added = {"config/urls.py": BROKEN}
-    site = Site(tmp_path_factory.mktemp("site"), profile, variables, added=added)
+    site = Site(
+        tmp_path_factory.mktemp("site"), profile, variables, added={"config/urls.py": VIEWS}
+    )
+    follow(site, "api.md", only_files=True)
+    site.manage("collectstatic", "--noinput")
     with site.running():
         yield site
 
@@ -86,16 +107,9 @@ def site(
 @pytest.fixture(scope="session")
 def people(site: Site) -> Iterator[str]:
     """Addresses of users with PASSWORD, each used once: failed logins are counted per user."""
-    script = f"""
-from accounts.models import User
-from django.contrib.auth.hashers import make_password
-password = make_password({PASSWORD!r})
-for number in range({PEOPLE}):
-    User.objects.create(
-        email=f"person{{number}}@example.com", password=password, name="Ada Lovelace")
-"""
-    site.manage("shell", "-c", script)
-    return (f"person{number}@example.com" for number in itertools.count())
+    addresses = [f"person{number}@example.com" for number in range(PEOPLE)]
+    site.create_users(*addresses, name="Ada Lovelace")
+    return iter(addresses)
 
 
 @pytest.fixture
@@ -105,22 +119,15 @@ def person(people: Iterator[str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def browser_type() -> Iterator[BrowserType]:
+def playwright() -> Iterator[Playwright]:
     with sync_playwright() as playwright:
-        yield playwright.chromium
+        yield playwright
 
 
 @pytest.fixture(scope="session")
-def launch() -> dict[str, Any]:
-    """The options with which Chromium is started."""
-    return {"executable_path": chromium(), "args": ARGUMENTS}
-
-
-@pytest.fixture(scope="session")
-def browser(browser_type: BrowserType, launch: dict[str, Any]) -> Iterator[Browser]:
-    browser = browser_type.launch(**launch)
-    yield browser
-    browser.close()
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    with playwright.chromium.launch(**LAUNCH) as browser:
+        yield browser
 
 
 class Console(list[str]):
@@ -152,21 +159,14 @@ def console() -> Iterator[Console]:
 
 
 @pytest.fixture
-def options(site: Site) -> dict[str, Any]:
-    """The options of a window: the temporary certificate has no authority."""
-    return {"base_url": site.url, "ignore_https_errors": True}
-
-
-@pytest.fixture
-def window(
-    browser: Browser, options: dict[str, Any], console: Console
-) -> Iterator[Callable[..., Page]]:
+def window(browser: Browser, site: Site, console: Console) -> Iterator[Callable[..., Page]]:
     """A function that opens a browser window with cookies of its own."""
     with ExitStack() as stack:
 
-        def window(**more: Any) -> Page:
-            context = browser.new_context(**options | more)
-            stack.callback(context.close)
+        def window(**options: Any) -> Page:
+            # The temporary certificate has no authority.
+            options |= {"base_url": site.url, "ignore_https_errors": True}
+            context = stack.enter_context(browser.new_context(**options))
             return console.watch(context).new_page()
 
         yield window
@@ -181,10 +181,14 @@ def page(window: Callable[..., Page]) -> Page:
 def press(page: Page, name: str) -> None:
     """Press a button and wait for the next page."""
     with page.expect_navigation():
-        page.get_by_role("button", name=name).click()
+        page.get_by_role("button", name=name, exact=True).click()
 
 
-def log_in(page: Page, person: str, password: str = PASSWORD, remember: bool = False) -> None:
+def expect_page(page: Page, heading: str) -> None:
+    expect(page.get_by_role("heading", name=heading)).to_be_visible()
+
+
+def log_in(page: Page, person: str, password: str = PASSWORD, *, remember: bool = False) -> None:
     """Log in with the login page; the next page is the dashboard if that worked."""
     page.goto("/accounts/login/")
     page.get_by_label("Email address").fill(person)
@@ -194,30 +198,8 @@ def log_in(page: Page, person: str, password: str = PASSWORD, remember: bool = F
     press(page, "Log in")
 
 
-def ask_for_link(
-    page: Page, person: str, mailbox: Path, address: str = "/accounts/password/reset/"
-) -> str:
-    """Ask for a link on a page, wait for the mail and return the link in it."""
-    page.goto(address)
-    page.get_by_label("Email address").fill(person)
-    press(page, "Send the link")
-    return wait_for_link(page, person, mailbox)
-
-
-def wait_for_link(page: Page, person: str, mailbox: Path) -> str:
-    """Return the link in the mail to `person`, as soon as it has arrived."""
-    for _ in range(100):
-        for path in mailbox.iterdir():
-            mail = message_from_bytes(path.read_bytes(), policy=policy.default)
-            link = re.search(r"https://\S+/(reset|sign-up)/\S+/", str(mail.get_content()))
-            if mail["To"] == person and link:
-                return link[0]
-        page.wait_for_timeout(100)
-    raise AssertionError(f"No mail to {person} within ten seconds.")
-
-
-def choose_password(page: Page, password: str, button: str) -> None:
-    """Fill in the form that a link leads to."""
-    page.get_by_label("New password", exact=True).fill(password)
-    page.get_by_label("New password confirmation").fill(password)
+def choose_password(page: Page, button: str) -> None:
+    """Fill in a form that asks for a new password."""
+    page.get_by_label("New password", exact=True).fill(NEW)
+    page.get_by_label("New password confirmation").fill(NEW)
     press(page, button)
