@@ -123,6 +123,16 @@ def test_is_asked_once_in_a_while_as_long_as_the_check_fails(
     assert not caplog.messages  # it was logged when it began
 
 
+def test_the_next_caller_checks_if_redis_can_probably_be_used_again(
+    broken: Breaker, server: Server
+) -> None:
+    server.error = None
+    with pytest.raises(Unavailable):
+        server.answer(broken)
+    broken.probe_soon()
+    assert server.answer(broken) == "answer"
+
+
 def test_one_caller_checks_while_the_others_are_refused(
     server: Server, clock: SimpleNamespace, broken: Breaker
 ) -> None:

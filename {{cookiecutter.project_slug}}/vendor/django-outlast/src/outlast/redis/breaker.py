@@ -1,6 +1,7 @@
 """The circuit breaker: after a failure, Redis is not used for a while."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -59,8 +60,9 @@ class Breaker:
         self.reason = ""  # the text of the error while Redis is not used, otherwise empty
         self.check, self._on_failure = check, on_failure
         self._lock = threading.Lock()
-        self._since = self._probe_at = 0.0  # times are time.monotonic()
-        self._crowded_until = 0.0  # no second warning about too few connections until then
+        self._since: float  # of the outage; times are time.monotonic()
+        self._probe_at: float
+        self._crowded_until = -math.inf  # no second warning about too few connections until then
 
     @property
     def is_open(self) -> bool:
@@ -118,7 +120,7 @@ class Breaker:
 
     def probe_soon(self) -> None:
         """Let the next caller probe, because Redis can probably be used again."""
-        self._probe_at = 0.0
+        self._probe_at = -math.inf
 
     def _probe(self) -> None:
         with self._lock:
