@@ -70,6 +70,7 @@ def plant(redis: Redis, key: str, value: Any) -> None:
         b"-0",
         b"9" * 20,
         str(2**63).encode(),
+        str(-(2**63) - 1).encode(),
         b"9" * 21,
         b"x" * MAC_SIZE,
         b"x" * 1_000_000,
@@ -168,9 +169,10 @@ def test_numbers_are_not_signed_and_say_so(cache: RedisCache, redis: Redis) -> N
     plant(redis, "n", b"41")
     assert cache.incr("n") == 42
     assert cache.get("n") == 42
-    plant(redis, "n", 2**63 - 1)
-    with pytest.raises(ValueError, match="not found"):
-        cache.incr("n")
+    for delta in (1, 2**62 - 1):
+        plant(redis, "n", 2**63 - 1)
+        with pytest.raises(ValueError, match="not found"):
+            cache.incr("n", delta)
     cache.set("text", "of this site")
     plant(redis, "text", b"1")
     assert cache.get("text") == 1

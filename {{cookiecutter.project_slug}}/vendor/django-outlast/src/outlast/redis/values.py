@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hmac
 import logging
+import math
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -35,7 +36,7 @@ MAC_SIZE = 32  # of SHA-256
 NUMBERS, NUMBER = range(-(2**63), 2**63), re.compile(rb"0|-?[1-9]\d{,18}")
 
 
-@functools.lru_cache(maxsize=16)
+@functools.cache
 def _hmac(secret: str | bytes) -> hmac.HMAC:
     """Return an HMAC to copy, with a key that is only used here."""
     return hmac.new(hmac.digest(force_bytes(secret), b"outlast.cache", "sha256"), None, "sha256")
@@ -95,7 +96,7 @@ class SignedValues:
     def mget(self, keys: Iterable[KeyT]) -> list[bytes | None]:
         keys = list(keys)
         found = self.client.mget(keys) if keys else ()
-        return [self._read(key, data) for key, data in zip(keys, found, strict=True)]
+        return list(map(self._read, keys, found))
 
     def incr(self, key: KeyT, delta: int) -> Any:
         """As redis-py's; raise ValueError for a value that this site did not write."""
@@ -157,7 +158,7 @@ class RedisCacheClient(django_redis.RedisCacheClient):
 
     def current(self, prefix: str) -> str:
         """Return the prefix of keys since the last `clear()` of `prefix`."""
-        read_at, generation = self.generations.get(prefix, (-CLEARED_SECONDS, ""))
+        read_at, generation = self.generations.get(prefix, (-math.inf, ""))
         if time.monotonic() - read_at >= CLEARED_SECONDS:
             with contextlib.suppress(Unavailable, ResponseError):
                 found = force_str(self.redis.get(f"{prefix}:generation") or "", errors="ignore")
@@ -167,6 +168,6 @@ class RedisCacheClient(django_redis.RedisCacheClient):
 
     def begin(self, prefix: str) -> None:
         """Change the prefix of keys, so that all existing keys are misses."""
-        generation = str(time.time_ns() // 1000)
+        generation = str(time.time_ns())
         self.redis.set(f"{prefix}:generation", generation)
         self.generations[prefix] = time.monotonic(), generation
