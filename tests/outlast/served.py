@@ -121,7 +121,9 @@ def count_users(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("page/", page),
     path("readyz", page),
+    path("metrics", hang),
     path("hang/", hang),
+    path("slow/page/", page),
     path("slow/login/", hang),
     path("upload/", upload),
     path("file/", file),
@@ -205,14 +207,15 @@ class Server:
 def serving(
     settings: Any,
     application: Callable[[ASGIHandler], Any] = lambda handler: handler,
+    threads: int = THREADS,
     **options: Any,
 ) -> Iterator[Server]:
-    """Serve the views above; `options` are for uvicorn."""
+    """Serve the views above in page threads; `options` are for uvicorn."""
     gate.clear()
     seen.clear()
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [f"{__name__}.numbering", *settings.MIDDLEWARE]
-    settings.OUTLAST = {"PAGE_THREADS": THREADS, "PAGE_QUEUED_PATHS": ("/slow/",)}
+    settings.OUTLAST = {"PAGE_THREADS": threads, "PAGE_QUEUED_PATHS": ("/slow/",)}
     handler = ASGIHandler()
     handler.generators = GeneratorThreads(GENERATORS)
     server = Server(application(handler), **options)

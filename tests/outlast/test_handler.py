@@ -45,7 +45,8 @@ def test_slow_clients_hold_no_thread(server: Server) -> None:
     many = 3 * THREADS
     get_user_model().objects.create_user("ada")
     clients = [server.raw(head) for _ in range(many)]
-    clients += [server.raw(get(f"/{name}/")) for name in ("file", "rows") for _ in range(many)]
+    clients += [server.raw(get("/file/")) for _ in range(GENERATORS)]
+    clients += [server.raw(get("/rows/")) for _ in range(many)]
     wait_until(lambda: len(seen) == many, "the streams")
     started = time.monotonic()
     assert [server.get("/page/") for _ in range(20)] == ["page http none"] * 20
@@ -96,7 +97,7 @@ def test_files_and_bodies_arrive_whole(server: Server) -> None:
 
 
 def test_server_sent_events_hold_no_thread_and_end_with_their_client(server: Server) -> None:
-    clients = [server.raw(get("/events/")) for _ in range(3 * THREADS)]
+    clients = [server.raw(get("/events/")) for _ in range(GENERATORS + 1)]
     for client in clients:
         text = b""
         while b"data: 2 loop" not in text:
@@ -153,6 +154,7 @@ def test_health_answers_while_every_thread_hangs(server: Server, settings: Any) 
     wait_until(lambda: len(ours()) == THREADS, "the threads")
     answer = server.ask("/healthz", timeout=5)
     assert (answer.status, answer.header("Cache-Control")) == (200, "no-store")
+    open_requests.append(server.raw(get("/metrics")))
     assert server.get("/readyz") == "probe http none"
     with pytest.raises(TimeoutError):
         server.get("/page/", timeout=0.5)
@@ -162,16 +164,25 @@ def test_health_answers_while_every_thread_hangs(server: Server, settings: Any) 
         client.close()
 
 
-def test_posts_that_wait_for_a_processor_leave_half_of_the_threads(server: Server) -> None:
-    post = b"POST /slow/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
-    token = b"Cookie: csrftoken=" + b"a" * 32 + b"\r\nX-CSRFToken: " + b"a" * 32 + b"\r\n\r\n"
-    open_requests = [server.raw(post[:-2] + token) for _ in range(5 * THREADS)]
-    wait_until(lambda: len(ours()) == THREADS // 2, "the first of them")
-    assert server.get("/page/") == "page http none"
-    gate.set()
-    for client in open_requests:
-        assert b"200 OK" in client.recv(1000)
-        client.close()
+@pytest.mark.parametrize(("threads", "used"), [(1, 1), (5, 2 + 1)])
+def test_posts_that_wait_for_a_processor_leave_half_of_the_threads(
+    threads: int, used: int, settings: Any, transactional_db: None
+) -> None:
+    token = {"Cookie": f"csrftoken={'a' * 32}", "X-CSRFToken": "a" * 32}
+    lines = [f"{name}: {value}" for name, value in token.items()]
+    post = "\r\n".join(["POST /slow/login/ HTTP/1.1", "Host: localhost", *lines, "\r\n"])
+    with serving(settings, threads=threads) as server:
+        open_requests = [server.raw(post.encode()) for _ in range(10)]
+        wait_until(lambda: len(server.server.server_state.tasks) == 10, "all of them")
+        if threads > 1:  # other paths and methods do not wait
+            for path, method in (("/page/", "GET"), ("/slow/page/", "GET"), ("/page/", "POST")):
+                answer = server.ask(path, method, headers=token)
+                assert answer.text == "page http none"
+        wait_until(lambda: len(ours()) == used, "their threads")
+        gate.set()
+        for client in open_requests:
+            assert b"200 OK" in client.recv(1000)
+            client.close()
 
 
 def test_names_with_underscores_are_not_those_with_hyphens(server: Server, settings: Any) -> None:
