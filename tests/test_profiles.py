@@ -28,6 +28,8 @@ def load(name: str, prefix: str = "site", **variables: str) -> Any:
     ("name", "variables", "sentence"),
     [
         *((name, {}, ".*".join(profiles.PROFILES)) for name in ("", "memcached", "Redis")),
+        ("", {}, "DJANGO_PROFILE is not set, but"),
+        ("Redis", {}, "DJANGO_PROFILE is 'Redis', but"),
         ("database", {"prefix": ""}, "REDIS_PREFIX"),
         ("database", {"prefix": "shop:eu"}, "REDIS_PREFIX"),
         ("redis", {"REDIS_URL": "http://cache.example"}, r"REDIS_URL\) cannot be read"),
@@ -121,10 +123,12 @@ def test_messages_go_through_the_database_if_that_is_postgresql(name: str) -> No
         assert load(name, **other).channel_layer["BACKEND"].endswith(".LocalLayer")
 
 
-def test_what_starts_for_sentinels_survives_a_lost_server() -> None:
-    started = profiles.SERVERS[SENTINEL]
-    assert started["sentinels"] >= 3, "a majority must be left"
-    assert started["replicas"] >= 2, "the new primary must have a replica, too"
+def test_what_starts_for_tests_is_what_devredis_starts_by_default() -> None:
+    started = {**profiles.SERVERS[SENTINEL]}
+    assert started.pop("replicas") == 2, "the new primary must have a replica, too"
+    assert started == {"sentinels": len(profiles.LOCAL_SENTINELS)}
+    shards, replicas = (profiles.SERVERS[CLUSTER][name] for name in ("shards", "replicas"))
+    assert shards * (1 + replicas) == len(profiles.LOCAL_CLUSTER)
 
 
 def test_tls_to_servers_and_to_sentinels(tmp_path: Path) -> None:

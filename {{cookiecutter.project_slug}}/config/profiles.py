@@ -96,9 +96,9 @@ PROFILES: dict[str, Callable[[Env, Path, str], Profile]] = {
     "redis-cluster": redis_cluster,
 }
 
-# What `devredis` and the tests start for a profile: see outlast.servers.Topology.
+# What the tests start for a profile: see outlast.servers.Topology.
 SERVERS: dict[str, dict[str, Any]] = {
-    "redis": {"replicas": 0, "sentinels": 0},
+    "redis": {},
     "redis-sentinel": {"replicas": 2, "sentinels": 3},
     "redis-cluster": {"shards": 3, "replicas": 1},
 }
