@@ -27,6 +27,7 @@ def test_two_spellings_are_one_account(user: User, spelling: str) -> None:
 
 
 def test_users_are_known_by_their_address() -> None:
+    assert not User.objects.exists(), "a new site has accounts"
     user = User.objects.create_superuser("Grace@Example.COM", "x")
     assert user.email == "grace@example.com" and user.is_staff and user.is_superuser
     User.objects.filter(pk=user.pk).update(email="GRACE@hopper.example")
@@ -58,10 +59,6 @@ def test_the_manager_has_the_methods_of_djangos() -> None:
     assert not async_to_sync(User.objects.acreate_user)("b@example.com").has_usable_password()
 
 
-def test_a_new_site_has_no_accounts() -> None:
-    assert not User.objects.exists()
-
-
 def test_clearsessions_deletes_what_no_longer_counts(user: User, https: Client) -> None:
     post_login(https, password="wrong")
     post_login(https)
@@ -69,11 +66,8 @@ def test_clearsessions_deletes_what_no_longer_counts(user: User, https: Client) 
 
     def rows() -> list[int]:
         call_command("clearsessions")
-        kinds = ("failure", "mail", "login")
-        return [
-            Session.objects.count(),
-            *(Attempt.objects.filter(kind=kind).count() for kind in kinds),
-        ]
+        kinds = [Attempt.objects.filter(kind=kind) for kind in ("failure", "mail", "login")]
+        return [found.count() for found in (Session.objects, *kinds)]
 
     assert rows() == [1, 1, 1, 1]
     assert is_logged_in(https)

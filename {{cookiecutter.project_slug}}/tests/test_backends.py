@@ -10,6 +10,7 @@ from django.contrib.auth.signals import user_logged_in
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.test import Client, RequestFactory
+from django.views.debug import ExceptionReporter
 
 from accounts.models import Attempt, User
 from tests.conftest import PASSWORD, post_login
@@ -30,9 +31,7 @@ def test_long_names_are_not_folded(https: Client, rf: RequestFactory) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_failures_count_if_the_view_is_rolled_back(
-    user: User, https: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failures_survive_a_rollback(user: User, https: Client, monkeypatch: Any) -> None:
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     assert post_login(https, password=WRONG).status_code == 200
     with patch("accounts.views.LoginView.form_invalid", side_effect=PermissionDenied):
@@ -45,9 +44,20 @@ def test_failures_count_if_the_view_is_rolled_back(
 def test_a_failure_counts_for_its_own_name_only(user: User, rf: RequestFactory) -> None:
     request = rf.post("/", REMOTE_ADDR=HERE)
     assert authenticate(request, email=user.email, password=WRONG) is None
+    other = User.objects.create_user("grace@example.com")
+    user_logged_in.send(sender=User, request=request, user=other)
     for credentials in ({"token": "a"}, {"email": "", "password": WRONG}):
         assert authenticate(request, **credentials) is None
-    assert [attempt.name for attempt in Attempt.objects.all()] == [user.email]
+    attempts = Attempt.objects.order_by("kind").values_list("kind", "name")
+    assert list(attempts) == [("failure", user.email), ("login", other.email)]
+
+
+def test_no_error_report_shows_a_password(rf: RequestFactory) -> None:
+    request = rf.post("/")
+    with patch("accounts.throttle.Throttle", side_effect=OSError), pytest.raises(OSError) as error:
+        authenticate(request, email="ada@example.com", password=PASSWORD)
+    report = ExceptionReporter(request, error.type, error.value, error.tb).get_traceback_html()
+    assert "ada@example.com" in report and PASSWORD not in report
 
 
 class Phone(BaseBackend):

@@ -99,9 +99,7 @@ def test_the_page_takes_the_same_time_and_does_not_wait_for_the_mail_server(
         assert sent.wait(10)
 
 
-def test_a_mail_server_that_fails_gives_the_same_page(
-    user: User, https: Client, caplog: Any
-) -> None:
+def test_a_failing_mail_server_gives_the_same_page(user: User, https: Client, caplog: Any) -> None:
     with patch.object(mail.EmailMessage, "send", side_effect=SMTPServerDisconnected):
         assert ask(https, RESET, user.email).status_code == 302
     assert "Mail could not be sent" in caplog.text

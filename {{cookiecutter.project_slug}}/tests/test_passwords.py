@@ -66,9 +66,7 @@ def test_passwords_of_any_kind_are_kept_as_typed(user: User, https: Client, pass
 
 
 @pytest.mark.parametrize("bad", ["seven77", "password1", "9475829104", "ada@example.com"])
-def test_bad_passwords_are_refused_next_to_their_field(
-    user: User, https: Client, bad: str
-) -> None:
+def test_bad_passwords_are_refused_at_their_field(user: User, https: Client, bad: str) -> None:
     """6.2.1, 6.2.4, 6.2.11: short, common, and made of the account's own words."""
     https.force_login(user)
     page = change(https, new=bad).content.decode()
