@@ -4,7 +4,7 @@
     nox -s mutants -- profiles --sample 0       all of one part
 
 cosmic-ray makes the mutants, in a copy; one that no test notices survives and is printed. The
-sample is drawn by a seed, so that two runs compare. One at a time, and nicely: it takes long.
+sample is drawn by a seed, so that two runs compare. Tests that reach the changed line run first.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import json
 import os
 import random
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,13 +28,13 @@ from proof.mutations import copy_of_template
 from tests.voice import SITE
 
 TEMPLATE = Path(__file__).parent.parent
-SECONDS = 120  # for the tests of one mutant; a mutant that takes longer is noticed
+SECONDS = 300  # for the tests of one mutant; a mutant that takes longer is noticed
 LIBRARY = f"{SITE}/vendor/django-outlast/src/outlast"
 OF_LIBRARY = ["-c", "tests/outlast/pytest.ini"]
 
 
 class Part(NamedTuple):
-    """Modules that belong together, and pytest's arguments; slow tests run too.
+    """Modules that belong together, and pytest's arguments.
 
     `in_site`: they are those of a generated site on the profile `database`.
     """
@@ -43,19 +44,25 @@ class Part(NamedTuple):
     in_site: bool = False
 
 
-def library(modules: list[str], tests: list[str]) -> Part:
+def library(modules: list[str], tests: list[str], *options: str) -> Part:
     """Return a part of django-outlast with its tests on the stock project: names begin so."""
-    named = (sorted(TEMPLATE.glob(f"tests/outlast/test_{name}*.py")) for name in tests)
-    files = [str(file.relative_to(TEMPLATE)) for found in named for file in found]
-    return Part([f"{LIBRARY}/{module}" for module in modules], [*OF_LIBRARY, *files])
+
+    def found(patterns: list[str]) -> list[str]:
+        paths = (path for pattern in patterns for path in sorted(TEMPLATE.glob(pattern)))
+        return [str(path.relative_to(TEMPLATE)) for path in paths]
+
+    files = found([f"tests/outlast/test_{name}*.py" for name in tests])
+    modules = found([f"{LIBRARY}/{module}" for module in modules])
+    return Part(modules, [*OF_LIBRARY, *options, *files])
 
 
 PARTS = {
-    "sessions": library(["sessions", "middleware.py"], ["session"]),
+    # Slow ones would add a minute for each mutant that the others do not notice.
+    "sessions": library(["sessions/*.py", "middleware.py"], ["session"], "-m", "not slow"),
     "cache": library(["cache.py", "redis/values.py"], ["cache"]),
     "breaker": library(["redis/breaker.py"], ["redis_breaker", "redis_replies"]),
     "handler": library(["handler.py", "threads.py"], ["handler"]),
-    "channels": library(["channels"], ["channels"]),
+    "channels": library(["channels/*.py"], ["channels"]),
     "throttle": Part(
         ["accounts/throttle.py", "accounts/middleware.py"],
         ["tests/test_throttle.py", "tests/test_backends.py"],
@@ -80,8 +87,11 @@ def prepare(part: Part, folder: Path, variables: dict[str, str]) -> Path:
         subprocess.run([*command, "install=no"], check=True, stdout=subprocess.DEVNULL)
         copy = folder / "my-site"
         variables["PYTHONPATH"] = "vendor/django-outlast/src"
-    pytest = [sys.executable, "-m", "pytest", "-x", "-q", "--timeout=30", "-p", "no:cacheprovider",
-              f"--session-timeout={SECONDS}"]  # fmt: skip
+    texts = {name: (copy / name).read_text("utf-8") for name in part.modules}
+    (copy / "mutants.json").write_text(json.dumps({"texts": texts}), "utf-8")
+    shutil.copy(TEMPLATE / "proof" / "reaching.py", copy)
+    pytest = [sys.executable, "-m", "pytest", "-x", "-q", "--timeout=60", "-p", "no:cacheprovider",
+              "-p", "reaching", f"--session-timeout={SECONDS}"]  # fmt: skip
     lines = [
         "[cosmic-ray]",
         f"module-path = {json.dumps(part.modules)}",
@@ -119,6 +129,7 @@ def examine(name: str, part: Part, sample: int, seed: int) -> None:
     """Try the mutants of a part and print its survivors and its score."""
     variables = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="mutants ", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)  # other users may pass through, such as PostgreSQL's
         variables |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)
         copy = prepare(part, Path(folder), variables)
         database = str(copy / "mutants.sqlite")
