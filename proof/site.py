@@ -57,12 +57,8 @@ class Site:
         """
         self.python = python
         folder.mkdir(parents=True, exist_ok=True)
-        answers = {"profile": profile, "install": False}
-        self.folder = Path(
-            cookiecutter(
-                str(TEMPLATE), no_input=True, output_dir=str(folder), extra_context=answers
-            )
-        )
+        answers = {"no_input": True, "extra_context": {"profile": profile, "install": False}}
+        self.folder = Path(cookiecutter(str(TEMPLATE), output_dir=str(folder), **answers))
         (self.folder / ".env").unlink(missing_ok=True)  # as in production
         if overlay:
             ignore = shutil.ignore_patterns("__pycache__")
@@ -74,9 +70,8 @@ class Site:
         self.authority = trustme.CA()
         self.certificate = self.folder / "var" / "certificate.pem"
         self.certificate.parent.mkdir(mode=0o700, exist_ok=True)
-        self.authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
-            self.certificate
-        )
+        certificate = self.authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem
+        certificate.write_to_path(self.certificate)
         self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.variables = {
@@ -104,23 +99,20 @@ class Site:
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run `manage.py`, whatever its exit code."""
+        return self.execute(self.python, "manage.py", *arguments)
+
+    def execute(self, *command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command in the site's folder, whatever its exit code."""
         return subprocess.run(
-            [self.python, "manage.py", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
+            command, cwd=self.folder, env=self.environment | variables, text=True, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE,
+        )  # fmt: skip
 
     def create_users(self, *emails: str, name: str = "") -> None:
-        """Create users with PASSWORD, which is hashed only once: that takes long."""
+        """Create users with the password of EMAIL, which is not hashed again: that takes long."""
         script = f"""
-from django.contrib.auth.hashers import make_password
 from accounts.models import User
-password = make_password({PASSWORD!r})
+password = User.objects.get(email={EMAIL!r}).password
 User.objects.bulk_create(
     User(email=email, password=password, name={name!r}) for email in {emails!r}
 )
@@ -192,9 +184,9 @@ User.objects.bulk_create(
                     return
         raise AssertionError(f"The site did not start:\n{Path(log).read_text()[-4000:]}")
 
-    def browser(self) -> "Browser":
+    def browser(self, **options: Any) -> "Browser":
         """Return a client with its own cookies that trusts the site's certificate."""
-        return Browser(**self.connection)
+        return Browser(**self.connection | options)
 
     @functools.cached_property
     def connection(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,13 +42,10 @@ def follow(site: Site, name: str, *, only_files: bool = False) -> int:
 def execute(site: Site, line: str) -> None:
     """Run a line of a console as a developer does, with DEBUG."""
     command, *arguments = shlex.split(line)
+    if line == "pytest":
+        arguments = ["tests/test_headers.py"]  # all tests have their session
     program = [sys.executable] if command == "python" else [sys.executable, "-m", command]
-    variables = {"DJANGO_DEBUG": "1", "SITE_URL": "http://localhost:8000"}
-    quick = ["tests/test_headers.py"] if line == "pytest" else []  # all tests have their session
-    done = subprocess.run(
-        [*program, *arguments, *quick], cwd=site.folder, env=site.environment | variables,
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    done = site.execute(*program, *arguments, DJANGO_DEBUG="1", SITE_URL="http://localhost:8000")
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 

@@ -7,7 +7,6 @@ Python; each ```text block after it is what must have been printed, … being an
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -43,14 +42,8 @@ class Drill:
                 self.expect(block, said)
                 continue
             until = until and until - 1
-            done = subprocess.run(
-                ["sh", "-c", self.here(block)],
-                cwd=self.site.folder,
-                env=self.site.environment | {"PATH": self.path},
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                text=True, timeout=120, check=False,
-            )  # fmt: skip
-            said = done.stdout
+            done = self.site.execute("sh", "-c", self.here(block), PATH=self.path)
+            said = done.stdout + done.stderr
             print(block, said)
 
     def here(self, text: str) -> str:

@@ -13,22 +13,13 @@ from statistics import mean, quantiles
 from typing import Any
 from urllib.parse import quote
 
-import httpx2
 import pytest
 
-from proof.site import PASSWORD, Site
+from proof.site import Site
 
 pytestmark = [pytest.mark.any_profile, pytest.mark.slow]
 
 SAMPLES = 200
-CREATE = f"""
-from django.contrib.auth.hashers import make_password
-from accounts.models import User
-password = make_password({PASSWORD!r})
-User.objects.bulk_create(
-    User(email=f"known{{number}}@example.com", password=password) for number in range({SAMPLES})
-)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +29,7 @@ def site(profile: str, topology: Any, tmp_path_factory: pytest.TempPathFactory) 
     mail = f"filemail:///{quote((folder / 'mail').as_posix())}"
     variables = topology.environment() if topology else {}
     with Site(folder, profile, variables | {"EMAIL_URL": mail, "SIGN_UP": "1"}).running() as site:
-        site.manage("shell", "-c", CREATE)
+        site.create_users(*(f"known{number}@example.com" for number in range(SAMPLES)))
         yield site
 
 
@@ -62,8 +53,7 @@ def test_enumeration(site: Site, page: str) -> None:
     answers = set()
 
     def ask(pairs: list[list[str]]) -> None:
-        with site.browser() as browser:
-            browser.timeout = httpx2.Timeout(60)
+        with site.browser(timeout=60) as browser:
             form = browser.get(page)
             for name in itertools.chain(*pairs):
                 number = next(addresses)

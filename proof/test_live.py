@@ -14,18 +14,13 @@ from proof.postgres import Postgres
 from proof.site import EMAIL, PASSWORD, Browser, Site, free_port
 
 STRANGER = "eve@example.com"
-# Hashing the password a second time would take as long as a login.
-MAKE_STRANGER = f"""
-from accounts.models import User
-User.objects.create(email={STRANGER!r}, password=User.objects.get(email={EMAIL!r}).password)
-"""
 LIMIT = 64 * 1024  # bytes of a message, OUTLAST["WEBSOCKET_MAX_BYTES"]
 
 
 @pytest.fixture(scope="module")
 def ports(site: Site, profile: str, postgres: Postgres | None) -> Iterator[list[int]]:
     """Where the site is served: by two processes, each on its port, unless it is on SQLite."""
-    site.manage("shell", "-c", MAKE_STRANGER)
+    site.create_users(STRANGER)
     if not (profile.startswith("redis") or postgres):
         yield [site.port, site.port]
         return

@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from typing import Any
@@ -145,9 +144,6 @@ def test_the_log_is_json_line_by_line(site: Site) -> None:
 def test_tests_run_in_parallel(site: Site) -> None:
     """pytest-xdist gives each process a database of its own, by the name of Django's engine."""
     command = ["-m", "pytest", "-q", "-n", "2", "-p", "xdist", "tests/test_permissions.py"]
-    done = subprocess.run(
-        [sys.executable, *command], cwd=site.folder, env=site.environment, capture_output=True,
-        text=True, check=False, timeout=180,
-    )  # fmt: skip
+    done = site.execute(sys.executable, *command)
     assert done.returncode == 0, done.stdout
     assert "bringing up nodes" in done.stdout

@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from proof.site import EMAIL, PASSWORD, Site, free_port, wait_for
+from proof.site import Browser, Site, free_port, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -60,16 +60,13 @@ def get(url: str) -> str:
 
 def test_pages_static_files_and_sockets(address: str, output: Path) -> None:
     origin, live = Origin(f"http://{address}"), f"ws://{address}/ws/events/"
-    with httpx2.Client(base_url=origin) as browser:
+    with Browser(base_url=origin) as browser:
         page = browser.get("/accounts/login/").text
         for static in [*re.findall(r'"(/static/[^"]+)"', page), "/static/admin/css/base.css"]:
             assert browser.get(static).is_success, static
         with pytest.raises(InvalidStatus), connect(live, origin=origin, proxy=None):
             pass
-        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
-        assert token
-        form = {"csrfmiddlewaretoken": token[1], "username": EMAIL, "password": PASSWORD}
-        assert browser.post("/accounts/login/", data=form).status_code == 302
+        assert browser.log_in().status_code == 302
         cookies = {"Cookie": "; ".join(f"{name}={key}" for name, key in browser.cookies.items())}
         with connect(live, origin=origin, additional_headers=cookies, proxy=None) as events:
             assert "heartbeat" in events.recv(PATIENCE)

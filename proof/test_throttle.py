@@ -17,20 +17,15 @@ GUESSER, OWNER = "203.0.113.9", "198.51.100.7"
 LIMIT = 5
 
 
-def create(site: Site, email: str) -> None:
-    script = f"from accounts.models import User; User.objects.create_user({email!r}, {PASSWORD!r})"
-    site.manage("shell", "-c", script)
-
-
 def log_in(site: Site, address: str, password: str, claims: str = "", name: str = "grace") -> int:
     """Return the status of a login that came through the proxy from `address`."""
-    with site.browser() as browser:
+    with site.browser(timeout=60) as browser:
         browser.headers["X-Forwarded-For"] = f"{claims}, {address}" if claims else address
         return browser.log_in(f"{name}@example.com", password).status_code
 
 
 def test_what_a_guesser_claims_is_not_believed(site: Site) -> None:
-    create(site, "grace@example.com")
+    site.create_users("grace@example.com")
     answers = [log_in(site, GUESSER, "wrong", f"192.0.2.{n}") for n in range(LIMIT)]
     assert answers == [200] * (LIMIT - 1) + [429]
     assert log_in(site, GUESSER, PASSWORD, OWNER) == 429
@@ -41,7 +36,7 @@ def test_what_a_guesser_claims_is_not_believed(site: Site) -> None:
 
 def test_hundreds_of_guesses_at_once_gain_nothing(site: Site) -> None:
     """Thirty at a time; the last thirty are right."""
-    create(site, "many@example.com")
+    site.create_users("many@example.com")
     guesses = ["wrong"] * 270 + [PASSWORD] * 30
     with ThreadPoolExecutor(30) as pool:
         counts = Counter(pool.map(lambda x: log_in(site, GUESSER, x, name="many"), guesses))

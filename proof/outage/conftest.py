@@ -10,7 +10,6 @@ from proof.conftest import servers
 from proof.outage.outage import PASSWORD, Outage
 from proof.outage.report import Report
 from proof.outage.run import EMAILS
-from proof.site import PASSWORD as LOGIN_PASSWORD
 from proof.site import Site
 
 OVERLAY = Path(__file__).parent / "overlay"
@@ -32,11 +31,7 @@ def outage(
         if url := variables.get("REDIS_URL"):
             variables["REDIS_URL"] = url.removesuffix("/0") + f"/{outage.database}"
         site = Site(tmp_path_factory.mktemp("site"), profile, variables, overlay=OVERLAY)
-        site.manage(
-            "shell", "-c",
-            "from accounts.models import User\n"
-            f"for email in {EMAILS}: User.objects.create_user(email, {LOGIN_PASSWORD!r})",
-        )  # fmt: skip
+        site.create_users(*EMAILS)
         with site.running(workers=2) as outage.site:
             yield outage
 
