@@ -106,7 +106,7 @@ def count_failure(request: Any = None, **kwargs: Any) -> None:
             getattr(request, "uncommitted_failures", []).append(row)
         row.save()
         throttle.failed = True
-        throttle.failures.insert(0, (row.at, row.address))
+        throttle.failures = [(row.at, row.address), *throttle.failures]
         if throttle.until:
             logger.warning("Too many failed logins", extra={"fields": {"from": throttle.address}})
 
