@@ -36,8 +36,8 @@ class Server:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    # Less than an outage lasts, as after the start of a machine: no other sum gives its length.
-    clock = SimpleNamespace(now=1.0, monotonic=lambda: clock.now)
+    # Python defines only differences of such times. None is as long as an outage in a test.
+    clock = SimpleNamespace(now=-1.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(module, "time", clock)
     return clock
 
