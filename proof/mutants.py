@@ -74,7 +74,12 @@ PARTS = {
     ),
     "hooks": Part(
         ["hooks/pre_gen_project.py", "hooks/post_gen_project.py"],
-        ["tests/test_pre_gen.py", "tests/test_post_gen.py", "tests/test_post_gen_commands.py"],
+        [
+            "tests/test_pre_gen.py",
+            "tests/test_pre_gen_python.py",
+            "tests/test_post_gen.py",
+            "tests/test_post_gen_commands.py",
+        ],
     ),
 }
 

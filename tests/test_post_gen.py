@@ -1,13 +1,14 @@
 """The post_gen hook: settings, steps, what remains after a failure, commands as typed."""
 
 import io
+import itertools
 import os
 import re
 import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,10 +36,12 @@ def plan(hook: ModuleType, monkeypatch: pytest.MonkeyPatch, failing: int | None)
     """Let the hook plan steps that make files, of which one fails; return them."""
     programs = ["open({!r}, 'x')", "raise SystemExit('caf\\xe9 is closed')"]
     steps = [
-        (label, label, [[sys.executable, "-c", programs[n == failing].format(label)]])
+        (f"Making {label}", label, [[sys.executable, "-c", programs[n == failing].format(label)]])
         for n, label in enumerate(LABELS)
     ]
     monkeypatch.setattr(hook, "plan", lambda *_: (MANAGE, steps))
+    clock = SimpleNamespace(monotonic=itertools.count(100, 1.5).__next__)
+    monkeypatch.setattr(hook, "time", clock)  # each step takes 1.5 s
     return steps
 
 
@@ -118,6 +121,14 @@ def test_an_own_index_in_a_lock_is_named(
     assert (line in output) is ("package index" in output) is named
 
 
+def test_an_update_only_generates(
+    hook: ModuleType, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COOKIECUTTER_DJANGO_PROFILES_INSTALL", "0")
+    assert hook.main() == 0
+    assert not [*project.iterdir()]
+
+
 # --- Steps ---
 
 
@@ -137,9 +148,9 @@ def test_a_step_that_fails(
     assert hook.main() == int(bool(strict))
     assert {path.name for path in project.iterdir()} == {".env", *LABELS[:failing]}
     output = capsys.readouterr().out
-    pattern = rf"{LABELS[failing]} \.+ failed after \d\.\d s\n\ncaf\u00e9 is closed\n"
+    pattern = rf"Making {LABELS[failing]} \.+ failed after 1\.5 s\n\ncaf\u00e9 is closed\n"
     assert re.search(pattern, output)
-    assert f"my-site is kept, but a step failed: {LABELS[failing]}." in output
+    assert f"my-site is kept, but a step failed: Making {LABELS[failing]}." in output
     expected = [["cd", str(project)], *(step[2][0] for step in steps[failing:])]
     expected += [[*MANAGE, "createsuperuser"], [*MANAGE, "runserver"]]
     assert commands(output) == [hook.typed(command) for command in expected]
@@ -156,8 +167,8 @@ def test_all_goes_well(
     Path("Second").write_text("mine")
     assert hook.main() == 0
     output = capsys.readouterr().out
-    assert re.search(r"^First \.{30,} \d\.\d s$", output, re.MULTILINE)
-    assert re.search(r"^Second \.{30,} skipped, Second exists$", output, re.MULTILINE)
+    assert re.search(r"^Making First \.{25,} 1\.5 s$", output, re.MULTILINE)
+    assert re.search(r"^Making Second \.{25,} skipped, Second exists$", output, re.MULTILINE)
     assert "my-site is ready, with the profile database (from .env). Next:" in output
     ends = ["python manage.py createsuperuser", "python manage.py runserver"]
     assert commands(output) == [hook.typed(["cd", str(project)]), *ends]

@@ -44,14 +44,17 @@ def test_with_uv_the_site_is_locked_and_run_by_uv(
 
 
 @pytest.mark.parametrize(
-    ("system", "python"), [("posix", ".venv/bin/python"), ("nt", r".venv\Scripts\python.exe")]
-)
+    ("system", "python", "library"),
+    [("posix", ".venv/bin/python", "./vendor/django-outlast"),
+     ("nt", r".venv\Scripts\python.exe", r".\vendor\django-outlast")],
+)  # fmt: skip
 @pytest.mark.parametrize(("own_pip", "named"), [(True, ""), (True, "3.13"), (False, "")])
 def test_without_uv_venv_and_pip_do_it(
     own_pip: bool,
     named: str,
     system: str,
     python: str,
+    library: str,
     load_hook: LoadHook,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -66,8 +69,7 @@ def test_without_uv_venv_and_pip_do_it(
     assert create == ["py", "-3.13", "-m", "venv", *["--without-pip"][:spared], ".venv"]
     outer = [sys.executable, "-m", "pip", "--python", ".venv"]
     assert upgrade == [*(outer if spared else [python, "-m", "pip"]), "install", "pip>=25.1"]
-    assert install[:3] == [python, "-m", "pip"]
-    assert install[-3:] == [".", "--group", "dev"]
+    assert install == [python, "-m", "pip", "install", "-e", library, ".", "--group", "dev"]
     assert migrate == [[python, "manage.py", "migrate"]]
 
 

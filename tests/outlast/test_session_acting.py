@@ -53,7 +53,14 @@ def overtaken(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
 
 
+def become_eve(request: HttpRequest) -> HttpResponse:
+    """A view that writes another user into the session, without that user's hash."""
+    request.session[auth.SESSION_KEY] = str(User.objects.get(username="eve").pk)
+    return whoami(request)
+
+
 urlpatterns = [
+    path("eve/", become_eve),
     path("overtaken/", overtaken),
     path("end/", end_all),
     path("", whoami),
@@ -111,3 +118,13 @@ def test_requests_at_the_same_time_after_a_rotation_of_the_secret_key(
     settings.SECRET_KEY_FALLBACKS = []
     assert is_logged_in(logged_in) is (visits is not None)
     assert logged_in.session.get("visits") == visits
+
+
+def test_a_request_that_writes_another_user_into_its_session(
+    logged_in: Client, settings: Any
+) -> None:
+    """The user that came with the row is no longer that of the session."""
+    settings.ROOT_URLCONF = __name__
+    User.objects.create_user("eve")
+    assert logged_in.get("/eve/").content == b"user=anonymous"
+    assert not is_logged_in(logged_in)

@@ -65,6 +65,9 @@ def test_other_users_cannot_read_the_files(folder: Path) -> None:
     saved(fruit="apple")
     assert folder.stat().st_mode & 0o777 == 0o700
     assert next(folder.iterdir()).stat().st_mode & 0o777 == 0o600
+    folder.chmod(0o1700)  # private already: left as it is
+    saved(fruit="pear")
+    assert folder.stat().st_mode & 0o7777 == 0o1700
 
 
 def test_a_reader_who_was_overtaken_by_a_save_reads_again(monkeypatch: pytest.MonkeyPatch) -> None:

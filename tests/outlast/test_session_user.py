@@ -1,6 +1,7 @@
 """`request.user` in one query: always the user that Django's own `get_user()` returns."""
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -147,12 +148,17 @@ def test_a_manager_with_conditions_is_left_to_django(
     assert request_with(KEY["of the session"]).user == AnonymousUser()
 
 
+@pytest.mark.parametrize("name", ["another", "users"])
 @pytest.mark.usefixtures("fresh_statement")
 def test_users_of_another_database_are_left_to_django(
-    user: User, settings: Any, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+    name: str,
+    user: User,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    django_assert_num_queries: Any,
 ) -> None:
     log_in(user)
-    monkeypatch.setattr(lookup, "_joins_user", lambda using: False)
+    monkeypatch.setattr(lookup, "router", SimpleNamespace(db_for_write=lambda model: name))
     lookup._statement.cache_clear()
     request = request_with(KEY["of the session"])
     with django_assert_num_queries(2):

@@ -60,7 +60,7 @@ def copies() -> BaseCache:
 
 def _set_copy(session: AbstractSession, signed: str) -> None:
     seconds = (session.expire_date - timezone.now()).total_seconds()
-    _call("set", session, signed, max(int(seconds), 1))
+    _call("set", session, signed, int(seconds))  # 0 or less: it is deleted
 
 
 def _call(method: str, session: AbstractSession, *args: Any) -> Any:
