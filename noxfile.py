@@ -92,6 +92,12 @@ def test(session: nox.Session, *arguments: str, site: str = "") -> None:
 
 
 @nox.session(**SHARED, tags=["quick"])
+def library(session: nox.Session) -> None:
+    """Test django-outlast on a small stock project, with real servers."""
+    test(session, *LIBRARY_TESTS, "-m", "not slow")
+
+
+@nox.session(**SHARED, tags=["quick"])
 @nox.parametrize("name", PROFILES, ids=PROFILES)
 def profile(session: nox.Session, name: str) -> None:
     """Log in to a new site over HTTPS; on two profiles, run the site's own tests as well."""
@@ -103,21 +109,9 @@ def profile(session: nox.Session, name: str) -> None:
 
 
 @nox.session(**SHARED, tags=["quick"])
-def library(session: nox.Session) -> None:
-    """Test django-outlast on a small stock project, with real servers."""
-    test(session, *LIBRARY_TESTS, "-m", "not slow")
-
-
-@nox.session(**SHARED, tags=["quick"])
 def template(session: nox.Session) -> None:
     """Test the prompts, the hooks and the generated files."""
     test(session, "tests", "-m", "not slow")
-
-
-@nox.session(**SHARED, tags=["quick"])
-def switch(session: nox.Session) -> None:
-    """Run one generated site on every profile in turn: all sessions survive."""
-    test(session, "proof/test_switch.py")
 
 
 @nox.session(**SHARED, tags=["quick"])
@@ -152,6 +146,12 @@ def thorough(session: nox.Session, name: str) -> None:
     if name != PROFILES[0]:
         test(session, site=name)
     test(session, *BLACK_BOX, "proof/test_doctor.py", "-m", left, f"--profile={name}")
+
+
+@nox.session(**FULL)
+def switch(session: nox.Session) -> None:
+    """Run one generated site on every profile in turn: all sessions survive."""
+    test(session, "proof/test_switch.py")
 
 
 @nox.session(**FULL)

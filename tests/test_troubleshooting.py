@@ -3,6 +3,7 @@
 Those of Redis and of the database are made from the library's table: tests/outlast.
 """
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -48,11 +49,11 @@ def manage(site: BakedProject, *arguments: str, **variables: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def spoilt(tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
+def spoilt(site: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
     """A site with a style sheet that names a lost image."""
-    site = Bake(tmp_path_factory.mktemp("spoilt"))()
-    (site.folder / "static" / "theme.css").write_text("p { background: url(lost.png) }", "utf-8")
-    return site
+    folder = shutil.copytree(site.folder, tmp_path_factory.mktemp("spoilt") / "my-site")
+    (folder / "static" / "theme.css").write_text("p { background: url(lost.png) }", "utf-8")
+    return dataclasses.replace(site, folder=folder)
 
 
 @pytest.mark.parametrize("heading", LISTED)
