@@ -60,6 +60,18 @@ def test_cycle_key_keeps_times_and_public_id(browser: Client) -> None:
     assert times(session.session_key) == before
 
 
+def test_a_login_after_a_logout_in_one_request_keeps_nothing(browser: Client, user: User) -> None:
+    request = HttpRequest()
+    request.session = store(browser.session.session_key)
+    before = times(request.session.session_key)
+    assert request.session[auth.SESSION_KEY]
+    auth.logout(request)
+    auth.login(request, user)
+    request.session.save()
+    after = times(request.session.session_key)
+    assert after[0] > before[0] and after[1] > before[1] and after[2] != before[2]
+
+
 def test_a_new_secret_key_keeps_times_and_public_id(browser: Client, settings: Any) -> None:
     before, key = times(browser.session.session_key), browser.session.session_key
     ended: list[Any] = []
