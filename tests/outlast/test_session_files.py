@@ -2,10 +2,10 @@
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -149,18 +149,30 @@ def test_a_save_that_came_too_late_leaves_no_file(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_files_that_no_row_names_are_cleared_once_they_are_old(folder: Path) -> None:
+def test_files_that_no_row_names_are_cleared_once_they_are_old(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = saved(fruit="apple")
     (kept,) = folder.iterdir()
     young, old = folder / ("1" * 64), folder / ("0" * 64)
-    young.touch()
-    old.touch()
-    two_hours_ago = time.time() - 7200
-    os.utime(old, (two_hours_ago, two_hours_ago))
-    os.utime(kept, (two_hours_ago, two_hours_ago))
+    monkeypatch.setattr(files, "time", SimpleNamespace(time=lambda: 1_800_000_000))
+    for path, age in ((young, 3600), (old, 3601), (kept, 7200)):
+        path.touch()
+        os.utime(path, (0, 1_800_000_000 - age))
     call_command("clearsessions")
     assert sorted(folder.iterdir()) == sorted([kept, young])
     assert store(session.session_key)["fruit"] == "apple"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows asks for a privilege to make links")
+def test_a_link_is_no_file_of_a_session(folder: Path, tmp_path: Path) -> None:
+    saved(fruit="apple")
+    target, link = tmp_path / "target", folder / ("0" * 64)
+    target.touch()
+    os.utime(target, (0, 0))
+    link.symlink_to(target)
+    call_command("clearsessions")
+    assert link.is_symlink()
 
 
 def test_clearing_works_before_the_first_session() -> None:

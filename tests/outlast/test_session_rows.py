@@ -1,5 +1,6 @@
 """What the page of open sessions shows: who opened a session, from where, last seen when."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 from outlast.models import Session
-from session_helpers import PASSWORD, age, is_logged_in, row, saved
+from session_helpers import PASSWORD, age, is_logged_in, row, saved, store
 
 pytestmark = pytest.mark.django_db
 
@@ -49,10 +50,20 @@ def test_last_seen_is_written_now_and_then(client: Client, user: User, settings:
         after = row(session)
         assert (after.last_seen > before.last_seen) == written
         assert after.version == before.version
-    settings.OUTLAST = {"SESSION_IDLE_SECONDS": 600}  # of which a tenth is 60 s
-    age(session, last_seen=timedelta(seconds=61))
-    assert is_logged_in(client)
-    assert row(session).last_seen > timezone.now() - timedelta(seconds=10)
+    settings.OUTLAST = {"SESSION_IDLE_SECONDS": 2000}  # of which a tenth is 200 s
+    for passed, written in ((190, False), (201, True)):
+        age(session, last_seen=timedelta(seconds=passed))
+        assert is_logged_in(client)
+        assert (row(session).last_seen > timezone.now() - timedelta(seconds=99)) == written
+
+
+def test_the_engine_db_reads_the_data_with_the_row(
+    use_engine: Callable[[str], None], django_assert_num_queries: Any
+) -> None:
+    use_engine("db")
+    session = saved(fruit="apple")
+    with django_assert_num_queries(1):
+        assert store(session.session_key)["fruit"] == "apple"
 
 
 def test_a_save_is_a_use_as_well() -> None:
