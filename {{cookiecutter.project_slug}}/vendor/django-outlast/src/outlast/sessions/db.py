@@ -211,7 +211,7 @@ class SessionStore(ReadingStore):
         SECRET_KEY the new hash is written, unless another request has changed the row.
         """
         row, now = self.row, timezone.now()
-        if row is None or row.session_key != self.session_key:
+        if row is None:
             return
         data, same = vars(row).get("session_data"), {"version": row.version}
         if row.version is None:
