@@ -34,7 +34,8 @@ def load(name: str, prefix: str = "site", **variables: str) -> Any:
         ("database", {"prefix": "shop:eu"}, "REDIS_PREFIX"),
         ("redis", {"REDIS_URL": "http://cache.example"}, r"REDIS_URL\) cannot be read"),
         ("redis", {"REDIS_URL": "redis://:p@secret#w/rd@host/0"}, r"REDIS_URL\) cannot be read"),
-        (SENTINEL, {"DJANGO_DEBUG": "0"}, "REDIS_SENTINELS"),
+        (SENTINEL, {}, "REDIS_SENTINELS"),
+        (CLUSTER, {"DJANGO_DEBUG": "0"}, "REDIS_CLUSTER"),
         *(
             (SENTINEL, {"REDIS_SENTINELS": text}, "REDIS_SENTINELS")
             for text in ("", "one.example", ":26379", "one:port", ":secret@one:1", "::1:26379")
