@@ -57,12 +57,12 @@ def library(modules: list[str], tests: list[str], *options: str) -> Part:
 
 
 PARTS = {
-    # Slow ones would add a minute for each mutant that the others do not notice.
+    # Without slow tests, which would add minutes for each mutant that the others do not notice.
     "sessions": library(["sessions/*.py", "middleware.py"], ["session"], "-m", "not slow"),
     "cache": library(["cache.py", "redis/values.py"], ["cache"]),
     "breaker": library(["redis/breaker.py"], ["redis_breaker", "redis_replies"]),
     "handler": library(["handler.py", "threads.py"], ["handler"]),
-    "channels": library(["channels/*.py"], ["channels"]),
+    "channels": library(["channels/*.py"], ["channels"], "-m", "not slow"),
     "throttle": Part(
         ["accounts/throttle.py", "accounts/middleware.py"],
         ["tests/test_throttle.py", "tests/test_backends.py"],

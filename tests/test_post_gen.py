@@ -167,8 +167,8 @@ def test_all_goes_well(
     Path("Second").write_text("mine")
     assert hook.main() == 0
     output = capsys.readouterr().out
-    assert re.search(r"^Making First \.{25,} 1\.5 s$", output, re.MULTILINE)
-    assert re.search(r"^Making Second \.{25,} skipped, Second exists$", output, re.MULTILINE)
+    assert re.search(r"^Making First \.{27} 1\.5 s$", output, re.MULTILINE)
+    assert re.search(r"^Making Second \.{26} skipped, Second exists$", output, re.MULTILINE)
     assert "my-site is ready, with the profile database (from .env). Next:" in output
     ends = ["python manage.py createsuperuser", "python manage.py runserver"]
     assert commands(output) == [hook.typed(["cd", str(project)]), *ends]
@@ -227,6 +227,15 @@ def test_output_that_is_no_console(
     monkeypatch.setattr(sys, "stdout", output)
     assert load_hook("post_gen_project", install=False).main() == 0
     assert "manage.py runserver" in output.getvalue()
+
+
+def test_lines_are_shown_as_they_come(
+    load_hook: LoadHook, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = io.TextIOWrapper(io.BytesIO(), "cp1252")
+    monkeypatch.setattr(sys, "stdout", output)
+    assert load_hook("post_gen_project", install=False).main() == 0
+    assert (output.line_buffering, output.errors) == (True, "replace")
 
 
 def test_a_console_that_knows_few_letters(bake: Bake) -> None:
