@@ -137,7 +137,8 @@ def test_a_refusal_quotes_no_more_than_eighty_characters(
 ) -> None:
     sentence = refuse(author="\n" + 200 * "x")
     assert sentence and "'\\n" + 76 * "x" + "...'" in sentence
-    assert load_hook("pre_gen_project").shown(80 * "x") == repr(80 * "x")
+    shown = load_hook("pre_gen_project").shown
+    assert (shown(80 * "x"), shown(81 * "x")) == (repr(80 * "x"), repr(77 * "x" + "..."))
 
 
 @pytest.mark.parametrize(
