@@ -159,7 +159,9 @@ def test_why_a_command_failed(program: str, problem: str, hook: ModuleType) -> N
 
 
 def test_a_program_that_is_not_there_is_named(hook: ModuleType) -> None:
-    assert hook.run([["no-such-program"]]).startswith("Cannot start no-such-program: ")
+    said = hook.run([["no-such-program"]])
+    assert said.startswith("Cannot start no-such-program: ")
+    assert "[" not in said  # as "[Errno 2]"
 
 
 @pytest.mark.parametrize(
