@@ -61,13 +61,22 @@ def test_the_row_has_no_data_and_the_file_no_key(folder: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
 def test_other_users_cannot_read_the_files(folder: Path) -> None:
-    folder.mkdir(mode=0o755)
+    folder.mkdir(mode=0o701)
     saved(fruit="apple")
     assert folder.stat().st_mode & 0o777 == 0o700
     assert next(folder.iterdir()).stat().st_mode & 0o777 == 0o600
     folder.chmod(0o1700)  # private already: left as it is
     saved(fruit="pear")
     assert folder.stat().st_mode & 0o7777 == 0o1700
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_a_new_folder_is_private_from_the_beginning(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Path, "chmod")
+    saved(fruit="apple")
+    assert folder.exists()
 
 
 def test_a_reader_who_was_overtaken_by_a_save_reads_again(monkeypatch: pytest.MonkeyPatch) -> None:

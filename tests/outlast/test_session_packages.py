@@ -74,7 +74,7 @@ def visits() -> Iterator[Any]:
     """A model of a package, with a foreign key to Django's `Session`."""
 
     class Visit(models.Model):
-        session = models.ForeignKey(DjangoSession, models.CASCADE)
+        session = models.ForeignKey(DjangoSession, models.CASCADE, related_name="+")
 
         class Meta:
             app_label = "auth"

@@ -107,15 +107,13 @@ class SessionStore(ReadingStore):
 
     def _values(self, session: AbstractSession, before: AbstractSession | None) -> dict[str, Any]:
         """Return what to write in a row; one that Django's engine wrote gets all columns."""
-        if before and before.version is None:
-            self._fill(session, before, KEPT[:3] if before.public_id else KEPT)
+        if before and before.version is None and not before.public_id:
+            self._fill(session, before)
         fields = [field for field in session._meta.concrete_fields if not field.primary_key]
         values = {field.attname: field.pre_save(session, add=False) for field in fields}
         return {k: v for k, v in values.items() if k not in KEPT or v is not None}
 
-    def _fill(
-        self, session: AbstractSession, earlier: AbstractSession | None, names: Any = KEPT
-    ) -> None:
+    def _fill(self, session: AbstractSession, earlier: AbstractSession | None) -> None:
         """Set the columns that are kept: those of an earlier row, or those of a new session."""
         new = {
             "created": timezone.now(),
@@ -124,7 +122,7 @@ class SessionStore(ReadingStore):
             "user_agent": self.user_agent,
         }
         known = vars(earlier) if earlier else {}  # without columns that were not selected
-        for name in names:
+        for name in KEPT:
             if getattr(session, name) is None:
                 value = known.get(name)
                 setattr(session, name, new.get(name) if value is None else value)
@@ -220,7 +218,6 @@ class SessionStore(ReadingStore):
             if self.hash_renewed:
                 self._only_if = same
                 self.write(self.create_model_instance(self._get_session()), must_create=False)
-                self.hash_renewed = False
             elif row.version is None and data is not None:
                 columns = self._columns(row, data)
                 update_unless_locked(self.rows().filter(**same), row.pk, columns)
