@@ -220,7 +220,7 @@ def main(session: nox.Session) -> None:
 @nox.session(**BY_NAME, tags=["guests"])
 def guests(session: nox.Session) -> None:
     """Add well-known packages to a site, one at a time, and write docs/guests.md."""
-    run(session, "proof.guests", *session.posargs)
+    test(session, "proof/guests")
 
 
 @nox.session(venv_backend="none", default=False)
