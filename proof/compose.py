@@ -39,26 +39,22 @@ class Compose:
 
     def start(self, name: str) -> None:
         """Start a service that is a Redis or a Sentinel by its own command."""
-        service = self.services[name]
-        environment = {"PATH": os.environ["PATH"], "SECRETS": str(self.secrets)}
-        environment |= service["environment"] | {"DATA": str(self.data)}
+        command, environment = self.services[name]["command"], self.environment(name)
         with (self.data / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                service["command"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def environment(self, name: str) -> dict[str, str]:
+        """Return the environment of a service, with the folders of its volumes."""
+        folders = {"SECRETS": str(self.secrets), "DATA": str(self.data)}
+        return {"PATH": os.environ["PATH"], **self.services[name]["environment"], **folders}
 
     def healthy(self, name: str) -> bool:
         """Run the service's health check."""
-        service = self.services[name]
-        environment = {"PATH": os.environ["PATH"], "SECRETS": str(self.secrets)}
-        environment |= service["environment"]
-        kind, *command = service["healthcheck"]["test"]
+        kind, *command = self.services[name]["healthcheck"]["test"]
         assert kind == "CMD"
-        return subprocess.run(command, env=environment, check=False).returncode == 0
+        return subprocess.run(command, env=self.environment(name), check=False).returncode == 0
 
     def kill(self, name: str) -> None:
         process = self.processes.pop(name)

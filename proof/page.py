@@ -17,33 +17,33 @@ from proof.site import Browser, Site
 SECOND = 1.0  # what an event and the end of a session may take
 
 
-@contextmanager
-def opened(
-    site: Site, port: int, browser: Browser, *, cookie: str | None = None, origin: str = ""
-) -> Iterator["Page"]:
-    """The socket of a page in a browser; `cookie`: other cookies than the browser's.
+async def connect_page(
+    site: Site, browser: Browser, *, port: int = 0, cookie: str | None = None, origin: str = ""
+) -> ClientConnection:
+    """Open the socket of a page in a browser; `cookie`: other cookies than the browser's.
 
-    `origin`: another site, whose page opens the socket.
+    `port`: of another process of the site. `origin`: another site, whose page opens the socket.
     """
     cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    return await connect(
+        f"wss://127.0.0.1:{port or site.port}/ws/events/",
+        ssl=site.connection["verify"],
+        origin=Origin(origin or site.url),
+        additional_headers={"Cookie": cookies if cookie is None else cookie},
+        proxy=None,
+        close_timeout=2,
+    )
+
+
+@contextmanager
+def opened(site: Site, browser: Browser, **options: Any) -> Iterator["Page"]:
+    """The socket of a page, for synchronous tests; options as of `connect_page`."""
     with asyncio.Runner() as runner:
-        connection = runner.run(
-            _connect(
-                f"wss://127.0.0.1:{port}/ws/events/",
-                ssl=site.connection["verify"],
-                origin=Origin(origin or site.url),
-                additional_headers={"Cookie": cookies if cookie is None else cookie},
-                proxy=None,
-            )
-        )
+        connection = runner.run(connect_page(site, browser, **options))
         try:
             yield Page(runner, connection)
         finally:
             runner.run(connection.close())
-
-
-async def _connect(address: str, **options: Any) -> ClientConnection:
-    return await connect(address, **options)
 
 
 class Page:

@@ -9,7 +9,6 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +91,7 @@ def is_up(server: Any) -> bool:
     with server.client() as client:
         try:
             return bool(client.ping())
-        except Exception:
+        except RedisError:
             return False
 
 
@@ -108,13 +107,9 @@ def test_redis_backup(tmp_path_factory: pytest.TempPathFactory) -> None:
         ports = {"6379": topology.primary.port, "6390": port}
         Drill(site, "Redis, if you store other data in it", ports).follow()
         with Redis("127.0.0.1", port, decode_responses=True) as restored:
-
-            def is_there() -> bool:
-                with suppress(RedisError):
-                    return bool(restored.get("mine") == "precious")
-                return False
-
-            harness.wait_until(is_there, "the data that was restored", 10)
+            harness.wait_until(
+                lambda: restored.get("mine") == "precious", "the data that was restored", 10
+            )
             restored.shutdown(nosave=True)
 
 

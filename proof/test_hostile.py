@@ -26,7 +26,7 @@ def dashboard(site: Site, cookies: bytes) -> int:
 def socket(site: Site, cookie: str) -> bool:
     """Whether a WebSocket with these cookies is accepted."""
     try:
-        with site.browser() as browser, opened(site, site.port, browser, cookie=cookie):
+        with site.browser() as browser, opened(site, browser, cookie=cookie):
             return True
     except InvalidStatus:
         return False

@@ -36,7 +36,7 @@ def page(site: Site, ports: list[int]) -> Iterator[Callable[..., Page]]:
     with ExitStack() as stack:
 
         def page(browser: Browser, process: int = 0, **options: str) -> Page:
-            return stack.enter_context(opened(site, ports[process], browser, **options))
+            return stack.enter_context(opened(site, browser, port=ports[process], **options))
 
         yield page
 
@@ -125,7 +125,7 @@ def test_sigterm_lets_requests_finish_and_sockets_reconnect(site: Site) -> None:
         def log_in() -> None:
             answers.append(late.post_form(form, fields, str(form.url)).status_code)
 
-        with opened(site, port, ada) as page:
+        with opened(site, ada, port=port) as page:
             page.next_event("heartbeat")
             sent = Event()
             late.event_hooks["request"] = [lambda _: sent.set()]

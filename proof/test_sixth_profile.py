@@ -57,9 +57,10 @@ def redis(env''',
 
 
 def nox(template: Path, *arguments: str) -> None:
-    """Run nox in the template with the environments as they are."""
+    """Run nox in the template with the environments of the nox that runs this test."""
     foreign = ("DJANGO_", "PYTEST_", "NOX")
     variables = {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
+    variables["NOX_ENVDIR"] = os.environ.get("NOX_ENVDIR", str(TEMPLATE / ".nox"))
     command = [sys.executable, "-m", "nox", *arguments]
     done = subprocess.run(
         command, cwd=template, env=variables, stdin=subprocess.DEVNULL, capture_output=True,

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.report import table
 from proof.conftest import servers
 from proof.outage.outage import PASSWORD, Outage
-from proof.outage.report import Report
 from proof.outage.run import EMAILS
 from proof.site import Site
 
 OVERLAY = Path(__file__).parent / "overlay"
-REPORT = Report()
+ROWS: list[dict[str, str]] = []  # of the table at the end
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +37,6 @@ def outage(
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if REPORT.rows:
+    if ROWS:
         terminalreporter.section("Redis outages")
-        terminalreporter.write_line(str(REPORT))
+        terminalreporter.write_line(table(list(ROWS[0]), [list(row.values()) for row in ROWS]))

@@ -3,12 +3,12 @@
 import hashlib
 import os
 import re
-import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from redis import Redis, RedisError
@@ -155,19 +155,8 @@ def tilted(sentinel: Any) -> bool:
 @contextmanager
 def web_server(port: int) -> Iterator[None]:
     """Answer every connection to `port` as a web server does."""
-
-    def serve(listener: socket.socket) -> None:
-        with suppress(OSError):  # the listener is closed
-            while True:
-                with listener.accept()[0] as connection, suppress(OSError):
-                    connection.settimeout(0.5)
-                    connection.recv(1024)
-                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-
-    with socket.create_server(("127.0.0.1", port)) as listener:
-        thread = threading.Thread(target=serve, args=[listener], daemon=True)
-        thread.start()
+    server = ThreadingHTTPServer(("127.0.0.1", port), BaseHTTPRequestHandler)
+    with server, ThreadPoolExecutor(1) as pool:
+        pool.submit(server.serve_forever, 0.05)
         yield
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
-    assert not thread.is_alive(), f"The web server on port {port} did not end."
+        server.shutdown()

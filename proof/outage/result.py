@@ -95,6 +95,27 @@ class Result:
                 when = f"{self.phase} +{self.since(self.phase):.1f} s"
                 self.details.append(f"{when}, {FAILURES[what]}: {detail}")
 
+    def row(self) -> dict[str, str]:
+        """Return the columns of the table in docs/outage.md."""
+        latency, sockets = self.latency(), ""
+        usual, during = (
+            " / ".join(f"{latency[phase][figure]:.0f}" for figure in ("p50", "p99", "max"))
+            for phase in ("usual", "fault")
+        )
+        if self.sockets:
+            sockets = "{open} of {opened}, {again:.1f} s, {slowest:.0f} ms".format(**self.sockets)
+        failed = [f"{FAILURES[what]}: {number}" for what, number in self.failures.items()]
+        return {
+            "failures": ", ".join([*failed, *self.too_long()]) or "0",
+            "usually, ms": usual,
+            "during the fault": during,
+            "once noticed, p99": f"{latency.get('noticed', latency['fault'])['p99']:.0f}",
+            "cache back": f"{self.back:.1f} s",
+            "sockets": sockets,
+            **{what: str(self.did[what]) for what in ("logins", "requests", "replays")},
+            "seen from outside": "; ".join(self.seen),
+        }
+
     @property
     def is_enough(self) -> bool:
         return all(self.did[what] >= enough for what, enough in ENOUGH.items())

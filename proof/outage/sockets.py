@@ -8,12 +8,12 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.typing import Origin
 
 from proof.outage.client import SEND, Client
 from proof.outage.result import Result
+from proof.page import connect_page
 from proof.site import Site
 
 SOCKETS, AT_EACH = 20, 5  # at least so many in all, and at each worker
@@ -105,15 +105,7 @@ class Sockets:
         return len(at) >= SOCKETS and all(at.count(c.worker) >= AT_EACH for c in self.clients)
 
     async def _open(self) -> None:
-        cookies = "; ".join(f"{name}={text}" for name, text in self.clients[0].cookies.items())
-        connection = await connect(
-            f"{self.site.url.replace('https', 'wss')}/ws/events/",
-            ssl=self.site.connection["verify"],
-            origin=Origin(self.site.url),
-            additional_headers={"Cookie": cookies},
-            proxy=None,
-            close_timeout=2,
-        )
+        connection = await connect_page(self.site, self.clients[0])
         self.sockets.append(Socket(connection))
 
     def _send(self) -> None:

@@ -5,7 +5,7 @@ Each fault once, on Valkey and on Redis in turn; `--every-kind`: each on both.
 
 import pytest
 
-from proof.outage.conftest import REPORT
+from proof.outage.conftest import ROWS
 from proof.outage.failovers import FAULTS
 from proof.outage.faults import Fault
 from proof.outage.outage import KINDS, Outage
@@ -25,5 +25,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_outage(outage: Outage, fault: Fault) -> None:
     result = run_fault(outage, fault)
-    REPORT.add(fault.title, outage.place, result)
+    ROWS.append({"fault": fault.title, "on": outage.place} | result.row())
     assert not result.verdict(), "\n".join(result.verdict())

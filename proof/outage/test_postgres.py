@@ -7,17 +7,16 @@ from contextlib import ExitStack, contextmanager
 from statistics import median
 from threading import Event
 
-import httpx2
 import psycopg
 import pytest
 
+from proof.outage.database import CROWD, PATIENCE, assert_is_away
 from proof.page import Page, opened
 from proof.pgbouncer import PgBouncer, find_pgbouncer
 from proof.postgres import Postgres
 from proof.site import Browser, Site, wait_for
 
-WORKERS, THREADS, CROWD = 2, 8, 30  # threads of a worker; more requests than all threads
-PATIENCE = httpx2.Timeout(60)
+WORKERS, THREADS = 2, 8  # threads of a worker
 VIEWS = """
 import threading
 from django.db import connection
@@ -66,8 +65,7 @@ def restarted(site: Site, **variables: str) -> Iterator[None]:
 
 @pytest.fixture
 def browser(site: Site) -> Iterator[Browser]:
-    with site.browser() as browser:
-        browser.timeout = PATIENCE
+    with site.browser(timeout=PATIENCE) as browser:
         assert browser.log_in().status_code == 302
         yield browser
 
@@ -76,7 +74,7 @@ def browser(site: Site) -> Iterator[Browser]:
 def open_pages(site: Site, browser: Browser) -> Iterator[list[Page]]:
     """Pages at both workers, which must receive an event when the block ends."""
     with ExitStack() as stack:
-        pages = [stack.enter_context(opened(site, site.port, browser)) for _ in range(10)]
+        pages = [stack.enter_context(opened(site, browser)) for _ in range(10)]
         for page in pages:
             page.next_event("heartbeat", 5)
         yield pages
@@ -90,13 +88,6 @@ def crowd(browser: Browser, path: str = "/dashboard/", size: int = CROWD) -> set
     """Return the statuses of many requests of one session at the same time."""
     with ThreadPoolExecutor(size) as pool:
         return {answer.status_code for answer in pool.map(browser.get, [path] * size)}
-
-
-def assert_is_away(answer: httpx2.Response, seconds: float) -> None:
-    assert answer.status_code == 503, answer.status_code
-    assert 1 <= int(answer.headers["Retry-After"]) <= 60
-    assert "sessionid" not in answer.headers.get("Set-Cookie", "")
-    assert answer.elapsed.total_seconds() < seconds
 
 
 def wait_for_status(browser: Browser, status: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proof.outage.test_postgres import CROWD, PATIENCE, assert_is_away
+from proof.outage.database import CROWD, PATIENCE, assert_is_away
 from proof.site import Site
 
 TIMEOUT = 2  # seconds that writers wait here
@@ -62,8 +62,7 @@ def test_locked_by_another_process(site: Site, database: Path) -> None:
 
 def test_many_logins_at_once_are_no_outage(site: Site) -> None:
     def log_in_and_out(_: int) -> tuple[int, int]:
-        with site.browser() as browser:
-            browser.timeout = PATIENCE
+        with site.browser(timeout=PATIENCE) as browser:
             return browser.log_in().status_code, browser.log_out().status_code
 
     with ThreadPoolExecutor(CROWD) as pool:
@@ -71,11 +70,11 @@ def test_many_logins_at_once_are_no_outage(site: Site) -> None:
 
 
 def test_a_transaction_that_reads_blocks_no_request(site: Site) -> None:
-    with site.browser() as browser, site.browser() as other, ThreadPoolExecutor(1) as pool:
-        other.timeout = PATIENCE
-        waiting = pool.submit(other.get, "/reads-and-waits/")
+    with site.browser(timeout=PATIENCE) as browser, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(browser.get, "/reads-and-waits/")
         time.sleep(0.5)
-        answer = browser.log_in()
+        with site.browser() as newcomer:
+            answer = newcomer.log_in()
         assert answer.status_code == 302
         assert answer.elapsed.total_seconds() < TIMEOUT
         assert not waiting.done(), "the test was too slow to show anything"
