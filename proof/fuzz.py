@@ -2,10 +2,8 @@
 
 import http.client
 import random
-import socket
 import string
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
@@ -127,39 +125,22 @@ class Attacker:
     """Sends requests and returns responses; reconnects if the server closes the connection."""
 
     def __init__(self, site: Site) -> None:
-        self.site = site
-        self.socket: socket.socket | None = None
+        self.connection = http.client.HTTPSConnection(
+            "127.0.0.1", site.port, timeout=20, context=site.connection["verify"]
+        )
 
     def send(self, request: Request) -> http.client.HTTPResponse | None:
         """Return the response, which has been read; None if the server closed without one."""
-        for attempt in range(2):
-            was_open = self.socket is not None
-            if self.socket is None:
-                self.socket = self._connect()
-            response = http.client.HTTPResponse(self.socket, method=request.method)
-            try:
-                self.socket.sendall(request.data)
-                response.begin()
-                response.read()
-            except (OSError, http.client.HTTPException):
-                self.close()
-                if was_open and not attempt:
-                    continue  # the server had closed it after the response before
-                return None
-            if response.will_close:
-                self.close()
-            return response
-        return None
-
-    def close(self) -> None:
-        """Close the connection, if there is one."""
-        if self.socket:
-            with suppress(OSError):
-                self.socket.close()
-        self.socket = None
-
-    def _connect(self) -> socket.socket:
-        trust = self.site.connection["verify"]
-        plain = socket.create_connection(("127.0.0.1", self.site.port), timeout=20)
-        wrapped: socket.socket = trust.wrap_socket(plain, server_hostname="127.0.0.1")
-        return wrapped
+        was_open = self.connection.sock is not None
+        try:
+            self.connection.send(request.data)  # connects if it is closed
+            response = http.client.HTTPResponse(self.connection.sock, method=request.method)
+            response.begin()
+            response.read()
+        except (OSError, http.client.HTTPException):
+            self.connection.close()
+            # The server may have closed it after the response before.
+            return self.send(request) if was_open else None
+        if response.will_close:
+            self.connection.close()
+        return response

@@ -19,6 +19,9 @@ from proof.conftest import module, servers
 from proof.postgres import Postgres, find_postgres
 from proof.site import Site
 
+# A block for the shell, and perhaps what it must have printed.
+STEP = re.compile(r"```sh\n(.*?)```(?:(?:(?!```).)*```text\n(.*?)```)?", re.DOTALL)
+
 
 class Drill:
     """A section of docs/operations.md, and the shell in which it is followed."""
@@ -26,32 +29,27 @@ class Drill:
     def __init__(self, site: Site, title: str, ports: dict[str, int], path: str = "") -> None:
         page = (site.folder / "docs" / "operations.md").read_text("utf-8")
         text = re.split(r"\n#{2,3} ", page.partition(f"# {title}\n")[2])[0]
-        assert "```sh" in text, f"docs/operations.md has no drill called {title}"
-        self.steps = re.findall(r"```(sh|text)\n(.*?)```", text, re.DOTALL)
+        self.steps = STEP.findall(text)
+        assert self.steps, f"docs/operations.md has no drill called {title}"
+        expected = sum(bool(printed) for _, printed in self.steps)
+        assert expected == text.count("```text"), "what was printed does not follow a ```sh block"
         self.site, self.ports = site, {name: str(port) for name, port in ports.items()}
         python = str(Path(sys.executable).parent)
         self.path = os.pathsep.join(filter(None, [python, path, os.environ["PATH"]]))
 
-    def follow(self, until: int | None = None) -> None:
-        """Do the next steps: those up to the sh block numbered `until`, or all."""
-        said = ""
-        while self.steps and (until is None or until > 0 or self.steps[0][0] == "text"):
-            kind, block = self.steps.pop(0)
-            if kind == "text":
-                self.expect(block, said)
-                continue
-            until = until and until - 1
+    def follow(self, steps: int | None = None) -> None:
+        """Do the next steps, all by default."""
+        for block, expected in self.steps[:steps]:
             done = self.site.execute("sh", "-c", self.here(block), PATH=self.path)
             said = done.stdout + done.stderr
             print(block, said)
+            for line in self.here(expected).splitlines():
+                pattern = ".*".join(map(re.escape, line.split("…")))
+                assert re.search(f"^{pattern}$", said, re.MULTILINE), f"{line!r} not in:\n{said}"
+        del self.steps[:steps]
 
     def here(self, text: str) -> str:
         return re.sub(r"\b\d{4,5}\b", lambda number: self.ports.get(number[0], number[0]), text)
-
-    def expect(self, block: str, said: str) -> None:
-        for line in self.here(block).splitlines():
-            pattern = ".*".join(map(re.escape, line.split("…")))
-            assert re.search(f"^{pattern}$", said, re.MULTILINE), f"{line!r} is not in:\n{said}"
 
 
 def need(*commands: str) -> None:

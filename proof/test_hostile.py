@@ -79,7 +79,7 @@ def test_no_request_causes_a_server_error(site: Site) -> None:
         assert response, f"seed {SEED}, request {number}: no response to {request.data[:500]!r}"
         assert response.status < 500, f"seed {SEED}, request {number}: {request.data[:500]!r}"
         counts[response.status] += 1
-    attacker.close()
+    attacker.connection.close()
     print(f"seed {SEED}: {sorted(counts.items())}")
     assert counts[200] > COUNT / 20 and counts[400] > COUNT / 20, "it does not reach the views"
     with log.open("rb") as file:
