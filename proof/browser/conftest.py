@@ -82,22 +82,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def mailbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the site's mail arrives."""
-    return tmp_path_factory.mktemp("mail")
-
-
-@pytest.fixture(scope="session")
-def site(
-    topology: Any, profile: str, mailbox: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    """A running site on the profile, which writes mail to files and has pages that fail."""
+def site(topology: Any, profile: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A running site on the profile, which writes mail to files, with VIEWS and docs/api.md."""
+    folder = tmp_path_factory.mktemp("site")
     variables = topology.environment() if topology else {}
-    variables["EMAIL_URL"] = f"filemail:///{quote(mailbox.as_posix())}"
-    variables["SIGN_UP"] = "1"
-    site = Site(
-        tmp_path_factory.mktemp("site"), profile, variables, added={"config/urls.py": VIEWS}
-    )
+    variables |= {
+        "SIGN_UP": "1",
+        "EMAIL_URL": f"filemail:///{quote((folder / 'mail').as_posix())}",
+    }
+    site = Site(folder, profile, variables, added={"config/urls.py": VIEWS})
     follow(site, "api.md", only_files=True)
     site.manage("collectstatic", "--noinput")
     with site.running():

@@ -53,7 +53,7 @@ def save(pytestconfig: pytest.Config) -> Callable[[str, bytes], None]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page(
     person: str,
-    mailbox: Path,
+    site: Site,
     window: Callable[..., Page],
     console: Console,
     save: Callable[[str, bytes], None],
@@ -76,7 +76,7 @@ def test_every_page(
         look(name)
 
     def follow_mail(person: str) -> str:
-        link = wait_for_link(page, person, mailbox)
+        link = wait_for_link(page, person, site)
         page.goto(link)
         return link
 
@@ -154,10 +154,10 @@ def test_every_page(
     expect_page(page, "Hello, Guest")
 
 
-def wait_for_link(page: Page, person: str, mailbox: Path) -> str:
+def wait_for_link(page: Page, person: str, site: Site) -> str:
     """Return the link in the mail to `person`, as soon as it has arrived."""
     for _ in range(100):
-        for path in mailbox.iterdir():
+        for path in site.folder.parent.glob("mail/*"):
             mail = message_from_bytes(path.read_bytes(), policy=policy.default)
             link = re.search(r"https://\S+/(reset|sign-up)/\S+/", str(mail.get_content()))
             if mail["To"] == person and link:
