@@ -12,26 +12,16 @@ import pytest
 
 from proof.site import Site
 
-# Where each profile's data can be seen from outside the site: in the row of the session,
-# in the table of the cache, in a file below var/, or in Redis.
-SESSIONS_STORED_IN = {
-    "database": {"row"},
-    "file": {"file"},
-    "dummy": {"row"},
-    "redis": {"row", "redis"},
-    "redis-sentinel": {"row", "redis"},
-    "redis-cluster": {"row", "redis"},
+# Where sessions and cache of each profile can be seen from outside the site: in the row of the
+# session, in the table of the cache, in a file below var/, or in Redis.
+STORED_IN: dict[str, tuple[set[str], set[str]]] = {
+    "database": ({"row"}, {"table"}),
+    "file": ({"file"}, {"file"}),
+    "dummy": ({"row"}, set()),
+    "redis": ({"row", "redis"}, {"redis"}),
+    "redis-sentinel": ({"row", "redis"}, {"redis"}),
+    "redis-cluster": ({"row", "redis"}, {"redis"}),
 }
-CACHE_STORED_IN = {
-    "database": {"table"},
-    "file": {"file"},
-    "dummy": set(),
-    "redis": {"redis"},
-    "redis-sentinel": {"redis"},
-    "redis-cluster": {"redis"},
-}
-
-
 # Starting a process takes as long as all that this one does.
 SCRIPT = """
 from asgiref.sync import async_to_sync
@@ -88,7 +78,7 @@ def test_where_the_session_is_stored(site: Site, profile: str, topology: Any) ->
         "file": digest(f"{key} {version}") in names,
         "redis": any(digest(key) in name for name in keys(topology)),
     }
-    assert {place for place in stored if stored[place]} == SESSIONS_STORED_IN[profile]
+    assert {place for place in stored if stored[place]} == STORED_IN[profile][0]
     assert not any(key in name for name in [*names, *keys(topology)])
 
 
@@ -115,7 +105,7 @@ def test_where_entries_and_messages_go(site: Site, profile: str, topology: Any) 
         "file": any(path.is_file() for path in folder.rglob("*")),
         "redis": any("whereabouts" in name for name in keys(topology)),
     }
-    assert {place for place in found if found[place]} == CACHE_STORED_IN[profile]
+    assert {place for place in found if found[place]} == STORED_IN[profile][1]
 
 
 @pytest.mark.any_profile
