@@ -4,7 +4,6 @@ import statistics
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from typing import NamedTuple
 
 # What must never happen, whatever Redis does.
@@ -136,25 +135,24 @@ class Result:
                 if len(seconds) > 1
             }
 
-    def waits(self) -> Iterator[tuple[str, float, float]]:
-        """Yield what was waited for, for how long, and how long is allowed, in ms."""
+    def too_long(self) -> list[str]:
+        """Return the waits that were longer than allowed, in words; times are in ms."""
         latency = self.latency()
         usual, fault = latency["usual"], latency["fault"]
-        noticed = latency.get("noticed", fault)
-        noise = NOISE * usual["p99"]
-        yield "slowest request during the fault", fault["max"], SLOWEST + noise
-        yield "p99 once noticed", noticed["p99"], P99 + noise
-        yield "p50 once noticed", noticed["p50"], P50 + NOISE * usual["p50"]
-        yield "return of the cache", 1000 * self.back, CACHE_BACK + noise
+        noticed, noise = latency.get("noticed", fault), NOISE * usual["p99"]
+        waits = [
+            ("slowest request during the fault", fault["max"], SLOWEST + noise),
+            ("p99 once noticed", noticed["p99"], P99 + noise),
+            ("p50 once noticed", noticed["p50"], P50 + NOISE * usual["p50"]),
+            ("return of the cache", 1000 * self.back, CACHE_BACK + noise),
+        ]
         if self.sockets:
-            yield "slowest event", self.sockets["slowest"], SEND + noise
-            yield "return of all sockets", 1000 * self.sockets["again"], RECEIVED_AGAIN + noise
-
-    def too_long(self) -> list[str]:
-        """Return the waits that were longer than allowed, in words."""
+            again = 1000 * self.sockets["again"]
+            waits.append(("slowest event", self.sockets["slowest"], SEND + noise))
+            waits.append(("return of all sockets", again, RECEIVED_AGAIN + noise))
         return [
             f"{what}: {waited:.0f} ms (limit: {limit:.0f} ms)"
-            for what, waited, limit in self.waits()
+            for what, waited, limit in waits
             if waited > limit
         ]
 
