@@ -30,7 +30,7 @@ PROFILES = json.loads((HERE / "cookiecutter.json").read_text("utf-8"))["profile"
 REDIS = [name for name in PROFILES if name.startswith("redis")]
 ENVIRONMENTS = Path(os.environ.get("NOX_ENVDIR", HERE / ".nox"))  # see CONTRIBUTING.md
 nox.options.envdir = str(ENVIRONMENTS)
-LIBRARY_TESTS = ["-c", "tests/outlast/pytest.ini", "tests/outlast", "-n", "3"]
+LIBRARY_TESTS = ["-c", "tests/outlast/pytest.ini", "tests/outlast", "-n3", "--dist=loadfile"]
 TWO = (PROFILES[0], "redis")  # the profiles on which plain nox runs more
 # What a profile decides, seen from outside.
 BLACK_BOX = [f"proof/test_{name}.py" for name in ("profile", "live", "throttle", "hostile")]
