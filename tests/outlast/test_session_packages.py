@@ -150,6 +150,15 @@ def test_what_our_model_writes_counts_at_once(logged_in: Client, write: str) -> 
     assert logged_in.get("/").content == b"user=anonymous"
 
 
+@pytest.mark.parametrize("model", [DjangoSession, Session])
+def test_a_row_that_is_saved_without_a_change_keeps_its_version(
+    logged_in: Client, model: Any
+) -> None:
+    before = Session.objects.get().version
+    model.objects.get().save()
+    assert before and Session.objects.get().version == before
+
+
 def dict_as_session(request: HttpRequest) -> HttpResponse:
     request.session = {}  # type: ignore[assignment]
     return HttpResponse(request.user.get_username() or "anonymous")

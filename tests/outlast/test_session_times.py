@@ -12,7 +12,7 @@ from channels.auth import AuthMiddlewareStack
 from django.conf import settings as django_settings
 from django.contrib import auth
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
@@ -58,6 +58,20 @@ def test_cycle_key_keeps_times_and_public_id(browser: Client) -> None:
     session["fruit"] = "apple"
     session.save()
     assert times(session.session_key) == before
+
+
+def test_a_session_whose_key_cannot_be_replaced_stays(
+    browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise DatabaseError
+
+    session = browser.session
+    key = session.session_key
+    monkeypatch.setattr(type(session), "_insert", fail)
+    with pytest.raises(DatabaseError):
+        session.cycle_key()
+    assert is_logged_in(Client(), key)
 
 
 def test_a_login_after_a_logout_in_one_request_keeps_nothing(browser: Client, user: User) -> None:
