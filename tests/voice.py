@@ -46,25 +46,19 @@ def files() -> Iterator[str]:
             yield name
 
 
-def names(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line numbers and names of a Python file, as words."""
+def texts(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """Yield line numbers, texts, and whether these are names in Python, as words."""
     if path.suffix == ".py":
         with path.open("rb") as file:
             for token in tokenize.tokenize(file.readline):
                 if token.type == tokenize.NAME:
-                    yield token.start[0], token.string.replace("_", " ")
-
-
-def prose(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line numbers and texts."""
-    if path.suffix == ".py":
-        with path.open("rb") as file:
-            for token in tokenize.tokenize(file.readline):
-                if token.type in TEXTS:
-                    yield from enumerate(token.string.splitlines(), token.start[0])
-
+                    yield token.start[0], token.string.replace("_", " "), True
+                elif token.type in TEXTS:
+                    for number, line in enumerate(token.string.splitlines(), token.start[0]):
+                        yield number, line, False
     elif path.suffix in PROSE or path.name in ("Dockerfile", "run"):
-        yield from enumerate(path.read_text("utf-8").splitlines(), 1)
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            yield number, line, False
 
 
 def long_sentences(text: str) -> Iterator[str]:
@@ -95,12 +89,11 @@ def complaints() -> Iterator[str]:
         path = TEMPLATE / name
         if name in LEFT_OUT:
             continue
-        for number, line in prose(path):
-            if found := TICS.search(line):
-                yield f"{name}:{number}: say it without {found[0]!r}: {line.strip()}"
-        for number, words in names(path):
-            if found := TICS.search(words) or NAMES.fullmatch(words):
-                yield f"{name}:{number}: choose a name without {found[0]!r}: {words}"
+        for number, text, is_name in texts(path):
+            if is_name and (found := TICS.search(text) or NAMES.fullmatch(text)):
+                yield f"{name}:{number}: choose a name without {found[0]!r}: {text}"
+            elif not is_name and (found := TICS.search(text)):
+                yield f"{name}:{number}: say it without {found[0]!r}: {text.strip()}"
     for section in (TEMPLATE / "docs/decisions.md").read_text("utf-8").split("\n## ")[1:]:
         heading, *lines = filter(None, section.splitlines())
         if len(lines) > 6 or max(map(len, lines)) > 120:
