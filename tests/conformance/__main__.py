@@ -3,10 +3,13 @@
 They are Django's tests of caches and sessions, and channels-redis' tests of its pub/sub layer.
 """
 
+import fcntl
 import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -45,6 +48,15 @@ SERVERS = {
 }
 
 
+@contextmanager
+def locked() -> Iterator[None]:
+    """Let one process at a time add to the environment: sessions of nox start at once."""
+    with Path(sys.prefix, "conformance.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@locked()
 def fetch_tests(package: str) -> Path:
     """Return the folder `tests` of the source distribution of an installed package."""
     exact = f"{package}=={version(package)}"
@@ -60,6 +72,17 @@ def fetch_tests(package: str) -> Path:
     return next(folder.glob("*/tests"))
 
 
+@locked()
+def install_plugin() -> Path:
+    """Return the folder of pytest-asyncio, which is for these tests only."""
+    plugin = Path(sys.prefix, "pytest-asyncio")
+    if not plugin.exists():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        command += [f"--target={plugin}", "pytest-asyncio>=1.0", "async-timeout>=4"]
+        subprocess.run(command, check=True)
+    return plugin
+
+
 def run_tests(tests: Path, profile: str, more: dict[str, str]) -> int:
     """Run the profile's tests; return the exit code of Django's `runtests.py`."""
     library = [path for path in sys.path if Path(path, "outlast").is_dir()]
@@ -73,11 +96,7 @@ def run_tests(tests: Path, profile: str, more: dict[str, str]) -> int:
 def run_layer_tests(profile: str) -> int:
     """Run channels-redis' tests with our layer in place of theirs; return pytest's exit code."""
     tests, more = LAYER_TESTS[profile]
-    plugin = Path(sys.prefix, "pytest-asyncio")  # for these tests only
-    if not plugin.exists():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-        command += [f"--target={plugin}", "pytest-asyncio>=1.0", "async-timeout>=4"]
-        subprocess.run(command, check=True)
+    plugin = install_plugin()
     library = [path for path in sys.path if Path(path, "outlast").is_dir()]
     with Topology(**SERVERS[profile], **more) as servers:
         environment = os.environ | servers.environment()
