@@ -164,7 +164,7 @@ def test_health_answers_while_every_thread_hangs(server: Server, settings: Any) 
         client.close()
 
 
-@pytest.mark.parametrize(("threads", "used"), [(1, 1), (5, 2 + 1)])
+@pytest.mark.parametrize(("threads", "used"), [(1, 1), (2, 1 + 1), (5, 2 + 1)])
 def test_posts_that_wait_for_a_processor_leave_half_of_the_threads(
     threads: int, used: int, settings: Any, transactional_db: None
 ) -> None:
