@@ -57,12 +57,12 @@ def library(modules: list[str], tests: list[str], *options: str) -> Part:
 
 
 PARTS = {
-    # Without slow tests, which would add minutes for each mutant that the others do not notice.
+    # Without slow tests, which would add a minute for each mutant that the others do not notice.
     "sessions": library(["sessions/*.py", "middleware.py"], ["session"], "-m", "not slow"),
     "cache": library(["cache.py", "redis/values.py"], ["cache"]),
     "breaker": library(["redis/breaker.py"], ["redis_breaker", "redis_replies"]),
     "handler": library(["handler.py", "threads.py"], ["handler"]),
-    "channels": library(["channels/*.py"], ["channels"], "-m", "not slow"),
+    "channels": library(["channels/*.py"], ["channels"]),
     "throttle": Part(
         ["accounts/throttle.py", "accounts/middleware.py"],
         ["tests/test_throttle.py", "tests/test_backends.py"],
@@ -119,15 +119,15 @@ def is_annotation(folder: Path, mutation: MutationSpec) -> bool:
     return any(a <= mutation.start_pos < b for a, b in zip(starts, ends, strict=True))
 
 
-def draw(database: WorkDB, folder: Path, sample: int, seed: int) -> tuple[int, int]:
-    """Skip all mutants but a sample; return how many are left, of how many."""
+def draw(database: WorkDB, folder: Path, sample: int, seed: int) -> int:
+    """Skip all mutants but a sample; return of how many it was drawn."""
     items = sorted(database.work_items, key=lambda item: str(item.mutations))
     wanted = [item for item in items if not is_annotation(folder, item.mutations[0])]
     size = min(sample or len(wanted), len(wanted))
     kept = {item.job_id for item in random.Random(seed).sample(wanted, size)}
     unwanted = [item.job_id for item in items if item.job_id not in kept]
     database.set_multiple_results(unwanted, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
-    return len(kept), len(wanted)
+    return len(wanted)
 
 
 def examine(name: str, part: Part, sample: int, seed: int) -> None:
@@ -148,13 +148,15 @@ def examine(name: str, part: Part, sample: int, seed: int) -> None:
         variables["PYTHONDONTWRITEBYTECODE"] = "1"
         cosmic_ray("init", "mutants.toml", database)
         with use_db(database, WorkDB.Mode.open) as opened:
-            tried, of = draw(opened, copy, sample, seed)
+            of = draw(opened, copy, sample, seed)
         cosmic_ray("exec", "mutants.toml", database)
         report(["--surviving-only", "--show-diff", database], standalone_mode=False)
         with use_db(database, WorkDB.Mode.open) as opened:
             outcomes = [result.test_outcome for _, result in opened.results]
-    noticed = tried - outcomes.count(TestOutcome.SURVIVED)
-    print(f"{name}: {noticed} of {tried} mutants noticed (of {of}, seed {seed})", flush=True)
+    # Not those that cosmic-ray fails to make, of exceptions with a dot in their name.
+    noticed, survived = map(outcomes.count, (TestOutcome.KILLED, TestOutcome.SURVIVED))
+    score = f"{noticed} of {noticed + survived} mutants noticed"
+    print(f"{name}: {score} (of {of}, seed {seed})", flush=True)
 
 
 def main() -> None:
