@@ -21,7 +21,6 @@ class _Statement(NamedTuple):
     converters: list[tuple[int, Any, Any]]
     fields: list[str]  # of the session
     user_fields: list[str]
-    user_key: int  # where the user's primary key is
 
 
 def find(model: type[AbstractSession], key: str, using: str, with_data: bool) -> tuple[Any, Any]:
@@ -38,7 +37,7 @@ def find(model: type[AbstractSession], key: str, using: str, with_data: bool) ->
         for convert in functions:
             values[position] = convert(values[position], expression, connection)
     session = model.from_db(using, statement.fields, values[: len(statement.fields)])
-    if not statement.user_fields or values[statement.user_key] is None:
+    if all(value is None for value in row[len(statement.fields) :]):
         return session, None
     user_values = values[len(statement.fields) :]
     return session, get_user_model().from_db(using, statement.user_fields, user_values)
@@ -57,14 +56,11 @@ def _statement(model: type[AbstractSession], using: str, with_data: bool) -> _St
     columns = [column for column, _sql, _alias in compiler.select]
     names = [column.target.attname for column in columns]
     known = compiler.klass_info["select_fields"]
-    user_fields = names[len(known) :]
-    key = get_user_model()._meta.pk.attname
     return _Statement(
         sql,
         [(i, *found) for i, found in compiler.get_converters(columns).items()],
         names[: len(known)],
-        user_fields,
-        len(known) + user_fields.index(key) if user_fields else 0,
+        names[len(known) :],
     )
 
 
