@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.db import transaction
 from layer_helpers import Proxy, make_layer, receive, receives_nothing, run
 from outlast.channels.redis import PubSubLayer
 from tls import make_certificates, speak_tls
@@ -201,3 +202,19 @@ def test_a_forked_process_has_threads_of_its_own(redis_url: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", FORK, redis_url]
     path = {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run(command, env=os.environ | path, check=True, timeout=30)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_failure_to_send_after_a_commit_spares_other_callbacks(
+    redis_server: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> Any:
+        raise RuntimeError
+
+    layer = make_layer(redis_server)
+    monkeypatch.setattr(layer, "_publish", fail)
+    called: list[str] = []
+    with transaction.atomic():
+        async_to_sync(layer.group_send)("group", {"type": "lost"})
+        transaction.on_commit(lambda: called.append("other"))
+    assert called == ["other"]
