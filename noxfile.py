@@ -30,7 +30,7 @@ PROFILES = json.loads((HERE / "cookiecutter.json").read_text("utf-8"))["profile"
 REDIS = [name for name in PROFILES if name.startswith("redis")]
 ENVIRONMENTS = Path(os.environ.get("NOX_ENVDIR", HERE / ".nox"))  # see CONTRIBUTING.md
 nox.options.envdir = str(ENVIRONMENTS)
-LIBRARY_TESTS = ["-c", "tests/outlast/pytest.ini", "tests/outlast", "-n3", "--dist=loadfile"]
+LIBRARY_TESTS = ["-c", "tests/outlast/pytest.ini", "tests/outlast", "-n", "3"]
 TWO = (PROFILES[0], "redis")  # the profiles on which plain nox runs more
 # What a profile decides, seen from outside.
 BLACK_BOX = [f"proof/test_{name}.py" for name in ("profile", "live", "throttle", "hostile")]
@@ -94,7 +94,13 @@ def test(session: nox.Session, *arguments: str, site: str = "") -> None:
 @nox.session(**SHARED, tags=["quick"])
 def library(session: nox.Session) -> None:
     """Test django-outlast on a small stock project, with real servers."""
-    test(session, *LIBRARY_TESTS, "-m", "not slow")
+    test(session, *LIBRARY_TESTS, "--dist=loadfile", "-m", "not slow")
+
+
+@nox.session(**SHARED, tags=["quick"])
+def template(session: nox.Session) -> None:
+    """Test the prompts, the hooks and the generated files."""
+    test(session, "tests", "-m", "not slow")
 
 
 @nox.session(**SHARED, tags=["quick"])
@@ -106,12 +112,6 @@ def profile(session: nox.Session, name: str) -> None:
     if name in TWO:
         test(session, "-m", wanted, site=name)
     test(session, *files, "-m", wanted, f"--profile={name}")
-
-
-@nox.session(**SHARED, tags=["quick"])
-def template(session: nox.Session) -> None:
-    """Test the prompts, the hooks and the generated files."""
-    test(session, "tests", "-m", "not slow")
 
 
 @nox.session(**SHARED, tags=["quick"])
