@@ -37,7 +37,7 @@ class Server:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     # Python defines only differences of such times. None is as long as an outage in a test.
-    clock = SimpleNamespace(now=-1.0, monotonic=lambda: clock.now)
+    clock = SimpleNamespace(now=-100.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(module, "time", clock)
     return clock
 
