@@ -1,6 +1,6 @@
 """The hook's full path, with uv and with pip alone: from the answers to the login page.
 
-These tests install from an index; plain nox leaves the slow ones to `nox -s recipe`.
+These tests install from an index; on Linux, plain nox leaves them to `nox -s recipe`.
 """
 
 import os
