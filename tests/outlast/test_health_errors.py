@@ -23,6 +23,15 @@ Use = Callable[..., None]
 # --- The table ---
 
 
+def test_mysql_is_not_called_postgresql(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = {"ENGINE": "django.db.backends.mysql", "HOST": "db", "PORT": "", "NAME": "site"}
+    monkeypatch.setitem(settings.DATABASES, "default", database)
+    found = explain(OperationalError("Connection refused"))
+    assert found == (
+        "MySQL at db:3306/site reports an error: OperationalError: Connection refused.",
+    )
+
+
 @pytest.mark.parametrize("kind", ["redis", "database"])
 def test_the_table_recognises_what_it_lists(kind: str) -> None:
     for entry in TABLE[kind]:

@@ -15,12 +15,16 @@ from django.db import Error as DatabaseError
 from outlast.addresses import Address, hide_secrets, read_address
 
 TABLE: dict[str, Any] = tomllib.loads(Path(__file__).with_name("errors.toml").read_text("utf-8"))
+OTHER = {"mysql": ("MySQL", 3306), "oracle": ("Oracle", 1521)}  # databases, not in the table
 LOOPBACK = {"localhost", "127.0.0.1", "::1", ""}
 
 
 @dataclass(frozen=True)
 class Service:
-    """The names of a service in sentences. `kind`: "redis", "sentinel" or "database"."""
+    """The names of a service in sentences.
+
+    `kind`: "redis", "sentinel", "database", or "" for one that the table does not know.
+    """
 
     kind: str
     name: str
@@ -32,7 +36,7 @@ class Service:
     def explain(self, error: BaseException) -> tuple[str, ...]:
         """Return a sentence on `error`, then remedies of one line each."""
         words, here = _words(error), self.host in LOOPBACK
-        for entry in TABLE["database" if self.kind == "database" else "redis"]:
+        for entry in TABLE.get("redis" if self.kind == "sentinel" else self.kind, ()):
             if entry.get("loopback") and not here:
                 continue
             if re.search(entry["match"], words, re.IGNORECASE):
@@ -103,9 +107,11 @@ def database_service() -> Service:
     config = settings.DATABASES["default"]
     if config["ENGINE"].endswith("sqlite3"):
         return Service("database", "SQLite", str(config["NAME"]), variable="DATABASE_URL")
-    host = config["HOST"]
-    place = f"{host or 'localhost'}:{config['PORT'] or 5432}/{config['NAME']}"
-    return Service("database", "PostgreSQL", place, host, 5432, "DATABASE_URL")
+    kind, name, port = "database", "PostgreSQL", 5432
+    if other := OTHER.get(config["ENGINE"].rpartition(".")[2]):
+        kind, (name, port) = "", other
+    place = f"{config['HOST'] or 'localhost'}:{config['PORT'] or port}/{config['NAME']}"
+    return Service(kind, name, place, config["HOST"], port, "DATABASE_URL")
 
 
 def _words(error: BaseException) -> str:
