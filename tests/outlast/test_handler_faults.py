@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import socket
 import ssl
 import subprocess
@@ -141,8 +142,8 @@ uvicorn.run(ASGIHandler(), port={port}, lifespan="off", timeout_graceful_shutdow
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
-@pytest.mark.parametrize("seconds", [0.7, 0])
-def test_a_stop_waits_for_requests_in_flight_but_not_for_ever(seconds: float) -> None:
+@pytest.mark.parametrize(("seconds", "sent"), [(0.7, "SIGTERM"), (0, "SIGTERM"), (0, "SIGINT")])
+def test_a_stop_waits_for_requests_in_flight_but_not_for_ever(seconds: float, sent: str) -> None:
     """The request ends after `seconds`; or it hangs and must not keep the process alive."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -157,7 +158,7 @@ def test_a_stop_waits_for_requests_in_flight_but_not_for_ever(seconds: float) ->
                 time.sleep(0.05)
         client.sendall(get("/hang/"))
         time.sleep(0.3)
-        process.terminate()
+        process.send_signal(signal.Signals[sent])
         with client:
             answered = b"200 OK" in client.recv(1000)
         assert answered is bool(seconds)
