@@ -98,23 +98,6 @@ def library(session: nox.Session) -> None:
 
 
 @nox.session(**SHARED, tags=["quick"])
-def template(session: nox.Session) -> None:
-    """Test the prompts, the hooks and the generated files."""
-    test(session, "tests", "-m", "not slow")
-
-
-@nox.session(**SHARED, tags=["quick"])
-@nox.parametrize("name", PROFILES, ids=PROFILES)
-def profile(session: nox.Session, name: str) -> None:
-    """Log in to a new site over HTTPS; on two profiles, run the site's own tests as well."""
-    wanted = "not slow" if name == PROFILES[0] else "not slow and not any_profile"
-    files = BLACK_BOX if name in TWO else BLACK_BOX[:1]
-    if name in TWO:
-        test(session, "-m", wanted, site=name)
-    test(session, *files, "-m", wanted, f"--profile={name}")
-
-
-@nox.session(**SHARED, tags=["quick"])
 def lint(session: nox.Session) -> None:
     """Check style, format, wording and types of template, library and site."""
     run(session, "tests.voice")
@@ -136,6 +119,23 @@ def types(session: nox.Session, system: str) -> None:
     with workplace(session, PROFILES[0]) as variables:
         variables |= {"DJANGO_DEBUG": "1", "DJANGO_SECRET_KEY": "only-for-types"}
         run(session, *mypy, f"{cache}-site", variables=variables)
+
+
+@nox.session(**SHARED, tags=["quick"])
+def template(session: nox.Session) -> None:
+    """Test the prompts, the hooks and the generated files."""
+    test(session, "tests", "-m", "not slow")
+
+
+@nox.session(**SHARED, tags=["quick"])
+@nox.parametrize("name", PROFILES, ids=PROFILES)
+def profile(session: nox.Session, name: str) -> None:
+    """Log in to a new site over HTTPS; on two profiles, run the site's own tests as well."""
+    wanted = "not slow" if name == PROFILES[0] else "not slow and not any_profile"
+    files = BLACK_BOX if name in TWO else BLACK_BOX[:1]
+    if name in TWO:
+        test(session, "-m", wanted, site=name)
+    test(session, *files, "-m", wanted, f"--profile={name}")
 
 
 @nox.session(**FULL)
