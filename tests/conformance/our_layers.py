@@ -5,18 +5,18 @@ from typing import Any, ClassVar
 
 import channels_redis.pubsub
 import pytest
-from outlast.channels.redis import PubSubLayer, RedisLink
+from outlast.channels.redis import PubSubLayer
+from outlast.channels.shard import Shard
 
 
 class TheirRedis:
     """What their tests close: the connections of a shard, which opens them again."""
 
-    def __init__(self, shard: RedisLink) -> None:
+    def __init__(self, shard: Shard) -> None:
         self._shard = shard
 
     async def aclose(self, **options: Any) -> None:
-        with self._shard._node() as client:
-            client.connection_pool.disconnect()  # type: ignore[union-attr]
+        self._shard._nodes()[0].connection_pool.disconnect()
 
 
 class Layer(PubSubLayer):
@@ -27,9 +27,8 @@ class Layer(PubSubLayer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.channel_layer = self
-        self._shards = self.links
-        for shard in self.links:
-            shard._redis = TheirRedis(shard)
+        for shard in self._shards:
+            shard._redis = TheirRedis(shard)  # type: ignore[attr-defined]
 
     def _get_layer(self) -> "Layer":
         return self

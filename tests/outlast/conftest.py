@@ -1,5 +1,6 @@
 """Fixtures for the library's tests: real servers, and settings that use them."""
 
+import asyncio
 import functools
 import os
 import shutil
@@ -21,6 +22,7 @@ from layer_helpers import name_database
 from outlast import live
 from outlast.cache import RedisCache
 from outlast.channels.postgres import PostgresLayer
+from outlast.channels.redis import PubSubLayer
 from outlast.sessions import session_ended
 from served import Server, serving
 from session_helpers import PASSWORD, Copies, is_logged_in
@@ -49,6 +51,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Ignore LEFT_OPEN by a marker, which `-Werror` does not override."""
     for item in items:
         item.add_marker(pytest.mark.filterwarnings(f"ignore:{LEFT_OPEN}:ResourceWarning"))
+
+
+@pytest.fixture(autouse=True)
+def _close_layers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The connections of a channel layer do not outlive its test."""
+    made, create = [], PubSubLayer.__init__
+
+    def note(self: PubSubLayer, *args: Any, **options: Any) -> None:
+        create(self, *args, **options)
+        made.append(self)
+
+    monkeypatch.setattr(PubSubLayer, "__init__", note)
+    yield
+    for layer in made:
+        asyncio.run(layer.flush())
 
 
 @pytest.fixture(scope="session")
@@ -192,10 +209,18 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def use_postgres(postgres: Postgres) -> Callable[..., PostgresLayer]:
+def use_postgres(postgres: Postgres) -> Iterator[Callable[..., PostgresLayer]]:
     """A function that makes layers on a database called "pg"."""
+    layers = []
     name_database(postgres.port)
-    return functools.partial(PostgresLayer, listen="pg")
+
+    def make(**options: Any) -> PostgresLayer:
+        layers.append(PostgresLayer(listen="pg", **options))
+        return layers[-1]
+
+    yield make
+    for layer in layers:
+        layer.disconnect()
 
 
 @pytest.fixture

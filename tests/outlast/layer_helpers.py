@@ -1,9 +1,6 @@
 """What tests of channel layers share: listeners, messages during faults, hung connections."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -141,29 +138,3 @@ def make_layer(topology: Topology, prefix: str = "site", **options: Any) -> PubS
         **login,
     }
     return PubSubLayer([host], prefix, **options)
-
-
-FORK = """
-import asyncio, os, sys
-from benchmarks.live import make_layer
-
-async def exchange():
-    channel = await layer.new_channel()
-    await layer.send(channel, {"type": "x"})
-    return await asyncio.wait_for(layer.receive(channel), 5)
-
-layer = make_layer(sys.argv[1])
-asyncio.run(exchange())
-child = os.fork()
-asyncio.run(exchange())
-if child:
-    assert os.waitpid(child, 0)[1] == 0
-    asyncio.run(exchange())
-"""
-
-
-def exchange_before_and_after_a_fork(url: str) -> None:
-    """Send to oneself in a process that forks, and in its child."""
-    command = [sys.executable, "-W", "ignore", "-c", FORK, url]
-    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run(command, env=os.environ | path, check=True, timeout=30)

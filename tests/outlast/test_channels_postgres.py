@@ -41,12 +41,11 @@ def test_one_connection_per_process(
         list(crowd.map(async_to_sync(layer.send), ["x"] * 20, [{"type": "x"}] * 20))
     run(layer.new_channel())
     assert count() == 1
-    (link,) = layer.links
-    of_parent = link._connection
-    link._pid = 0  # as in a forked process, which must not use the connection of its parent
-    run(layer.new_channel())
-    assert link._connection is not of_parent
-    link.close()
+    wire: Any = type(layer.connect())(layer)
+    wire.join = lambda seconds: None  # its thread has not begun
+    wire.close()
+    wire.run()
+    layer.disconnect()
     wait_until(lambda: not count(), "the end of the connection")
 
 
@@ -65,7 +64,7 @@ def test_does_not_keep_a_test_database_from_being_dropped(
             connection.creation.create_test_db(verbosity=0, autoclobber=True, **NOT_SERIALIZED)
             run(layer.new_channel())
             async_to_sync(layer.send)("x", {"type": "x"})
-            assert layer.links[0]._connection.info.dbname == "test_postgres"
+            assert layer.parameters()["dbname"] == "test_postgres"
             connection.creation.destroy_test_db("postgres", verbosity=0)
         connection.close()
 
@@ -87,13 +86,14 @@ def test_what_others_notify_is_passed_over(
                 connection.execute("SELECT pg_notify('outlast', %s)", [payload])
         await layer.send(channel, {"type": "sense"})
         assert await receive(layer, channel) == {"type": "sense"}
+        wire = layer.connect()
+        assert wire._parts.keys() == {"i"}
         await layer.close_channel(channel)
-        parts = {"i": ["wQ=="]}
-        layer.links[0]._receive_part(f"{channel} i x wQ==", parts)
-        assert not parts
+        wire._receive_part(f"{channel} i x wQ==")
+        assert not wire._parts
 
     run(scenario())
-    assert "no messages from PostgreSQL" not in caplog.text
+    assert "cannot be used" not in caplog.text
 
 
 def kill(server: Postgres) -> None:
@@ -132,8 +132,8 @@ def test_lives_through_an_outage_of_postgresql(
             return traffic.slowest
 
     assert run(scenario()) < SEND_TIMEOUT + TOLERANCE
-    assert "no messages from PostgreSQL" in caplog.text
-    assert "messages arrive again" in caplog.text
+    assert "PostgreSQL cannot be used" in caplog.text
+    assert "PostgreSQL can be used again" in caplog.text
 
 
 @needs_postgres
@@ -166,8 +166,7 @@ def test_messages_arrive_once_lost_connections_are_replaced(
         await there.send(channel, {"type": "x"})
         await receive(here, channel)
         await asyncio.to_thread(restart, postgres)
-        links = [*here.links, *there.links]
-        while not all(link._listening.done() and not link._lost_at for link in links):
+        while not all(layer.connect()._listening.done() for layer in (here, there)):
             await asyncio.sleep(0.05)
         await there.send(channel, {"type": "y"})
         assert await receive(here, channel) == {"type": "y"}
@@ -205,9 +204,7 @@ def test_an_address_of_a_connection_pooler_is_named_in_the_log(
     assert "DATABASE_LISTEN_URL" not in caplog.text
     with PgBouncer(postgres.port) as pooler:
         name_database(pooler.port)
-        layer = use_postgres()
-        run(layer.new_channel())
-        assert "DATABASE_LISTEN_URL" in str(layer.last_error)  # which the doctor shows
+        run(use_postgres().new_channel())
     assert "leads to a connection pooler" in caplog.text
     assert "DATABASE_LISTEN_URL" in caplog.text
 

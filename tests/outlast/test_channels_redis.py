@@ -171,7 +171,7 @@ def test_the_breaker_is_the_cache_s(use_redis: Callable[..., None], redis_url: s
     use_redis()
     layer = PubSubLayer([redis_url])
 
-    assert layer.links[0]._client.breaker is cache._cache.redis.breaker
+    assert layer._shards[0]._client.breaker is cache._cache.redis.breaker
 
 
 @pytest.mark.slow

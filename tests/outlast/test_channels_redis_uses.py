@@ -3,6 +3,8 @@
 import asyncio
 import operator
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,24 +12,11 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import transaction
-from layer_helpers import (
-    Proxy,
-    exchange_before_and_after_a_fork,
-    make_layer,
-    name_database,
-    receive,
-    receives_nothing,
-    run,
-)
-from outlast.channels.local import LocalLayer
-from outlast.channels.postgres import PostgresLayer
+from layer_helpers import Proxy, make_layer, receive, receives_nothing, run
 from outlast.channels.redis import PubSubLayer
 from tls import make_certificates, speak_tls
 
-from proof.postgres import find_postgres
 from tests.servers import Topology, wait_until
-
-needs_postgres = pytest.mark.skipif(not find_postgres(), reason="there is no PostgreSQL here")
 
 
 def test_two_sites_on_one_redis_are_separate(redis_server: Topology) -> None:
@@ -190,36 +179,29 @@ def test_encrypted_messages_are_for_those_with_the_key(redis_url: str) -> None:
     run(scenario())
 
 
-SERVERS = ["redis_url", pytest.param("postgres", marks=needs_postgres)]
+FORK = """
+import asyncio, os, sys
+from outlast.channels.redis import PubSubLayer
+
+async def exchange():
+    channel = await layer.new_channel()
+    await layer.send(channel, {"type": "x"})
+    return await asyncio.wait_for(layer.receive(channel), 5)
+
+layer = PubSubLayer([sys.argv[1]], "fork")
+asyncio.run(exchange())
+child = os.fork()
+asyncio.run(exchange())
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
-@pytest.mark.parametrize("server", SERVERS)
-def test_a_forked_process_has_threads_of_its_own(
-    server: str, request: pytest.FixtureRequest
-) -> None:
-    found = request.getfixturevalue(server)
-    exchange_before_and_after_a_fork(found if isinstance(found, str) else found.url())
-
-
-@pytest.mark.parametrize("server", SERVERS)
-def test_threads_and_connections_end_with_their_layer(
-    server: str, request: pytest.FixtureRequest
-) -> None:
-    found = request.getfixturevalue(server)
-    if isinstance(found, str):
-        layer: LocalLayer = PubSubLayer([found], "site")
-    else:
-        name_database(found.port)
-        layer = PostgresLayer(listen="pg")
-    before = set(threading.enumerate())
-    run(layer.new_channel())
-    async_to_sync(layer.send)("channel", {"type": "x"})
-    new = set(threading.enumerate()) - before
-    ours = {each for each in new if each.name.startswith("channels")}
-    assert len(ours) == 2
-    del layer
-    wait_until(lambda: not ours & set(threading.enumerate()), "the threads to end")
+def test_a_forked_process_has_threads_of_its_own(redis_url: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORK, redis_url]
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(command, env=os.environ | path, check=True, timeout=30)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,8 +1,7 @@
 """A channel layer within one process: it reaches all threads and event loops of that process.
 
 Channels' in-memory layer does not wake a receiver in another event loop than the sender's, and
-accepts messages that no layer between processes could carry. The other layers extend this one
-with links to servers.
+accepts messages that no layer between processes could carry. The other layers extend this one.
 """
 
 import asyncio
@@ -16,7 +15,6 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from zlib import crc32
 
 import msgpack
 from channels.layers import BaseChannelLayer
@@ -39,10 +37,6 @@ class Sending(partial[Any]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.args[0](*args, **kwargs)
-
-
-def sending(method: Callable[..., Any]) -> Any:
-    return property(lambda self: Sending(_wait_for, partial(method, self)), doc=method.__doc__)
 
 
 class Name(str):
@@ -68,20 +62,25 @@ class LocalLayer(BaseChannelLayer):
         self.serialize: Callable[[Any], bytes] = msgpack.packb
         self.deserialize: Callable[[bytes], Any] = partial(msgpack.unpackb, strict_map_key=False)
         self.last_error: BaseException | None = None  # for the doctor
-        self.links: list[Any] = []  # to servers that forward messages; see link.py
         self._lock = threading.RLock()
         self._channels: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Queue[Any]]] = {}
         self._groups: defaultdict[str, set[str]] = defaultdict(set)
 
-    @sending
-    def send(self, channel: str, message: Any) -> Coroutine[Any, Any, None]:
+    @property
+    def send(self) -> Any:
         """Send to a channel of any process; drop the message if that takes too long."""
+        return Sending(_wait_for, self._send_to_channel)
+
+    @property
+    def group_send(self) -> Any:
+        """Send to the members of a group in all processes, as `send` does."""
+        return Sending(_wait_for, self._send_to_group)
+
+    def _send_to_channel(self, channel: str, message: Any) -> Coroutine[Any, Any, None]:
         self.require_valid_channel_name(channel)
         return self._send(channel, message)
 
-    @sending
-    def group_send(self, group: str, message: Any) -> Coroutine[Any, Any, None]:
-        """Send to the members of a group in all processes, as `send` does."""
+    def _send_to_group(self, group: str, message: Any) -> Coroutine[Any, Any, None]:
         return self._send(self._address(group), message)
 
     def _address(self, group: str) -> str:
@@ -106,15 +105,12 @@ class LocalLayer(BaseChannelLayer):
 
     def _publish(self, address: str, data: bytes) -> Waiting:
         """Send to all processes; return a future that is done once it is sent or dropped."""
-        if not self.links:
-            self._deliver(address, data)
-            return []
-        link = self.links[crc32(address.encode()) % len(self.links)]
-        return list(link.send(address, data))
+        self._deliver(address, data)
+        return []
 
     def _listen(self) -> Waiting:
         """Return futures that are done once messages of other processes arrive here."""
-        return [future for link in self.links for future in link.listen()]
+        return []
 
     def _deliver(self, address: str, data: bytes) -> None:
         """Put a message into the queues of its receivers, from any thread."""
@@ -214,11 +210,9 @@ class LocalLayer(BaseChannelLayer):
         self._leave(self._address(group), channel)
 
     async def flush(self) -> None:
-        """Delete all channels and groups, and close the connections."""
+        """Delete all channels and groups."""
         for channel in list(self._channels):
             self._forget(channel)
-        for link in self.links:
-            link.close()
 
 
 def in_event_loop() -> bool:
