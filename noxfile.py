@@ -219,7 +219,7 @@ def main(session: nox.Session) -> None:
 
 @nox.session(**BY_NAME, tags=["guests"])
 def guests(session: nox.Session) -> None:
-    """Add well-known packages to a site, one at a time, and write docs/guests.md."""
+    """Add well-known packages to a site, one at a time, and write a table in docs/guests.md."""
     test(session, "proof/guests")
 
 

@@ -153,7 +153,7 @@ def examine(name: str, part: Part, sample: int, seed: int) -> None:
         report(["--surviving-only", "--show-diff", database], standalone_mode=False)
         with use_db(database, WorkDB.Mode.open) as opened:
             outcomes = [result.test_outcome for _, result in opened.results]
-    # Not those that cosmic-ray fails to make, of exceptions with a dot in their name.
+    # Mutants that cosmic-ray cannot make are not counted: exceptions with a dot in their name.
     noticed, survived = map(outcomes.count, (TestOutcome.KILLED, TestOutcome.SURVIVED))
     score = f"{noticed} of {noticed + survived} mutants noticed"
     print(f"{name}: {score} (of {of}, seed {seed})", flush=True)

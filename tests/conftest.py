@@ -141,7 +141,7 @@ class Bake:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests that generate sites of their own as slow.
 
-    Other systems than Linux run no slow tests: there, those that install say it.
+    On other systems than Linux only plain nox runs, so tests that install are slow only if marked.
     """
     for item in items:
         fixtures = getattr(item, "fixturenames", ())

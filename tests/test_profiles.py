@@ -128,6 +128,7 @@ def test_what_starts_for_tests_is_what_devredis_starts_by_default() -> None:
     started = {**profiles.SERVERS[SENTINEL]}
     assert started.pop("replicas") == 2, "the new primary must have a replica, too"
     assert started == {"sentinels": len(profiles.LOCAL_SENTINELS)}
+    assert len(profiles.LOCAL_SENTINELS) >= 3, "a majority must be left"
     shards, replicas = (profiles.SERVERS[CLUSTER][name] for name in ("shards", "replicas"))
     assert shards * (1 + replicas) == len(profiles.LOCAL_CLUSTER)
 

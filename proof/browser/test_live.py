@@ -55,7 +55,7 @@ def test_the_documented_script_receives_events(window: Callable[..., Page], pers
 def test_a_session_that_is_ended_takes_its_page_away(
     window: Callable[..., Page], person: str, site: Site
 ) -> None:
-    """Ended by another one, which must first confirm the password: it logged in an hour ago."""
+    """The browser that ends it logged in an hour ago, so it must confirm the password first."""
     there, here = watch(window(), person), watch(window(), person)
     earlier = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     change = f"filter(user__email={person!r}).update(authenticated={earlier!r})"

@@ -158,5 +158,7 @@ def web_server(port: int) -> Iterator[None]:
     server = ThreadingHTTPServer(("127.0.0.1", port), BaseHTTPRequestHandler)
     with server, ThreadPoolExecutor(1) as pool:
         pool.submit(server.serve_forever, 0.05)
-        yield
-        server.shutdown()
+        try:
+            yield
+        finally:
+            server.shutdown()

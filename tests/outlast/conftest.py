@@ -33,13 +33,13 @@ from tests.servers import Topology
 
 LIBRARY = SITE / "vendor" / "django-outlast"
 
-# What takes an eighth of the processor time of these tests and concerns none of them:
-# permissions and content types for each emptied database,
+# These take an eighth of the processor time, and no test here needs them.
+# Permissions and content types for each emptied database:
 post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
 post_migrate.disconnect(create_contenttypes)
-# the version of redis-py, which is read from a file for each connection,
+# The version of redis-py, which is read from a file for each connection:
 redis.utils.get_lib_version = functools.cache(redis.utils.get_lib_version)
-# and the certificates of the system for each TLS connection: those of the tests are their own.
+# The system's certificates, for each TLS connection; tests with TLS have their own:
 os.environ["SSL_CERT_FILE"] = os.devnull
 
 # Python 3.11 does not close a socket that a server resets before the TLS handshake, as one that is

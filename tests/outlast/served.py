@@ -36,6 +36,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 def hang(request: HttpRequest) -> HttpResponse:
+    seen.append(request.path)
     gate.wait(20)
     return HttpResponse("done")
 

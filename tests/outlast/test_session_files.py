@@ -76,7 +76,7 @@ def test_a_new_folder_is_private_from_the_beginning(
 ) -> None:
     monkeypatch.delattr(Path, "chmod")
     saved(fruit="apple")
-    assert folder.exists()
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_reader_who_was_overtaken_by_a_save_reads_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def test_address_and_browser_are_those_of_the_login(
 def test_last_seen_is_written_now_and_then(client: Client, user: User, settings: Any) -> None:
     client.force_login(user)
     session = client.session
-    for passed, written in ((299, False), (301, True)):
+    for passed, written in ((290, False), (301, True)):
         age(session, last_seen=timedelta(seconds=passed))
         before = row(session)
         assert is_logged_in(client)
