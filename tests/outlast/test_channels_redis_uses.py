@@ -62,6 +62,30 @@ def test_garbage_is_passed_over(garbage: bytes, redis_server: Topology) -> None:
     run(scenario())
 
 
+def test_it_listens_later_if_no_thread_could_start(
+    redis_server: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers limit the number of threads."""
+    layer, start = make_layer(redis_server), threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "channels":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def scenario() -> None:
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+            patch.setattr(threading.Thread, "start", refuse)
+            channel = await layer.new_channel()
+            await layer.receive(channel)
+        channel = await layer.new_channel()
+        await layer.send(channel, {"type": "sense"})
+        assert await receive(layer, channel) == {"type": "sense"}
+        await layer.flush()
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("sentinels", [0, 1])
 def test_synchronous_code_leaves_nothing_behind(sentinels: int) -> None:
     """It has an event loop of its own for each message."""

@@ -61,7 +61,7 @@ class Shard:
         """Return a future that is done once this process listens; none during an outage."""
         with self._lock:
             self._notice_fork()
-            if not self._listener:
+            if not (self._listener and self._listener.is_alive()):
                 thread = threading.Thread(target=self._listen, name="channels", daemon=True)
                 self._listener = thread
                 thread.start()
@@ -73,7 +73,7 @@ class Shard:
             thread, self._listener, self._listening = self._listener, None, Future()
         if self._pubsub and (connection := self._pubsub.connection):
             connection.disconnect()  # the thread waits for it
-        if thread:
+        if thread and thread.is_alive():
             thread.join(PING_INTERVAL)
 
     def _notice_fork(self) -> None:
