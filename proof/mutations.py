@@ -125,7 +125,7 @@ MUTATIONS = [
         "session engine of redis",
         'return Profile("outlast.sessions.redis", cache, layer)',
         'return Profile("outlast.sessions.db", cache, layer)',
-        {"profile(redis)"},
+        {name for name in EVERY_PROFILE if "redis" in name},
     ),
     Mutation(
         "cache folder of file",
