@@ -34,6 +34,7 @@ class Mutation(NamedTuple):
 
 
 EVERY_PROFILE = {f"profile({name})" for name in PROFILES}
+OF_REDIS = {name for name in EVERY_PROFILE if "redis" in name}
 # What plain nox runs, but for styles and types, which a mutation may break as well.
 PLAIN = ["library", "template", *sorted(EVERY_PROFILE)]
 MUTATIONS = [
@@ -53,7 +54,7 @@ MUTATIONS = [
         "names of sessions are hashes",
         'return hashlib.sha256(" ".join(parts).encode()).hexdigest()',
         'return "-".join(parts)',
-        {"library"},
+        {"library", "profile(file)", *OF_REDIS},
     ),
     Mutation(
         "a copy counts by the version of its row",
@@ -125,7 +126,7 @@ MUTATIONS = [
         "session engine of redis",
         'return Profile("outlast.sessions.redis", cache, layer)',
         'return Profile("outlast.sessions.db", cache, layer)',
-        {name for name in EVERY_PROFILE if "redis" in name},
+        OF_REDIS,
     ),
     Mutation(
         "cache folder of file",
