@@ -9,6 +9,7 @@ from typing import Any
 from playwright.sync_api import Page, WebSocketRoute, expect
 
 from proof.browser.conftest import (
+    IPHONE,
     NEW,
     Console,
     choose_password,
@@ -17,8 +18,6 @@ from proof.browser.conftest import (
     press,
 )
 from proof.site import PASSWORD, TEMPLATE, Site
-
-IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) CriOS/141.0 Safari/604.1"
 
 
 def watch(page: Page, person: str) -> Page:

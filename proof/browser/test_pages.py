@@ -15,6 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, ViewportSize, expect
 
 from proof.browser.conftest import (
+    IPHONE,
     NEW,
     Console,
     choose_password,
@@ -29,7 +30,6 @@ pytestmark = pytest.mark.any_profile
 LARGEST = 80_000  # bytes
 WINDOW, PHONE = (ViewportSize(width=960, height=580), ViewportSize(width=320, height=600))
 MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/26.0 Safari/605.1.15"
-IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) CriOS/141.0 Safari/604.1"
 COLOURS = {"31": "#ff8a80", "32": "#8fe3a4", "33": "#f0c25c", "36": "#8fd3ff"}
 # Where each status is answered.
 ERRORS = {"404": "/nowhere/"} | {each: f"/broken/{each}/" for each in ("403", "500", "503")}
